@@ -1,0 +1,103 @@
+"""A loaded model: validated values in, answers out. Knows neither HTTP nor files."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from typing import Any
+
+from modelbundle.manifest import Manifest
+from modelbundle.reasons import Reasons
+from modelbundle.schema import Schema
+from modelbundle.scorers.base import Column, Scorer, Value
+from modelbundle.validation import Validator
+
+
+class Model:
+    """One bundle, ready to answer. ``version`` is the SHA-256 of its file.
+
+    Immutable after construction, and safe to use from any number of threads.
+    """
+
+    def __init__(self, version: str, manifest: Manifest, scorer: Scorer, reasons: Reasons) -> None:
+        self.version = version
+        self.manifest = manifest
+        self.scorer = scorer
+        self.reasons = reasons
+        self.schema: Schema = manifest.schema
+        self.validator = Validator(manifest.schema)
+        self.classes = manifest.classes
+        self.baseline = scorer.baseline if scorer.has_contributions else None
+        self._uppers = [band.upper for band in manifest.bands]
+        self._labels = [band.label for band in manifest.bands]
+
+    def band(self, probability: float) -> str | None:
+        """The label of the band that a probability of the last class falls into; None where there are no bands."""
+        return self._labels[bisect_left(self._uppers, probability)] if self._labels else None
+
+    def answer(self, row: Sequence[Value], every_term: bool = False) -> dict[str, Any]:
+        """The answer to one validated row: prediction, probabilities, band, baseline and reasons.
+
+        ``reasons`` is None where the scorer has no exact contributions, and empty where the row is no riskier than the
+        average one. With ``every_term`` the answer has ``contributions`` too: one number per feature, which add up with
+        ``baseline`` to the log-odds.
+        """
+        scorer = self.scorer
+        if len(self.classes) > 2:
+            return self.answers([[value] for value in row], every_term)[0]  # type: ignore[list-item]
+        if not scorer.has_contributions:
+            return self._assemble(scorer.probability(scorer.score_row(row)), None, every_term)
+        score, contributions = scorer.explain_row(row)
+        answer = self._assemble(scorer.probability(score), contributions, every_term)
+        answer["reasons"] = self.reasons.select(row, contributions) if score > scorer.baseline else []
+        return answer
+
+    def answers(self, columns: Sequence[Column], every_term: bool = False) -> list[dict[str, Any]]:
+        """:meth:`answer` of every row of the columns (see :class:`modelbundle.scorers.base.Scorer`), the same bits."""
+        scorer = self.scorer
+        if len(self.classes) > 2:
+            return [self._of_many(row) for row in scorer.probability_matrix(columns).tolist()]
+        scores = scorer.score_columns(columns)
+        probabilities = scorer.probabilities(scores).tolist()
+        if not scorer.has_contributions:
+            return [self._assemble(p, None, every_term) for p in probabilities]
+        terms = scorer.contributions_columns(columns).tolist()
+        answers = []
+        for i, (score, probability, contributions) in enumerate(zip(scores.tolist(), probabilities, terms, strict=True)):
+            answer = self._assemble(probability, contributions, every_term)
+            if score > scorer.baseline:
+                row = [_missing(column[i]) for column in columns]
+                answer["reasons"] = self.reasons.select(row, contributions)
+            answers.append(answer)
+        return answers
+
+    def _assemble(self, probability: float, contributions: Sequence[float] | None, every_term: bool) -> dict[str, Any]:
+        other = 1.0 - probability
+        answer = {
+            "prediction": self.classes[1 if probability > other else 0],
+            "predict_proba": [other, probability],
+            "band": self.band(probability),
+            "baseline": self.baseline,
+            "reasons": None if contributions is None else [],
+        }
+        if every_term:
+            known = contributions is not None
+            answer["contributions"] = dict(zip(self.schema.names, contributions, strict=True)) if known else None  # type: ignore[arg-type]
+        return answer
+
+    def _of_many(self, probabilities: list[float]) -> dict[str, Any]:
+        best = max(range(len(probabilities)), key=probabilities.__getitem__)
+        return {
+            "prediction": self.classes[best],
+            "predict_proba": probabilities,
+            "band": self.band(probabilities[-1]),
+            "baseline": None,
+            "reasons": None,
+        }
+
+
+def _missing(value: Any) -> Value:
+    if isinstance(value, str) or value is None:
+        return value
+    number = float(value)
+    return None if number != number else number

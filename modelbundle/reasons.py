@@ -1,0 +1,113 @@
+"""Which features speak against a row, in words that the author wrote for a borrower.
+
+The method is the one that Regulation B's official interpretation names first (12 CFR 1002, Supplement I, paragraph 9(b)(2)-5):
+the factors in which the applicant fell furthest on the risky side of the average applicant. Contributions are exact and in
+log-odds against the average row, so "furthest" needs no further model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from modelbundle.author import FeatureWords
+from modelbundle.errors import FormatError
+from modelbundle.schema import Schema
+
+MOST = 4  # Regulation B's commentary: more than four reasons are not likely to help
+MATERIAL = 0.01  # log-odds; a smaller shortfall is not a reason
+
+
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """The sentences of one feature; ``center`` is its training median (None for a category)."""
+
+    feature: str
+    disclosable: bool
+    center: float | None
+    high: str
+    low: str
+    missing: str
+    values: Mapping[str, str]
+
+    def text(self, value: float | str | None) -> str:
+        """The sentence for a value of this feature that raised the score."""
+        if value is None:
+            return self.missing
+        if isinstance(value, str):
+            return self.values.get(value, self.high)
+        return self.low if self.center is not None and value < self.center else self.high
+
+
+class Reasons:
+    """Chooses and words the reasons of a row."""
+
+    def __init__(self, wordings: Sequence[Wording]) -> None:
+        self.wordings = tuple(wordings)
+        self._disclosable = tuple(i for i, w in enumerate(self.wordings) if w.disclosable)
+
+    def select(self, row: Sequence[float | str | None], contributions: Sequence[float]) -> list[dict[str, Any]]:
+        """At most four ``{"feature", "text", "contribution"}``, the largest first; equal ones in the schema's order."""
+        against = [(-contributions[i], i) for i in self._disclosable if contributions[i] >= MATERIAL]
+        against.sort()
+        return [
+            {
+                "feature": self.wordings[i].feature,
+                "text": self.wordings[i].text(row[i]),
+                "contribution": -shortfall,
+            }
+            for shortfall, i in against[:MOST]
+        ]
+
+    def to_json(self) -> dict[str, Any]:
+        """The manifest's ``reasons`` object."""
+        return {
+            w.feature: {
+                "disclosable": w.disclosable,
+                "center": w.center,
+                "high": w.high,
+                "low": w.low,
+                "missing": w.missing,
+                "values": dict(w.values),
+            }
+            for w in self.wordings
+        }
+
+    @classmethod
+    def from_words(
+        cls, schema: Schema, words: Mapping[str, FeatureWords], centers: Mapping[str, float | None]
+    ) -> Reasons:
+        """The author's words, with plain sentences where the author gave none."""
+        return cls([_wording(f.name, f.title, words.get(f.name, FeatureWords()), centers.get(f.name)) for f in schema])
+
+    @classmethod
+    def from_json(cls, data: object, schema: Schema) -> Reasons:
+        """The reasons of a manifest, one entry per feature; raises :class:`FormatError`."""
+        if not isinstance(data, dict) or set(data) != set(schema.names):
+            raise FormatError("reasons", "must have one entry per feature")
+        return cls([_parse(feature.name, data[feature.name]) for feature in schema])
+
+
+def _wording(name: str, title: str, words: FeatureWords, center: float | None) -> Wording:
+    return Wording(
+        feature=name,
+        disclosable=words.disclosable,
+        center=center,
+        high=words.high or (f"{title}: higher than usual" if center is not None else f"{title}: this value"),
+        low=words.low or f"{title}: lower than usual",
+        missing=words.missing or f"{title}: not given",
+        values=dict(words.values),
+    )
+
+
+def _parse(name: str, entry: object) -> Wording:
+    if not isinstance(entry, dict) or not isinstance(entry.get("disclosable"), bool):
+        raise FormatError("reasons", f"{name} needs disclosable (true or false)")
+    center, values = entry.get("center"), entry.get("values", {})
+    if center is not None and (isinstance(center, bool) or not isinstance(center, (int, float))):
+        raise FormatError("reasons", f"{name}: center must be a number")
+    texts = [entry.get("high"), entry.get("low"), entry.get("missing")]
+    if not isinstance(values, dict) or not all(isinstance(text, str) for text in (*texts, *values.values())):
+        raise FormatError("reasons", f"{name}: texts must be strings")
+    return Wording(name, entry["disclosable"], center, entry["high"], entry["low"], entry["missing"], values)

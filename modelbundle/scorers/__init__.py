@@ -1,0 +1,1 @@
+"""What turns validated values into scores; one module per kind."""

@@ -1,0 +1,76 @@
+"""The scorer: what turns validated values into a score, and a score into a probability."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from modelbundle.probability import expit, expit_array
+from modelbundle.schema import Schema
+
+Value = float | str | None
+Row = Sequence[Value]
+Column = NDArray[np.float64] | list[str | None]
+FloatArray = NDArray[np.float64]
+
+
+class Scorer(ABC):
+    """A binary classifier as plain tables.
+
+    A *row* has one value per feature of the schema, in order: float or None (missing) for a number, str or None for a
+    category. *Columns* are one array per feature: float64 with NaN for missing, or a list of str or None. Both ways give the
+    same bits for the same values.
+
+    ``link`` says what the score is: log-odds of the last class ("logit") or its probability ("identity").
+    """
+
+    kind: ClassVar[str]
+    link: Literal["logit", "identity"] = "logit"
+    has_contributions: bool = False
+    baseline: float = 0.0
+
+    @abstractmethod
+    def score_row(self, row: Row) -> float:
+        """The score of one row."""
+
+    @abstractmethod
+    def score_columns(self, columns: Sequence[Column]) -> FloatArray:
+        """The scores of n rows, shape (n,), the same bits as :meth:`score_row` of each."""
+
+    def contributions_row(self, row: Row) -> list[float]:
+        """One contribution per feature, in log-odds against the average row; ``baseline`` plus all of them is the score."""
+        raise TypeError(f"a {self.kind} scorer has no exact contributions")
+
+    def explain_row(self, row: Row) -> tuple[float, list[float]]:
+        """:meth:`score_row` and :meth:`contributions_row` of one row, from one set of look-ups."""
+        return self.score_row(row), self.contributions_row(row)
+
+    def probability_matrix(self, columns: Sequence[Column]) -> FloatArray:
+        """Probabilities of all classes, shape (n, classes)."""
+        last = self.probabilities(self.score_columns(columns))
+        return np.column_stack([1.0 - last, last])
+
+    def contributions_columns(self, columns: Sequence[Column]) -> FloatArray:
+        """:meth:`contributions_row` of n rows, shape (n, features)."""
+        raise TypeError(f"a {self.kind} scorer has no exact contributions")
+
+    @abstractmethod
+    def to_parts(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+        """A JSON header and plain arrays, from which :meth:`from_parts` makes an equal scorer."""
+
+    @classmethod
+    @abstractmethod
+    def from_parts(cls, header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], schema: Schema) -> Scorer:
+        """The scorer of a bundle. Checks every shape, type and index; raises :class:`modelbundle.errors.FormatError`."""
+
+    def probability(self, score: float) -> float:
+        """The probability of the last class for a score."""
+        return expit(score) if self.link == "logit" else score
+
+    def probabilities(self, scores: FloatArray) -> FloatArray:
+        """:meth:`probability` of every score, the same bits."""
+        return expit_array(scores) if self.link == "logit" else scores

@@ -1,0 +1,334 @@
+"""From what a caller sent to rows and columns, or to every problem at once.
+
+What fits is recognised by a short path that does no more than it must. Only when that fails is the document walked again, to
+name each problem with a JSON pointer (RFC 6901) into what was sent. Values are never repeated in a message.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from modelbundle.schema import LARGEST, Feature, Schema
+from modelbundle.scorers.base import Column, Value
+
+MOST_PROBLEMS = 100
+MAX_ID = 64
+MAX_TEXT = 256
+Warnings = list[dict[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing wrong with a request: where (a JSON pointer) and what was expected there."""
+
+    pointer: str
+    detail: str
+
+
+class Invalid(Exception):
+    """The request does not fit the schema; ``problems`` names at most :data:`MOST_PROBLEMS`, ``total`` counts all found."""
+
+    def __init__(self, problems: Sequence[Problem], total: int | None = None) -> None:
+        super().__init__(f"{len(problems)} problems")
+        self.problems = list(problems)[:MOST_PROBLEMS]
+        self.total = len(problems) if total is None else total
+
+
+class TooManyRows(Exception):
+    """More rows than one request may carry."""
+
+    def __init__(self, rows: int, limit: int) -> None:
+        super().__init__(f"{rows} rows; at most {limit} are accepted in one request")
+        self.rows = rows
+        self.limit = limit
+
+
+@dataclass(slots=True)
+class One:
+    """A request for one row."""
+
+    row: list[Value]
+    id: str | None
+    warnings: Warnings
+
+
+@dataclass(slots=True)
+class Many:
+    """A request for n rows; ``ids`` is None where none were given; ``warnings`` maps a row's position to its warnings."""
+
+    rows: int
+    columns: list[Column]
+    ids: list[str | None] | None = None
+    warnings: dict[int, Warnings] = field(default_factory=dict)
+
+
+class Validator:
+    """Checks documents against one schema."""
+
+    def __init__(self, schema: Schema) -> None:
+        self.schema = schema
+        self.has_id = "id" not in schema.index
+        self._known = frozenset((*schema.names, "id"))
+        self._plan = [
+            (
+                f.name,
+                f.kind == "number",
+                f.required,
+                -LARGEST if f.minimum is None else f.minimum,
+                LARGEST if f.maximum is None else f.maximum,
+                *(f.observed or (-LARGEST, LARGEST)),
+                frozenset(f.categories),
+            )
+            for f in schema
+        ]
+
+    def read(self, document: object, max_rows: int) -> One | Many:
+        """A parsed JSON document in any of the four shapes.
+
+        A record, or columns of length one, gives :class:`One`; lists, ``records`` and longer columns give :class:`Many`.
+        Raises :class:`Invalid` or :class:`TooManyRows`.
+        """
+        if isinstance(document, dict):
+            if "records" in document and "records" not in self.schema.index:
+                return self._wrapped(document, max_rows)
+            if any(type(value) is list for value in document.values()):
+                return self._from_columns(document, max_rows)
+            return self.record(document)
+        if isinstance(document, list):
+            return self.records(document, max_rows)
+        raise Invalid([Problem("", "must be an object (one record, records or columns) or an array of records")])
+
+    def record(self, record: Mapping[str, Any], pointer: str = "") -> One:
+        """One record. Raises :class:`Invalid` with every problem."""
+        row: list[Value] = []
+        warnings: Warnings = []
+        present = 0
+        for name, number, required, minimum, maximum, low, high, categories in self._plan:
+            value = record.get(name)
+            if value is None:
+                if required:
+                    break
+                present += name in record
+                row.append(None)
+                continue
+            present += 1
+            if number:
+                if type(value) is int and -LARGEST <= value <= LARGEST:
+                    value = float(value)
+                elif type(value) is not float:
+                    break
+                if not low <= value <= high:
+                    if not minimum <= value <= maximum:
+                        break
+                    warnings.append({"pointer": f"{pointer}/{escape(name)}", "detail": _outside(low, high)})
+            elif type(value) is not str:
+                break
+            elif value not in categories:
+                if not _plain(value):
+                    break
+                warnings.append({"pointer": f"{pointer}/{escape(name)}", "detail": UNSEEN})
+            row.append(value)
+        else:
+            own = record.get("id") if self.has_id else None
+            present += self.has_id and "id" in record
+            if present == len(record) and (own is None or _reference(own)):
+                return One(row, own, warnings)
+        raise _invalid(self._explain(record, pointer))
+
+    def records(self, records: Sequence[Any], max_rows: int, pointer: str = "") -> Many:
+        """A list of records. Raises :class:`Invalid` with every problem, or :class:`TooManyRows`."""
+        self._count(len(records), max_rows, pointer)
+        if all(type(r) is dict and r.keys() <= self._known for r in records):
+            raw = [[r.get(name) for r in records] for name in self.schema.names]
+            ids = [r.get("id") for r in records] if self.has_id and any("id" in r for r in records) else None
+            many = self._columns(raw, ids, lambda name, i: f"{pointer}/{i}/{escape(name)}")
+            if many is not None:
+                return many
+        raise _invalid(problem for i, r in enumerate(records) for problem in self._explain(r, f"{pointer}/{i}"))
+
+    def _wrapped(self, document: Mapping[str, Any], max_rows: int) -> Many:
+        records = document["records"]
+        others = [Problem(f"/{escape(name)}", "unknown field beside `records`") for name in document if name != "records"]
+        if not isinstance(records, list):
+            raise Invalid([Problem("/records", "must be an array of records"), *others])
+        try:
+            many = self.records(records, max_rows, "/records")
+        except Invalid as invalid:
+            raise Invalid([*others, *invalid.problems], invalid.total + len(others)) from None
+        if others:
+            raise Invalid(others)
+        return many
+
+    def _from_columns(self, document: Mapping[str, Any], max_rows: int) -> One | Many:
+        lengths = {len(value) for value in document.values() if isinstance(value, list)}
+        rows = max(lengths)
+        wrong = [
+            Problem(f"/{escape(name)}", "must be an array, as the other columns are")
+            if not isinstance(value, list)
+            else Problem(f"/{escape(name)}", f"has {len(value)} values where another column has {rows}")
+            for name, value in document.items()
+            if not isinstance(value, list) or len(value) != rows
+        ]
+        if wrong:
+            raise _invalid([*wrong, *self._names(document, "")])
+        self._count(rows, max_rows, "")
+        if rows == 1:
+            try:
+                one = self.record({name: value[0] for name, value in document.items()})
+            except Invalid as invalid:
+                raise Invalid([_in_column(p, document) for p in invalid.problems], invalid.total) from None
+            one.warnings = [{**w, "pointer": w["pointer"] + "/0"} for w in one.warnings]
+            return one
+        if document.keys() <= self._known:
+            raw = [document.get(name) or [None] * rows for name in self.schema.names]
+            ids = document.get("id") if self.has_id else None
+            if (many := self._columns(raw, ids, lambda name, i: f"/{escape(name)}/{i}")) is not None:
+                return many
+        raise _invalid([*self._names(document, ""), *self._explain_columns(document, rows)])
+
+    def _count(self, rows: int, max_rows: int, pointer: str) -> None:
+        if rows == 0:
+            raise Invalid([Problem(pointer, "must have at least one record")])
+        if rows > max_rows:
+            raise TooManyRows(rows, max_rows)
+
+    def _columns(self, raw: Sequence[Sequence[Any]], ids: Sequence[Any] | None, where: Any) -> Many | None:
+        """The short path for n rows: None as soon as anything does not fit."""
+        many = Many(len(raw[0]), [])
+        for values, feature, plan in zip(raw, self.schema, self._plan, strict=True):
+            kinds = set(map(type, values))
+            if type(None) in kinds and feature.required:
+                return None
+            column, unseen = self._numbers(values, kinds, plan) if plan[1] else self._texts(values, kinds, plan)
+            if column is None:
+                return None
+            many.columns.append(column)
+            detail = UNSEEN if feature.kind == "category" else _outside(plan[5], plan[6])
+            for i in unseen:
+                many.warnings.setdefault(i, []).append({"pointer": where(feature.name, i), "detail": detail})
+        if ids is not None:
+            if not all(own is None or _reference(own) for own in ids):
+                return None
+            many.ids = list(ids)
+        return many
+
+    @staticmethod
+    def _numbers(values: Sequence[Any], kinds: set[type], plan: Any) -> tuple[NDArray[np.float64] | None, list[int]]:
+        _, _, _, minimum, maximum, low, high, _ = plan
+        if not kinds <= {int, float, type(None)}:
+            return None, []
+        try:
+            column = np.array(values, dtype=np.float64)
+        except OverflowError:
+            return None, []
+        if not bool(((column >= minimum) & (column <= maximum) | np.isnan(column)).all()):
+            return None, []
+        return column, np.flatnonzero((column < low) | (column > high)).tolist()
+
+    @staticmethod
+    def _texts(values: Sequence[Any], kinds: set[type], plan: Any) -> tuple[list[str | None] | None, list[int]]:
+        if not kinds <= {str, type(None)}:
+            return None, []
+        strange = set(values) - plan[7] - {None}
+        if not all(map(_plain, strange)):
+            return None, []
+        return list(values), [i for i, value in enumerate(values) if value in strange] if strange else []
+
+    def _explain(self, record: object, pointer: str) -> Iterator[Problem]:
+        if not isinstance(record, dict):
+            yield Problem(pointer, "must be an object: one record")
+            return
+        yield from self._names(record, pointer)
+        for feature in self.schema:
+            if feature.name in record:
+                detail = expectation(feature, record[feature.name])
+                if detail:
+                    yield Problem(f"{pointer}/{escape(feature.name)}", detail)
+        if self.has_id and record.get("id") is not None and not _reference(record["id"]):
+            yield Problem(f"{pointer}/id", ID_RULE)
+
+    def _explain_columns(self, document: Mapping[str, list[Any]], rows: int) -> Iterator[Problem]:
+        for name, values in document.items():
+            feature = self.schema.features[self.schema.index[name]] if name in self.schema.index else None
+            for i in range(rows):
+                detail = expectation(feature, values[i]) if feature else None
+                if name == "id" and self.has_id and values[i] is not None and not _reference(values[i]):
+                    detail = ID_RULE
+                if detail:
+                    yield Problem(f"/{escape(name)}/{i}", detail)
+
+    def _names(self, record: Mapping[str, Any], pointer: str) -> Iterator[Problem]:
+        for name in record:
+            if name not in self.schema.index and not (name == "id" and self.has_id):
+                close = difflib.get_close_matches(name[:MAX_TEXT], self.schema.names, 1, 0.6)
+                hint = f"; did you mean `{close[0]}`?" if close else ""
+                yield Problem(f"{pointer}/{escape(name[:MAX_TEXT])}", f"unknown field{hint}")
+        for feature in self.schema:
+            if feature.required and feature.name not in record:
+                yield Problem(f"{pointer}/{escape(feature.name)}", "missing; required")
+
+
+UNSEEN = "not seen in training, or too rarely to name; scored as an unknown category"
+ID_RULE = f"must be a string of 1 to {MAX_ID} characters"
+
+
+def expectation(feature: Feature, value: object) -> str | None:
+    """What was expected of ``value``, or None where it fits."""
+    if value is None:
+        return "must not be null; required" if feature.required else None
+    if feature.kind == "category":
+        if not isinstance(value, str):
+            return "must be a string"
+        return None if _plain(value) else f"must be at most {MAX_TEXT} characters of valid Unicode"
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return "must be a number, not text in quotes" if isinstance(value, str) else "must be a number"
+    if not -LARGEST <= value <= LARGEST:
+        return "must be a finite number"
+    unit = f" {feature.unit}" if feature.unit else ""
+    if feature.minimum is not None and value < feature.minimum:
+        return f"must be at least {feature.minimum:g}{unit}"
+    if feature.maximum is not None and value > feature.maximum:
+        return f"must be at most {feature.maximum:g}{unit}"
+    return None
+
+
+def escape(name: str) -> str:
+    """A JSON pointer's reference token (RFC 6901, section 3)."""
+    return name.replace("~", "~0").replace("/", "~1")
+
+
+def _outside(low: float, high: float) -> str:
+    return f"outside the range seen in training, {low:g} to {high:g}; scored all the same"
+
+
+def _plain(text: str) -> bool:
+    return len(text) <= MAX_TEXT and text.isascii() or len(text) <= MAX_TEXT and not _has_surrogate(text)
+
+
+def _has_surrogate(text: str) -> bool:
+    return any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def _reference(own: object) -> bool:
+    return type(own) is str and 0 < len(own) <= MAX_ID and not _has_surrogate(own)
+
+
+def _in_column(problem: Problem, document: Mapping[str, Any]) -> Problem:
+    named = problem.detail.startswith(("unknown field", "missing"))
+    return problem if named else Problem(problem.pointer + "/0", problem.detail)
+
+
+def _invalid(problems: Any) -> Invalid:
+    found: list[Problem] = []
+    total = 0
+    for problem in problems:
+        total += 1
+        if len(found) < MOST_PROBLEMS:
+            found.append(problem)
+    return Invalid(found or [Problem("", "does not fit the schema")], total)

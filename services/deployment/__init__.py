@@ -1,0 +1,1 @@
+"""Bringing a model out and taking it back, on whatever is running."""

@@ -1,0 +1,88 @@
+"""A compose project as a target: the pin is two lines of ``.env``, and the model's container is made anew."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from services.deployment.target import DeploymentError, Pin, Target, replace_text
+
+FILE, SHA256 = "MODEL_FILE_NAME", "MODEL_SHA256"
+
+
+class Compose(Target):
+    """The project of a directory's ``docker-compose.yml``, by ``docker compose`` or ``docker-compose`` 1.29."""
+
+    name = "compose"
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.command = find_compose()
+        values = {**defaults(directory / "docker-compose.yml"), **read_env(directory / ".env")}
+        self.url = f"http://127.0.0.1:{os.environ.get('PORT') or values.get('PORT') or '5000'}"
+        self._defaults = values
+
+    def running(self) -> bool:
+        """Whether the prediction API has a container."""
+        return bool(self.command) and bool(self._run("ps", "-q", "predict", check=False).strip())
+
+    def pin(self) -> Pin | None:
+        values = {**self._defaults, **read_env(self.directory / ".env")}
+        return Pin(values[FILE], values[SHA256]) if values.get(FILE) and values.get(SHA256) else None
+
+    def set_pin(self, pin: Pin) -> None:
+        write_env(self.directory / ".env", {FILE: pin.file, SHA256: pin.sha256})
+        if self.command and self.command[0].endswith("docker-compose"):
+            # 1.29 cannot recreate a container on a newer engine: it looks for a key of the image that is gone
+            self._run("rm", "-sf", "model")
+        self._run("up", "-d", "--no-deps", "model")
+
+    def model_trouble(self) -> str | None:
+        lines = self._run("logs", "--no-color", "--tail", "5", "model", check=False).splitlines()
+        said = [line.partition("model service: ")[2] for line in lines if "model service: " in line]
+        return said[-1] if said else None
+
+    def _run(self, *arguments: str, check: bool = True) -> str:
+        environment = {k: v for k, v in os.environ.items() if k not in (FILE, SHA256)}
+        done = subprocess.run(
+            [*self.command, *arguments], cwd=self.directory, env=environment, capture_output=True, text=True, timeout=180
+        )
+        if check and done.returncode:
+            raise DeploymentError(f"{' '.join(self.command)} {arguments[0]} failed: {done.stderr.strip()[-500:]}")
+        return done.stdout
+
+
+def find_compose() -> list[str]:
+    """The compose command of this machine; empty where there is none."""
+    if shutil.which("docker"):
+        plugin = subprocess.run(["docker", "compose", "version"], capture_output=True)
+        if plugin.returncode == 0:
+            return ["docker", "compose"]
+    old = shutil.which("docker-compose")
+    return [old] if old else []
+
+
+def read_env(path: Path) -> dict[str, str]:
+    """The assignments of an env file; empty where there is none."""
+    try:
+        lines = path.read_text().splitlines()
+    except FileNotFoundError:
+        return {}
+    pairs = (line.partition("=") for line in lines if "=" in line and not line.lstrip().startswith("#"))
+    return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+def write_env(path: Path, values: dict[str, str]) -> None:
+    """Set some assignments of an env file in one atomic step; other lines stay as they are."""
+    lines = path.read_text().splitlines() if path.exists() else []
+    kept = [line for line in lines if line.partition("=")[0].strip() not in values]
+    replace_text(path, "\n".join([*kept, *(f"{name}={value}" for name, value in values.items())]) + "\n")
+
+
+def defaults(path: Path) -> dict[str, str]:
+    """The ``${NAME:-default}`` values of a compose file."""
+    import re
+
+    return dict(re.findall(r"\$\{([A-Z0-9_]+):-([^}]*)\}", path.read_text())) if path.exists() else {}

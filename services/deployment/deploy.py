@@ -1,0 +1,93 @@
+"""Deploy and roll back: set the pin, wait until the API answers with it, or take it back and say why."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from modelbundle import bundle, golden
+from modelbundle.errors import BundleError
+from services.deployment.history import History
+from services.deployment.target import DeploymentError, Pin, Target
+
+WAIT = 90.0
+
+
+def prepare(path: Path, models: Path, *, allow_pickle: bool = True) -> Pin:
+    """Check a model file as a replica would, put it into ``models`` and return its pin; raises :class:`DeploymentError`."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DeploymentError(f"{path}: {error.strerror}") from None
+    sha256 = hashlib.sha256(content).hexdigest()
+    try:
+        golden.check(bundle.load(content, sha256, allow_pickle=allow_pickle, file_name=path.name))
+    except BundleError as error:
+        raise DeploymentError(f"{path.name} is not a model that can be served: {error}") from None
+    target = models / path.name
+    if target.resolve() != path.resolve():
+        if target.exists() and hashlib.sha256(target.read_bytes()).hexdigest() != sha256:
+            raise DeploymentError(f"{target} exists with other content: give the file a new name")
+        shutil.copyfile(path, target)
+    return Pin(path.name, sha256)
+
+
+def change(target: Target, pin: Pin, history: History, action: str, why: str, say: Callable[[str], None]) -> float:
+    """Make ``pin`` the answering model and return how many seconds it took.
+
+    If the replica refuses it, or does not answer with it in time, the pin that was there is restored and
+    :class:`DeploymentError` says why.
+    """
+    before = target.pin()
+    began = time.monotonic()
+    began_wall = time.time()
+    already = _refusal(target.url)
+    try:
+        target.set_pin(pin)
+        reason = _wait(target, pin, began_wall, already)
+    except DeploymentError as error:
+        reason = str(error)
+    took = time.monotonic() - began
+    if reason is None:
+        history.add(target.name, action, pin, "accepted", seconds=round(took, 3), why=why)
+        return took
+    history.add(target.name, action, pin, "refused", reason=reason, why=why)
+    if before is not None and before != pin:
+        say(f"restoring {before.file}")
+        target.set_pin(before)
+    raise DeploymentError(f"{pin.file} was not taken: {reason}")
+
+
+def _wait(target: Target, pin: Pin, since: float, already: Any) -> str | None:
+    """None once the API answers with the pin and has confirmed it since; otherwise why not."""
+    deadline = time.monotonic() + WAIT
+    facts: dict[str, Any] = {}
+    while time.monotonic() < deadline:
+        facts = _ready(target.url)
+        if facts.get("model_version") == pin.sha256 and facts.get("confirmed") and facts.get("wanted") == pin.sha256:
+            return None
+        refusal = facts.get("refusal")
+        if refusal and refusal != already and refusal["model_version"] == pin.sha256:
+            return str(refusal["reason"])
+        if trouble := target.model_trouble():
+            return trouble
+        time.sleep(0.05)
+    return f"no answer with it within {WAIT:g} s: {facts.get('trouble') or facts.get('why_not') or 'the API is silent'}"
+
+
+def _ready(url: str) -> dict[str, Any]:
+    try:
+        data = requests.get(f"{url}/readyz", timeout=2).json()
+    except (requests.RequestException, ValueError):
+        return {}
+    return data if isinstance(data, dict) else {}
+
+
+def _refusal(url: str) -> Any:
+    return _ready(url).get("refusal")

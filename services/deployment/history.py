@@ -1,0 +1,76 @@
+"""``deployments.jsonl``: who deployed what, when, why and with which result. Lines are only ever added."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from services.deployment.target import Pin
+
+
+class History:
+    """The record of one project's deployments."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def add(self, target: str, action: str, pin: Pin, result: str, **more: Any) -> None:
+        """Add one line, durably."""
+        entry = {
+            "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "user": _user(),
+            "target": target,
+            "action": action,
+            "file": pin.file,
+            "sha256": pin.sha256,
+            "result": result,
+            **more,
+        }
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            os.write(descriptor, (json.dumps(entry) + "\n").encode())
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def entries(self) -> list[dict[str, Any]]:
+        """All lines, oldest first; a line that a crash tore is left out."""
+        found = []
+        try:
+            lines = self.path.read_text().splitlines()
+        except FileNotFoundError:
+            return []
+        for line in lines:
+            try:
+                found.append(json.loads(line))
+            except ValueError:
+                continue
+        return found
+
+    def previous(self, target: str, current: Pin | None) -> Pin | None:
+        """The pin that was accepted before the current one on this target, rollbacks undone."""
+        stack: list[Pin] = []
+        for entry in self.entries():
+            if entry.get("target") != target or entry.get("result") != "accepted":
+                continue
+            pin = Pin(entry["file"], entry["sha256"])
+            if entry["action"] == "rollback":
+                while stack and stack[-1] != pin:
+                    stack.pop()
+            if not stack or stack[-1] != pin:
+                stack.append(pin)
+        if stack and stack[-1] == current:
+            stack.pop()
+        return stack[-1] if stack else None
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())

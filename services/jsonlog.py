@@ -1,0 +1,54 @@
+"""One JSON object per line on stdout; plain words when stdout is a terminal."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+_TERMINAL = sys.stdout.isatty() if sys.stdout else False
+
+
+def emit(event: str, level: str = "info", **fields: Any) -> None:
+    """Write one line; the whole line goes out in one ``write``, so that processes do not mix theirs."""
+    if _TERMINAL:
+        words = " ".join(f"{key}={value}" for key, value in fields.items() if value is not None)
+        line = f"{datetime.now():%H:%M:%S} {level:<7} {event} {words}\n"
+    else:
+        record = {"time": now(), "level": level, "event": event, "pid": os.getpid(), **fields}
+        line = json.dumps(record, default=str, ensure_ascii=False) + "\n"
+    write(line.encode("utf-8", "backslashreplace"))
+
+
+def write(line: bytes) -> None:
+    """Write a finished line; a reader that went away is no reason to fail."""
+    try:
+        os.write(1, line)
+    except OSError:
+        pass
+
+
+def now() -> str:
+    """The time in UTC, ISO 8601 with milliseconds."""
+    return datetime.fromtimestamp(time.time(), UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+class JsonHandler(logging.Handler):
+    """Sends the records of libraries that use :mod:`logging` the same way, stack traces included."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one record."""
+        trace = logging.Formatter().formatException(record.exc_info) if record.exc_info else None
+        extra = {"trace": trace} if trace else {}
+        emit(record.getMessage(), record.levelname.lower(), logger=record.name, **extra)
+
+
+def configure(level: int = logging.INFO) -> None:
+    """Send every logger's records through :class:`JsonHandler`."""
+    root = logging.getLogger()
+    root.handlers[:] = [JsonHandler()]
+    root.setLevel(level)

@@ -1,0 +1,76 @@
+"""``python -m services.model``: validate the pin, then serve the pinned bytes from exactly one process.
+
+A mismatch ends the start, saying which hash was expected and which was found. When the serving process dies, the service ends
+with it: whoever restarts it has the pin validated anew.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from gunicorn.app.base import BaseApplication
+
+from services import jsonlog
+from services.gunicornlog import Logger
+from services.model import pin as pins
+from services.model.app import create_app
+from services.model.vault import Vault
+
+MAX_BYTES = 512 * 1024 * 1024
+
+
+class ModelService(BaseApplication):  # type: ignore[misc]
+    """gunicorn around one vault."""
+
+    def __init__(self, vault: Vault, address: str) -> None:
+        self.vault = vault
+        self.options = {
+            "bind": address,
+            "workers": 1,
+            "threads": 16,
+            "worker_class": "gthread",
+            "preload_app": True,
+            "keepalive": 75,
+            "timeout": 60,
+            "accesslog": None,
+            "control_socket_disable": True,
+            "logger_class": Logger,
+            "post_worker_init": lambda worker: vault.watch(),
+            "child_exit": self._end,
+        }
+        super().__init__()
+
+    @staticmethod
+    def _end(server: Any, worker: Any) -> None:
+        os.kill(server.pid, signal.SIGTERM)
+
+    def load_config(self) -> None:
+        """gunicorn asks for it."""
+        for name, value in self.options.items():
+            self.cfg.set(name, value)
+
+    def load(self) -> Any:
+        """gunicorn asks for it."""
+        return create_app(self.vault)
+
+
+def main() -> None:
+    """Validate, then serve."""
+    directory = Path(os.environ.get("MODEL_DIR") or "models")
+    address = f"{os.environ.get('HOST') or '127.0.0.1'}:{os.environ.get('PORT') or '8000'}"
+    max_bytes = int(os.environ.get("MAX_BUNDLE_BYTES") or MAX_BYTES)
+    try:
+        pin, pin_file = pins.from_environment(os.environ)
+        vault = Vault(directory, pin, pin_file, max_bytes)
+    except pins.PinError as error:
+        sys.exit(f"model service: {error}")
+    jsonlog.emit("model pinned", file=pin.file, sha256=pin.sha256, bytes=len(vault.served.content), address=address)
+    ModelService(vault, address).run()
+
+
+if __name__ == "__main__":
+    main()

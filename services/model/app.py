@@ -1,0 +1,74 @@
+"""The model service's application factory: hands out the current model's verified bytes."""
+
+from __future__ import annotations
+
+import base64
+from datetime import UTC, datetime
+from typing import Any
+
+from flask import Flask, Response, jsonify, request
+
+from services import problem
+from services.model.vault import Served, Vault
+from services.problem import Refused
+
+
+def create_app(vault: Vault) -> Flask:
+    """An application around a vault that already holds a verified model."""
+    app = Flask("services.model")
+    problem.init_app(app)
+
+    @app.get("/bundle")
+    def bundle() -> Response:
+        """The bytes, under a strong ETag that is their SHA-256."""
+        served = vault.served
+        response = Response(status=200, mimetype="application/octet-stream")
+        _describe(response, served)
+        if request.if_none_match.contains(served.pin.sha256):
+            response.status_code = 304
+            del response.headers["Content-Type"]
+            return response
+        response.set_data(served.content)
+        sha256 = base64.b64encode(bytes.fromhex(served.pin.sha256)).decode()
+        response.headers["Repr-Digest"] = f"sha-256=:{sha256}:"
+        return response
+
+    @app.get("/statement")
+    def statement() -> Response:
+        """The signature file that lies beside the model."""
+        served = vault.served
+        if served.statement is None:
+            raise Refused(404, f"There is no {served.pin.file}.sig beside the model.")
+        response = Response(served.statement, mimetype="application/json")
+        _describe(response, served)
+        del response.headers["ETag"]
+        return response
+
+    @app.get("/pin")
+    def pin() -> Response:
+        """What is pinned, what is served, and why not, where these differ."""
+        served = vault.served
+        facts: dict[str, Any] = {
+            "pinned": vault.pinned,
+            "serving": {"file": served.pin.file, "sha256": served.pin.sha256, "since": _moment(served.since)},
+            "id": served.pin.id,
+            "why_not": vault.why_not,
+        }
+        return jsonify(facts)
+
+    @app.get("/healthz")
+    def healthz() -> Response:
+        """The process lives, and has a verified model."""
+        return jsonify(status="alive", sha256=vault.served.pin.sha256)
+
+    return app
+
+
+def _describe(response: Response, served: Served) -> None:
+    response.set_etag(served.pin.sha256)
+    response.headers["X-Pin-Id"] = served.pin.id
+    response.headers["Cache-Control"] = "no-cache"
+
+
+def _moment(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")

@@ -1,0 +1,238 @@
+"""The leader's part: performs the actions that :func:`services.predict.switch.lead` names, one at a time.
+
+Every worker runs this thread; the one that holds the lock leads. An error that no rule foresees ends the lead like the death
+of the process would, and the next leader starts from what the store says.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import threading
+import time
+import uuid
+from typing import Any
+
+from services import jsonlog
+from services.predict import switch
+from services.predict.rehearsal import RehearsalFailed, rehearse
+from services.predict.settings import Settings
+from services.predict.source import Source, SourceError
+from services.predict.store import Lead, Store
+from services.predict.switch import Candidate, Outcome, Pin, Polled, Tried
+
+SEEK = 0.25  # seconds between attempts to take the lead
+COUNT = 0.02  # seconds between looks at the votes
+FIRST_POLL = 0.5  # seconds that a start waits for the model service
+POLL = 2.0  # seconds that a later poll may take
+MOST_BACK_OFF = 1.0
+
+
+class Leader:
+    """The leader's thread of one worker."""
+
+    def __init__(self, store: Store, settings: Settings, source: Source | None = None) -> None:
+        self.store = store
+        self.settings = settings
+        self.source = source or Source(settings.model_server_url, max_bytes=settings.max_bundle_bytes)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="leader", daemon=True)
+        self._reset()
+
+    def _reset(self) -> None:
+        self.state = switch.Leader()
+        status = self.store.status()
+        self.pin: Pin | None = None
+        self.error = ""  # why the last poll gave no pin
+        self.trouble = ""  # why the pinned model is not here yet
+        self.confirmed: bool | None = status.get("confirmed")
+        self.since = float(status.get("since", time.time()))
+        self.began = 0.0
+        self.deadline = 0.0
+        self.failures = 0
+
+    def start(self) -> None:
+        """Begin, in a thread of its own."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._stop.set()
+        self._thread.join(5)
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                lead = Lead.take(self.store)
+                if lead is None:
+                    self._stop.wait(SEEK)
+                    continue
+                try:
+                    self.reign()
+                finally:
+                    self.source.close()
+                    lead.let_go()
+            except Exception as error:  # this thread must outlive anything
+                jsonlog.emit("leader failed", "error", error=f"{type(error).__name__}: {error}")
+                try:
+                    self.store.settle()
+                except OSError:
+                    pass
+            self._stop.wait(1)
+
+    def reign(self) -> None:
+        """Lead until the state machine says to let go, or the process ends."""
+        self._reset()
+        action: switch.Action = switch.FIRST
+        while not self._stop.is_set():
+            if isinstance(action, switch.LetGo):
+                self._rest(failing=True)
+                return
+            self.state, action = switch.lead(self.state, self.perform(action))
+
+    def perform(self, action: switch.Action) -> switch.Result:
+        """Do one thing in the world and say what came of it; raises :class:`OSError` for trouble with the store."""
+        match action:
+            case switch.Poll():
+                return self._poll()
+            case switch.Fetch(pin):
+                return self._fetch(pin)
+            case switch.Rehearse(pin):
+                return self._rehearse(pin)
+            case switch.Propose(pin):
+                candidate = Candidate(uuid.uuid4().hex, pin.sha256, self.store.current().number)
+                self.deadline = time.monotonic() + self.settings.prepare_seconds
+                self.store.propose(candidate)
+                return switch.Proposed(candidate)
+            case switch.Count(candidate):
+                self._stop.wait(COUNT)
+                votes, reason = self.store.votes(candidate.attempt)
+                return switch.Counted(votes, time.monotonic() > self.deadline, reason)
+            case switch.Commit(candidate):
+                self._commit(candidate)
+            case switch.Withdraw():
+                self.store.withdraw()
+            case switch.Refuse(pin, reason):
+                self.store.refuse(pin, reason)
+                self.store.withdraw()
+                jsonlog.emit("model refused", "error", model_version=pin.sha256, reason=reason)
+            case switch.Rest(failing):
+                self._rest(failing)
+            case switch.LetGo():
+                pass
+        return switch.Done()
+
+    def _poll(self) -> Polled:
+        current, refused = self.store.current(), self.store.refused()
+        candidate = self.state.candidate
+        known = [current.sha256, refused["sha256"] if refused else "", candidate.sha256 if candidate else ""]
+        try:
+            pin = self.source.poll(known, POLL if self.store.settled() else FIRST_POLL)
+        except SourceError as error:
+            self._confirm(None, str(error))
+            return Polled(None, current)
+        self._confirm(pin, "")
+        return Polled(pin, current, Pin(refused["sha256"], refused["id"]) if refused else None)
+
+    def _confirm(self, pin: Pin | None, error: str) -> None:
+        if pin is not None and pin != self.pin:
+            self.began = time.monotonic()
+        if error != self.error:
+            jsonlog.emit("model service unusable", "warning", reason=error) if error else jsonlog.emit(
+                "model service answers again"
+            )
+        self.pin, self.error = pin, error
+        self._publish()
+
+    def _publish(self) -> None:
+        confirmed = self.pin is not None and self.pin.sha256 == self.store.current().sha256
+        if confirmed != self.confirmed:
+            self.confirmed, self.since = confirmed, time.time()
+        status: dict[str, Any] = {
+            "confirmed": confirmed,
+            "since": self.since,
+            "checked": time.time(),
+            "wanted": self.pin.sha256 if self.pin else None,
+            "trouble": self.error or self.trouble or None,
+            "leader": os.getpid(),
+        }
+        self.store.write_status(status)
+
+    def _fetch(self, pin: Pin) -> Tried:
+        target = self.store.bundle(pin.sha256)
+        try:
+            if not self._have(pin):
+                self._download(pin, target)
+        except (SourceError, OSError) as error:
+            if str(error) != self.trouble:
+                jsonlog.emit("model not fetched", "warning", model_version=pin.sha256, reason=str(error))
+            self.trouble = str(error)
+            return Tried(Outcome.RETRY, str(error))
+        self.trouble = ""
+        return Tried(Outcome.DONE)
+
+    def _have(self, pin: Pin) -> bool:
+        found = hashlib.sha256()
+        try:
+            with self.store.bundle(pin.sha256).open("rb") as file:
+                while chunk := file.read(1 << 20):
+                    found.update(chunk)
+        except FileNotFoundError:
+            return False
+        return found.hexdigest() == pin.sha256
+
+    def _download(self, pin: Pin, target: os.PathLike[str]) -> None:
+        """The bytes into a file that gets its name only once they were verified and are durable."""
+        disk = self.store.disk
+        current, previous = self.store.current(), self.store.previous()
+        self.store.prune({current.sha256, previous.sha256})
+        temporary = self.store.bundles / f".{pin.sha256}.part"
+        descriptor = disk.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        try:
+            self.source.fetch(pin, lambda chunk: disk.write(descriptor, chunk), self.settings.fetch_seconds)
+            disk.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        disk.replace(temporary, self.store.bundle(pin.sha256))
+        disk.sync_directory(self.store.bundles)
+
+    def _rehearse(self, pin: Pin) -> Tried:
+        begun = self.store.journal_rehearsal(pin)
+        if begun > switch.MOST_REHEARSALS:
+            self.store.end_rehearsal()
+            return Tried(Outcome.REFUSED, f"{switch.MOST_REHEARSALS} rehearsals of it began and none ended")
+        try:
+            rehearse(self.store.bundle(pin.sha256), pin.sha256, self.settings)
+        except RehearsalFailed as failure:
+            self.store.end_rehearsal()
+            return Tried(Outcome.REFUSED, str(failure))
+        except OSError as error:
+            self.store.end_rehearsal()
+            return Tried(Outcome.RETRY, str(error))
+        self.store.end_rehearsal()
+        return Tried(Outcome.DONE)
+
+    def _commit(self, candidate: Candidate) -> None:
+        before = self.store.current()
+        after = self.store.commit(candidate)
+        took = time.monotonic() - self.began
+        self.store.withdraw()
+        self._publish()
+        jsonlog.emit(
+            "model switched",
+            old=before.sha256 or None,
+            model_version=after.sha256,
+            generation=after.number,
+            seconds=round(took, 3),
+        )
+
+    def _rest(self, failing: bool) -> None:
+        """Wait, with jitter; a pause that follows a failure doubles up to a second, so that a swap stays visible soon."""
+        self._publish()
+        self.store.settle()
+        self.failures = self.failures + 1 if failing else 0
+        seconds = self.settings.poll_seconds
+        if failing:
+            seconds = min(0.05 * 2.0**self.failures, MOST_BACK_OFF, seconds)
+        self._stop.wait(seconds * random.uniform(0.8, 1.0))  # noqa: S311

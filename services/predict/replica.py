@@ -1,0 +1,45 @@
+"""One worker process of a replica: its threads, and when it may take requests."""
+
+from __future__ import annotations
+
+from flask import Flask
+
+from services.predict.leader import Leader
+from services.predict.models import NoModel
+from services.predict.settings import Settings
+from services.predict.worker import Worker, wait_until
+
+BOOT_SECONDS = 2.0  # how long a worker holds back requests for the model service's word; then it answers 503 until it came
+
+
+class Replica:
+    """The follower's threads of one process. Made after the fork."""
+
+    def __init__(self, app: Flask, settings: Settings) -> None:
+        self.store = app.extensions["store"]
+        self.models = app.extensions["models"]
+        self.worker = Worker(self.store, self.models, settings.prepare_seconds)
+        self.leader = Leader(self.store, settings)
+
+    def start(self) -> None:
+        """Start following."""
+        self.worker.start()
+        self.leader.start()
+
+    def wait(self, seconds: float = BOOT_SECONDS) -> bool:
+        """Wait until the model service was asked and the current model is loaded; False if that takes longer."""
+        return wait_until(self._ready, seconds)
+
+    def _ready(self) -> bool:
+        if not self.store.settled():
+            return False
+        try:
+            self.models.resolve()
+        except NoModel:
+            pass
+        return True
+
+    def stop(self) -> None:
+        """Stop following, for an orderly end."""
+        self.leader.stop()
+        self.worker.stop()
