@@ -83,7 +83,7 @@ class Validator:
                 -LARGEST if f.minimum is None else f.minimum,
                 LARGEST if f.maximum is None else f.maximum,
                 *(f.observed or (-LARGEST, LARGEST)),
-                frozenset(f.categories),
+                frozenset(f.categories) or None,  # none are known: nothing is unseen
             )
             for f in schema
         ]
@@ -129,9 +129,12 @@ class Validator:
                     warnings.append({"pointer": f"{pointer}/{escape(name)}", "detail": _outside(low, high)})
             elif type(value) is not str:
                 break
-            elif value not in categories:
+            elif categories is None or value not in categories:
                 if not _plain(value):
                     break
+                if categories is None:
+                    row.append(value)
+                    continue
                 warnings.append({"pointer": f"{pointer}/{escape(name)}", "detail": UNSEEN})
             row.append(value)
         else:
@@ -235,9 +238,11 @@ class Validator:
     def _texts(values: Sequence[Any], kinds: set[type], plan: Any) -> tuple[list[str | None] | None, list[int]]:
         if not kinds <= {str, type(None)}:
             return None, []
-        strange = set(values) - plan[7] - {None}
+        strange = set(values) - (plan[7] or set()) - {None}
         if not all(map(_plain, strange)):
             return None, []
+        if plan[7] is None:
+            return list(values), []
         return list(values), [i for i, value in enumerate(values) if value in strange] if strange else []
 
     def _explain(self, record: object, pointer: str) -> Iterator[Problem]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from flask import Flask, g, request
 
 from modelbundle import bundle, golden
@@ -34,8 +36,8 @@ def create_app(settings: Settings, store: Store | None = None) -> Flask:
     return app
 
 
-def loader(store: Store, settings: Settings):  # type: ignore[no-untyped-def]
-    """A function that loads a model of the store by its SHA-256, re-verifies it and checks its golden rows."""
+def loader(store: Store, settings: Settings) -> Callable[[str], Model]:
+    """A function that loads a model of the store by its SHA-256, verifies it again and checks its golden rows."""
 
     def load(sha256: str) -> Model:
         model = bundle.read(store.bundle(sha256), sha256, allow_pickle=settings.allow_pickle)

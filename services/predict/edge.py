@@ -74,7 +74,7 @@ class Edge:
     def _record(self, environ: WSGIEnvironment, request_id: str, status: int, seconds: float) -> None:
         line = {
             "time": jsonlog.now(),
-            "level": "info" if status < 500 else "error",
+            "level": "error" if status == 500 else "info",
             "event": "request",
             "request_id": request_id,
             "method": environ["REQUEST_METHOD"],

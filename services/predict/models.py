@@ -62,7 +62,7 @@ class Models:
         if not self._settled:
             self._settled = self._store.settled()
             if not self._settled:
-                raise NoModel("the model service has not been asked yet")
+                raise NoModel("the replica is starting and has not settled on a model")
         return self.resolve()
 
     def resolve(self) -> Serving:

@@ -1,0 +1,30 @@
+"""A running system for each test that asks."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Made
+from tests.integration.system import System, running
+
+
+@pytest.fixture
+def system(tmp_path: Path, bundles: list[Made]) -> Iterator[System]:
+    """Nothing started yet; both bundles lie in the models' directory and the first is pinned."""
+    with running(tmp_path) as made:
+        for bundle in bundles:
+            shutil.copy(bundle.path, made.models)
+        made.pin(bundles[0].path.name, bundles[0].sha256)
+        yield made
+
+
+@pytest.fixture
+def serving(system: System) -> System:
+    """Both services run and the first bundle answers."""
+    system.start_model()
+    system.start_predict()
+    return system

@@ -1,0 +1,257 @@
+"""Real processes on loopback: the two services, and clients that hold them to their word."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+
+
+def free_port() -> int:
+    """A port of loopback that nothing uses now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def until(condition: Callable[[], Any], seconds: float, what: str) -> Any:
+    """The first true value of ``condition``; fails the test with ``what`` after ``seconds``."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError, http.client.HTTPException, ValueError):
+            if value := condition():
+                return value
+        time.sleep(0.02)
+    raise AssertionError(f"not within {seconds:g} s: {what}")
+
+
+@dataclass
+class System:
+    """A model service and a replica of the prediction API, each in processes of its own, on the files below ``root``."""
+
+    root: Path
+    environment: dict[str, str] = field(default_factory=dict)
+    model_port: int = field(default_factory=free_port)
+    port: int = field(default_factory=free_port)
+    model: subprocess.Popen[bytes] | None = None
+    predict: subprocess.Popen[bytes] | None = None
+
+    @property
+    def models(self) -> Path:
+        return self.root / "models"
+
+    @property
+    def state(self) -> Path:
+        return self.root / "state"
+
+    def pin(self, file: str, sha256: str) -> None:
+        """Write the pin file atomically."""
+        temporary = self.root / ".pin"
+        temporary.write_text(json.dumps({"file": file, "sha256": sha256}))
+        temporary.replace(self.root / "pin.json")
+
+    def start_model(self) -> None:
+        own = {"MODEL_DIR": str(self.models), "MODEL_PIN_FILE": str(self.root / "pin.json"), "PORT": str(self.model_port)}
+        self.model = self._spawn("services.model", own)
+        until(lambda: self._get(self.model_port, "/healthz")[0] == 200, 20, "model service is up")
+
+    def start_predict(self, ready: bool = True) -> None:
+        own = {
+            "MODEL_SERVER_URL": f"http://127.0.0.1:{self.model_port}",
+            "STATE_DIR": str(self.state),
+            "DATA_DIR": str(self.root / "data"),
+            "PORT": str(self.port),
+            **self.environment,
+        }
+        self.predict = self._spawn("services.predict", own)
+        if ready:
+            until(lambda: self.readyz()[0] == 200, 60, "prediction API is ready")
+        else:
+            until(lambda: self._get(self.port, "/healthz")[0] == 200, 20, "prediction API lives")
+
+    def _spawn(self, module: str, own: dict[str, str]) -> subprocess.Popen[bytes]:
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(("MODEL_", "STATE_", "DATA_", "PORT"))}
+        with (self.root / "services.log").open("ab") as log:
+            return subprocess.Popen(
+                [sys.executable, "-m", module], cwd=ROOT, env={**kept, **own}, stdout=log, stderr=log, start_new_session=True
+            )
+
+    def stop_model(self, number: int = signal.SIGTERM) -> None:
+        self._stop(self.model, number)
+
+    def stop_predict(self, number: int = signal.SIGTERM) -> None:
+        self._stop(self.predict, number)
+
+    @staticmethod
+    def _stop(process: subprocess.Popen[bytes] | None, number: int) -> None:
+        if process is None or process.poll() is not None:
+            return
+        if number == signal.SIGKILL:
+            os.killpg(process.pid, number)
+        else:
+            process.send_signal(number)
+        try:
+            process.wait(40)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+    def workers(self) -> list[int]:
+        """The process ids of the prediction API's live workers."""
+        assert self.predict is not None
+        return children(self.predict.pid)
+
+    def close(self) -> None:
+        self.stop_predict()
+        self.stop_model()
+
+    def _get(self, port: int, path: str) -> tuple[int, dict[str, Any]]:
+        status, _, body = ask(port, "GET", path)
+        return status, json.loads(body)
+
+    def readyz(self) -> tuple[int, dict[str, Any]]:
+        return self._get(self.port, "/readyz")
+
+    def post(self, document: Any, path: str = "/predict", **headers: str) -> tuple[int, dict[str, str], Any]:
+        """POST a document (bytes as they are, anything else as JSON); status, headers and parsed body."""
+        body = document if isinstance(document, bytes) else json.dumps(document).encode()
+        status, found, answer = ask(self.port, "POST", path, body, {"Content-Type": "application/json", **headers})
+        return status, found, json.loads(answer)
+
+    def serving(self, sha256: str, seconds: float = 20) -> None:
+        """Wait until /readyz says that the replica answers with a model and has confirmed it."""
+
+        def arrived() -> bool:
+            facts = self.readyz()[1]
+            return facts["model_version"] == sha256 and facts["confirmed"]
+
+        until(arrived, seconds, f"serving {sha256[:8]}")
+
+    def log(self, event: str) -> list[dict[str, Any]]:
+        """The log lines of one event."""
+        lines = (self.root / "services.log").read_text(errors="replace").splitlines()
+        found = []
+        for line in lines:
+            with contextlib.suppress(ValueError):
+                entry = json.loads(line)
+                if isinstance(entry, dict) and entry.get("event") == event:
+                    found.append(entry)
+        return found
+
+
+def children(pid: int) -> list[int]:
+    """The live child processes of a process."""
+    found = []
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        with contextlib.suppress(OSError):
+            if Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
+                found.append(int(child))
+    return found
+
+
+def ask(
+    port: int, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
+) -> tuple[int, dict[str, str], bytes]:
+    """One request on a connection of its own."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    try:
+        connection.request(method, path, body, headers or {})
+        response = connection.getresponse()
+        return response.status, {k.lower(): v for k, v in response.getheaders()}, response.read()
+    finally:
+        connection.close()
+
+
+@dataclass(slots=True)
+class Answer:
+    """What one request of the load saw. Times are of one monotonic clock."""
+
+    sent: float
+    received: float
+    status: int
+    version: str
+    generation: int
+    probability: float | None
+
+
+class Load:
+    """Keep-alive clients that ask without pause and write down every answer."""
+
+    def __init__(self, port: int, document: Any, clients: int = 8) -> None:
+        self.port = port
+        self.body = json.dumps(document).encode()
+        self.answers: list[Answer] = []
+        self.errors: list[str] = []
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._ask) for _ in range(clients)]
+
+    def __enter__(self) -> Load:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _ask(self) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        while not self._stop.is_set():
+            sent = time.monotonic()
+            try:
+                connection.request("POST", "/predict", self.body, {"Content-Type": "application/json"})
+                response = connection.getresponse()
+                raw = response.read()
+            except (OSError, http.client.HTTPException) as error:
+                self.errors.append(f"{type(error).__name__}: {error}")
+                connection.close()
+                time.sleep(0.01)
+                continue
+            received = time.monotonic()
+            data = json.loads(raw)
+            probability = data["predict_proba"][1] if response.status == 200 else None
+            version = response.headers.get("X-Model-Version", "")
+            generation = int(response.headers.get("X-Model-Generation", "0"))
+            self.answers.append(Answer(sent, received, response.status, version, generation, probability))
+        connection.close()
+
+    def failed(self) -> list[Any]:
+        """Requests that did not get a 200."""
+        return [*self.errors, *(a for a in self.answers if a.status != 200)]
+
+    def stale(self) -> list[Answer]:
+        """Answers of an older generation to requests that were sent after an answer of a newer one had arrived."""
+        first: dict[int, float] = {}
+        for answer in self.answers:
+            if answer.status == 200:
+                first[answer.generation] = min(first.get(answer.generation, answer.received), answer.received)
+        return [
+            a
+            for a in self.answers
+            if a.status == 200 and any(g > a.generation and at < a.sent for g, at in first.items())
+        ]
+
+
+@contextlib.contextmanager
+def running(root: Path, **environment: str) -> Iterator[System]:
+    """A system that is stopped at the end, whatever happens."""
+    (root / "models").mkdir(parents=True, exist_ok=True)
+    system = System(root, environment)
+    try:
+        yield system
+    finally:
+        system.close()

@@ -1,0 +1,130 @@
+"""Starting, stopping and being killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+from tests.conftest import LOAN, Made
+from tests.integration.system import Load, System, ask, until
+
+
+def test_without_a_model_service_a_restart_answers_from_the_last_known_good(serving: System, bundles: list[Made]) -> None:
+    """Ready, but not confirmed, and it says so; confirmed again when the model service is back."""
+    serving.stop_predict()
+    serving.stop_model()
+    serving.start_predict()
+    status, facts = serving.readyz()
+    assert status == 200
+    assert facts["confirmed"] is False
+    assert facts["since"]
+    assert "reached" in facts["trouble"]
+    assert serving.post(LOAN)[1]["x-model-version"] == bundles[0].sha256
+    serving.start_model()
+    serving.serving(bundles[0].sha256)
+
+
+def test_without_a_last_known_good_nothing_is_answered_and_the_process_lives(system: System) -> None:
+    """/predict and /readyz say 503 as problem or facts, /healthz says 200; the model service's start heals it."""
+    system.start_predict(ready=False)
+    status, headers, problem = until(lambda: system.post(LOAN), 5, "an answer")
+    assert status == 503
+    assert headers["content-type"] == "application/problem+json"
+    assert headers["retry-after"] == "1"
+    assert problem["status"] == 503
+    assert system.readyz()[0] == 503
+    assert ask(system.port, "GET", "/healthz")[0] == 200
+    system.start_model()
+    until(lambda: system.post(LOAN)[0] == 200, 10, "an answer of the model")
+
+
+def test_a_model_that_was_rolled_back_does_not_return_with_a_restart(serving: System, bundles: list[Made]) -> None:
+    """The pin moved while the replica was down: not one answer comes from what was current before."""
+    serving.stop_predict()
+    serving.pin(bundles[1].path.name, bundles[1].sha256)
+    serving.start_predict(ready=False)
+    versions = set()
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        status, headers, _ = serving.post(LOAN)
+        assert status in (200, 503)
+        if status == 200:
+            versions.add(headers["x-model-version"])
+            break
+    assert versions == {bundles[1].sha256}
+
+
+def test_killed_workers_and_leaders_are_replaced_and_swaps_go_on(serving: System, bundles: list[Made]) -> None:
+    """kill -9 of the leader's process, again and again, between pins: the pin is reached each time."""
+    for turn in range(1, 5):
+        leader = serving.readyz()[1] and _leader(serving)
+        os.kill(leader, signal.SIGKILL)
+        made = bundles[turn % 2]
+        serving.pin(made.path.name, made.sha256)
+        serving.serving(made.sha256)
+    until(lambda: len(list((serving.state / "workers").iterdir())) == 2, 10, "two workers again")
+
+
+def _leader(system: System) -> int:
+    import json
+
+    return int(json.loads((system.state / "status.json").read_text())["leader"])
+
+
+def test_a_killed_worker_fails_only_what_it_was_sent(serving: System) -> None:
+    """Its replacement answers with the current generation from its first request on; no 503, no older model."""
+    with Load(serving.port, LOAN) as load:
+        for _ in range(3):
+            seats = [p.name for p in (serving.state / "workers").iterdir()]
+            os.kill(int(seats[0].split("-")[0]), signal.SIGKILL)
+            until(lambda seats=seats: {p.name for p in (serving.state / "workers").iterdir()} - set(seats), 15, "a new worker")
+            time.sleep(0.5)
+    assert [a for a in load.answers if a.status != 200] == []
+    assert len(load.errors) <= 3 * len(load._threads)
+    assert {a.generation for a in load.answers} == {1}
+
+
+def test_the_model_service_dies_and_nobody_notices(serving: System) -> None:
+    """Answers go on; /readyz says unconfirmed once the leader was turned away; it heals without a restart."""
+    with Load(serving.port, LOAN, clients=2) as load:
+        serving.stop_model(signal.SIGKILL)
+        until(lambda: serving.readyz()[1]["confirmed"] is False, 10, "unconfirmed")
+        assert serving.readyz()[0] == 200
+        serving.start_model()
+        until(lambda: serving.readyz()[1]["confirmed"], 10, "confirmed again")
+    assert load.failed() == []
+
+
+def test_a_hanging_model_service_is_the_same_as_a_dead_one(serving: System) -> None:
+    """SIGSTOP: it takes connections and answers nothing."""
+    assert serving.model is not None
+    os.killpg(serving.model.pid, signal.SIGSTOP)
+    try:
+        until(lambda: serving.readyz()[1]["confirmed"] is False, 10, "unconfirmed")
+        assert serving.post(LOAN)[0] == 200
+    finally:
+        os.killpg(serving.model.pid, signal.SIGCONT)
+    until(lambda: serving.readyz()[1]["confirmed"], 10, "confirmed again")
+
+
+def test_sigterm_drains(serving: System) -> None:
+    """Requests that were taken are answered; then the process ends by itself with 0."""
+    with Load(serving.port, LOAN, clients=4) as load:
+        time.sleep(0.5)
+        serving.stop_predict()
+        assert serving.predict is not None
+        assert serving.predict.returncode == 0
+    assert [a for a in load.answers if a.status != 200] == []
+
+
+def test_a_wrong_pin_ends_the_model_services_start(system: System, bundles: list[Made]) -> None:
+    """The exit says which hash was expected and which was found."""
+    system.pin(bundles[0].path.name, "0" * 64)
+    process = system._spawn(
+        "services.model",
+        {"MODEL_DIR": str(system.models), "MODEL_PIN_FILE": str(system.root / "pin.json"), "PORT": str(system.model_port)},
+    )
+    assert process.wait(20) == 1
+    log = (system.root / "services.log").read_text()
+    assert f"expected SHA-256 {'0' * 64}, found {bundles[0].sha256}" in log
