@@ -70,7 +70,7 @@ def _scorer(about: manifest.Manifest, entries: Mapping[str, bytes], allow_pickle
         from modelbundle.scorers.pipeline import PipelineScorer
 
         estimator = unpickle(entries.get(PIPELINE, b""))
-        return PipelineScorer.from_pipeline(estimator, about.schema, about.classes)
+        return PipelineScorer.from_pipeline(estimator, about.schema)
     if len(about.classes) != 2:
         raise FormatError("scorer", "a compiled scorer has two classes")
     header = manifest.loads(SCORER, entries.get(SCORER, b""))

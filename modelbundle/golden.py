@@ -21,7 +21,7 @@ UNSEEN = "(unseen)"
 
 def make(schema: Schema, rows: int = ROWS) -> list[tuple[Value, ...]]:
     """``rows`` rows that cover ends, middles, unseen categories and missing values; the same rows for the same schema."""
-    rng = random.Random(20)  # noqa: S311  (a fixed sequence is the point)
+    rng = random.Random(20)
     return [tuple(_value(feature, rng, position) for feature in schema) for position in range(rows)]
 
 

@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from modelbundle.archive import digest
@@ -138,13 +139,17 @@ def _bands(entries: object) -> tuple[Band, ...]:
             raise FormatError(NAME, "a band's observed_rate and share must be numbers")
         bands.append(Band(entry["label"], float(entry["upper"]), entry.get("observed_rate"), entry.get("share")))
     uppers = [band.upper for band in bands]
-    if uppers and (uppers[-1] < 1.0 or any(a >= b for a, b in zip(uppers, uppers[1:], strict=False))):
+    if uppers and (uppers[-1] < 1.0 or any(a >= b for a, b in pairwise(uppers))):
         raise FormatError(NAME, "bands must rise and end at 1")
     return tuple(bands)
 
 
 def _golden(entry: object, schema: Schema) -> Golden:
-    if not isinstance(entry, dict) or not isinstance(entry.get("rows"), list) or not isinstance(entry.get("scores"), list):
+    if (
+        not isinstance(entry, dict)
+        or not isinstance(entry.get("rows"), list)
+        or not isinstance(entry.get("scores"), list)
+    ):
         raise FormatError(NAME, "golden needs rows and scores")
     rows, scores = entry["rows"], entry["scores"]
     if not 1 <= len(rows) <= 1000 or len(rows) != len(scores) or not all(map(_number, scores)):

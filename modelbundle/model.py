@@ -63,7 +63,9 @@ class Model:
             return [self._assemble(p, None, every_term) for p in probabilities]
         terms = scorer.contributions_columns(columns).tolist()
         answers = []
-        for i, (score, probability, contributions) in enumerate(zip(scores.tolist(), probabilities, terms, strict=True)):
+        for i, (score, probability, contributions) in enumerate(
+            zip(scores.tolist(), probabilities, terms, strict=True)
+        ):
             answer = self._assemble(probability, contributions, every_term)
             if score > scorer.baseline:
                 row = [_missing(column[i]) for column in columns]
@@ -73,7 +75,7 @@ class Model:
 
     def _assemble(self, probability: float, contributions: Sequence[float] | None, every_term: bool) -> dict[str, Any]:
         other = 1.0 - probability
-        answer = {
+        answer: dict[str, Any] = {
             "prediction": self.classes[1 if probability > other else 0],
             "predict_proba": [other, probability],
             "band": self.band(probability),
@@ -81,8 +83,8 @@ class Model:
             "reasons": None if contributions is None else [],
         }
         if every_term:
-            known = contributions is not None
-            answer["contributions"] = dict(zip(self.schema.names, contributions, strict=True)) if known else None  # type: ignore[arg-type]
+            terms = None if contributions is None else dict(zip(self.schema.names, contributions, strict=True))
+            answer["contributions"] = terms
         return answer
 
     def _of_many(self, probabilities: list[float]) -> dict[str, Any]:

@@ -29,9 +29,11 @@ def load_plain(data: bytes, version: str, file_name: str) -> Model:
         raise FormatError("pipeline", "needs feature_names_in_, classes_ and predict_proba: fit it on a DataFrame")
     labels = tuple(label.item() if hasattr(label, "item") else label for label in classes)
     texts = _text_columns(estimator)
-    features = tuple(Feature(str(n), "category" if n in texts else "number", required=False, title=str(n)) for n in names)
-    schema = _with_required(estimator, Schema(features), labels)
-    scorer = PipelineScorer.from_pipeline(estimator, schema, labels)
+    features = tuple(
+        Feature(str(n), "category" if n in texts else "number", required=False, title=str(n)) for n in names
+    )
+    schema = _with_required(estimator, Schema(features))
+    scorer = PipelineScorer.from_pipeline(estimator, schema)
     row = tuple(_sample(feature, estimator) for feature in schema)
     slug = re.sub(r"[^a-z0-9._-]+", "-", file_name.lower().rsplit(".", 1)[0]).strip("-._") or "model"
     public = {
@@ -78,9 +80,9 @@ def _sample(feature: Feature, estimator: Any) -> float | str:
     return ""
 
 
-def _with_required(estimator: Any, schema: Schema, classes: tuple[Any, ...]) -> Schema:
+def _with_required(estimator: Any, schema: Schema) -> Schema:
     """The schema with ``required`` set for each feature whose absence the pipeline does not accept."""
-    scorer = PipelineScorer.from_pipeline(estimator, schema, classes)
+    scorer = PipelineScorer.from_pipeline(estimator, schema)
     sample = [_sample(feature, estimator) for feature in schema]
     try:
         scorer.score_columns(columns(schema, [sample]))
@@ -94,7 +96,7 @@ def _with_required(estimator: Any, schema: Schema, classes: tuple[Any, ...]) -> 
                 warnings.simplefilter("ignore")
                 scorer.score_columns(columns(schema, [row]))
             required = False
-        except Exception:  # noqa: BLE001  (whatever it raises, it does not accept a missing value)
+        except Exception:
             required = True
         features.append(Feature(feature.name, feature.kind, required, title=feature.title))
     return Schema(tuple(features))

@@ -54,7 +54,7 @@ def publish(
     if len(labels) != len(frame):
         raise PublishError(f"{len(labels)} labels for {len(frame)} rows")
     schema = Schema.from_frame(frame, author.features)
-    scorer, proof, refused = _choose(pipeline, schema, frame, classes)
+    scorer, proof, refused = _choose(pipeline, schema, frame)
     columns = frame_columns(schema, frame)
     centers = {f.name: float(np.nanmedian(frame[f.name].to_numpy(float))) for f in schema if f.kind == "number"}
     entries = _entries(pipeline, scorer, author)
@@ -130,9 +130,7 @@ def _classes(pipeline: Any) -> list[Any]:
     return labels
 
 
-def _choose(
-    pipeline: Any, schema: Schema, frame: pd.DataFrame, classes: list[Any]
-) -> tuple[Scorer, Proof, list[dict[str, str]]]:
+def _choose(pipeline: Any, schema: Schema, frame: pd.DataFrame) -> tuple[Scorer, Proof, list[dict[str, str]]]:
     refused = []
     for candidate in compile_candidates(pipeline, schema):
         if isinstance(candidate, NotCompilable):

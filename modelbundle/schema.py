@@ -143,7 +143,11 @@ def _feature(entry: object, position: int) -> Feature:
     observed, categories = entry.get("observed"), entry.get("categories", [])
     numbers = [entry.get("minimum"), entry.get("maximum"), *(observed if isinstance(observed, list) else [])]
     for n in numbers:
-        if isinstance(n, bool) or not isinstance(n, (int, float, type(None))) or not (n is None or -LARGEST <= n <= LARGEST):
+        if (
+            isinstance(n, bool)
+            or not isinstance(n, (int, float, type(None)))
+            or not (n is None or -LARGEST <= n <= LARGEST)
+        ):
             raise FormatError(where, "bounds must be finite numbers")
     if observed is not None and (not isinstance(observed, list) or len(observed) != 2 or None in observed):
         raise FormatError(where, "observed must be [smallest, largest]")

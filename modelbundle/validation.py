@@ -157,7 +157,9 @@ class Validator:
 
     def _wrapped(self, document: Mapping[str, Any], max_rows: int) -> Many:
         records = document["records"]
-        others = [Problem(f"/{escape(name)}", "unknown field beside `records`") for name in document if name != "records"]
+        others = [
+            Problem(f"/{escape(name)}", "unknown field beside `records`") for name in document if name != "records"
+        ]
         if not isinstance(records, list):
             raise Invalid([Problem("/records", "must be an array of records"), *others])
         try:
@@ -185,7 +187,7 @@ class Validator:
             try:
                 one = self.record({name: value[0] for name, value in document.items()})
             except Invalid as invalid:
-                raise Invalid([_in_column(p, document) for p in invalid.problems], invalid.total) from None
+                raise Invalid([_in_column(p) for p in invalid.problems], invalid.total) from None
             one.warnings = [{**w, "pointer": w["pointer"] + "/0"} for w in one.warnings]
             return one
         if document.keys() <= self._known:
@@ -313,7 +315,7 @@ def _outside(low: float, high: float) -> str:
 
 
 def _plain(text: str) -> bool:
-    return len(text) <= MAX_TEXT and text.isascii() or len(text) <= MAX_TEXT and not _has_surrogate(text)
+    return (len(text) <= MAX_TEXT and text.isascii()) or (len(text) <= MAX_TEXT and not _has_surrogate(text))
 
 
 def _has_surrogate(text: str) -> bool:
@@ -324,7 +326,7 @@ def _reference(own: object) -> bool:
     return type(own) is str and 0 < len(own) <= MAX_ID and not _has_surrogate(own)
 
 
-def _in_column(problem: Problem, document: Mapping[str, Any]) -> Problem:
+def _in_column(problem: Problem) -> Problem:
     named = problem.detail.startswith(("unknown field", "missing"))
     return problem if named else Problem(problem.pointer + "/0", problem.detail)
 

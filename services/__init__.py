@@ -1,0 +1,1 @@
+"""The two services, how they are run locally, and how models are brought out."""

@@ -12,6 +12,7 @@ class Logger:
     """What gunicorn expects of a ``logger_class``."""
 
     def __init__(self, cfg: Any) -> None:
+        del cfg
         self.error_log = logging.getLogger("gunicorn.error")
         self.access_log = logging.getLogger("gunicorn.access")
         jsonlog.configure()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -26,10 +27,8 @@ def emit(event: str, level: str = "info", **fields: Any) -> None:
 
 def write(line: bytes) -> None:
     """Write a finished line; a reader that went away is no reason to fail."""
-    try:
+    with contextlib.suppress(OSError):
         os.write(1, line)
-    except OSError:
-        pass
 
 
 def now() -> str:

@@ -95,7 +95,9 @@ class Supervisor:
             with contextlib.suppress(requests.RequestException, ValueError):
                 ready = requests.get(f"{self.url}/readyz", timeout=1).json()
         print(f"PeerLoan is ready after {time.monotonic() - began:.1f} s: {self.url}/")
-        print(f"  model  {ready['name']} {ready['model_version'][:12]}…, {'confirmed' if ready['confirmed'] else 'unconfirmed'}")
+        print(
+            f"  model  {ready['name']} {ready['model_version'][:12]}…, {'confirmed' if ready['confirmed'] else 'unconfirmed'}"
+        )
         print(f"  ask    curl {self.url}/predict -H 'Content-Type: application/json' -d '{EXAMPLE}'")
         print("  swap   make deploy BUNDLE=models/other.bundle      back: make rollback")
         print(f"  log    {self.log}", flush=True)
@@ -103,7 +105,8 @@ class Supervisor:
 
     def stay(self) -> int:
         """Until a signal comes or the prediction API ends; returns the exit code."""
-        assert self.model and self.predict
+        assert self.model is not None
+        assert self.predict is not None
         pause = 0.2
         while not self.ending.wait(0.2):
             if self.predict.poll() is not None:

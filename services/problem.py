@@ -42,7 +42,12 @@ def response(
     **more: Any,
 ) -> Response:
     """A problem document; ``title`` is the status code's own phrase."""
-    body: dict[str, Any] = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail}
+    body: dict[str, Any] = {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+    }
     body["errors"] = list(errors)
     if request_id := g.get("request_id"):
         body["request_id"] = request_id

@@ -21,7 +21,9 @@ from modelbundle.publish import Published, publish
 GRADES = ["A", "B", "C", "D"]
 LOAN: dict[str, Any] = {"amount": 12000, "int_rate": 0.13, "grade": "C", "purpose": "car", "emp_length": None}
 WORDS = {
-    "amount": FeatureWords(title="Loan amount", unit="USD", minimum=0, high="The loan is large", low="The loan is small"),
+    "amount": FeatureWords(
+        title="Loan amount", unit="USD", minimum=0, high="The loan is large", low="The loan is small"
+    ),
     "int_rate": FeatureWords(title="Interest rate", minimum=0, maximum=1, disclosable=False),
     "emp_length": FeatureWords(title="Years in job", minimum=0, missing="You did not say how long you have your job"),
     "purpose": FeatureWords(title="Purpose", values={"boat": "Loans for boats are repaid late more often"}),

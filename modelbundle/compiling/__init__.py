@@ -20,7 +20,7 @@ def compile_candidates(pipeline: Any, schema: Schema) -> list[Scorer | NotCompil
         found.append(_additive(steps, schema))
     except NotCompilable as reason:
         found.append(reason)
-    found.append(PipelineScorer.from_pipeline(pipeline, schema, tuple(pipeline.classes_)))
+    found.append(PipelineScorer.from_pipeline(pipeline, schema))
     return found
 
 

@@ -82,7 +82,9 @@ class _Feature:
             return np.append(np.searchsorted(level, lower, side="right") + 1, 0).astype(np.int64)
         if isinstance(self.encoded, Codes):
             codes = [float(k) for k in range(len(self.encoded.categories))]
-            return np.array([_bin(level, c) for c in (*codes, self.encoded.missing, self.encoded.unknown)], dtype=np.int64)
+            return np.array(
+                [_bin(level, c) for c in (*codes, self.encoded.missing, self.encoded.unknown)], dtype=np.int64
+            )
         known = [level.get(label, -1) for label in self.bins.labels]
         return np.array([*known, 0, -1], dtype=np.int64)
 

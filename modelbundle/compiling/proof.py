@@ -79,7 +79,7 @@ def adversarial(scorer: Scorer, frame: pd.DataFrame, schema: Schema) -> pd.DataF
     against a background of training rows; and rows in which every feature is such a value (seed 0)."""
     import pandas as pd
 
-    rng = random.Random(0)  # noqa: S311
+    rng = random.Random(0)
     values = [list(_values(scorer, i, feature, rng)) for i, feature in enumerate(schema)]
     background = frame.iloc[[rng.randrange(len(frame)) for _ in range(sum(map(len, values)))]].reset_index(drop=True)
     columns: dict[str, list[Any]] = {name: background[name].tolist() for name in schema.names}
@@ -91,9 +91,14 @@ def adversarial(scorer: Scorer, frame: pd.DataFrame, schema: Schema) -> pd.DataF
     for _ in range(2_000):
         for feature, odd in zip(schema, values, strict=True):
             columns[feature.name].append(rng.choice(odd))
-    made = {name: pd.Series(column).astype(frame[name].dtype) for name, column in columns.items() if _text(schema, name)}
+    made = {
+        name: pd.Series(column).astype(frame[name].dtype) for name, column in columns.items() if _text(schema, name)
+    }
     return pd.DataFrame(
-        {n: made[n] if n in made else np.array([np.nan if v is None else v for v in c], float) for n, c in columns.items()}
+        {
+            n: made[n] if n in made else np.array([np.nan if v is None else v for v in c], float)
+            for n, c in columns.items()
+        }
     )
 
 

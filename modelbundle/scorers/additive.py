@@ -204,7 +204,7 @@ class AdditiveScorer(Scorer):
     def to_parts(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         """Header: bins, pairs, intercept, averages. Arrays: ``cuts_i``, ``table_i``, ``pair_n`` and its two maps."""
         arrays: dict[str, NDArray[Any]] = {}
-        features = []
+        features: list[dict[str, Any]] = []
         for i, (bins, table) in enumerate(zip(self.bins, self.tables, strict=True)):
             arrays[f"table_{i}"] = table
             if isinstance(bins, NumberBins):
@@ -223,7 +223,9 @@ class AdditiveScorer(Scorer):
         return header, arrays
 
     @classmethod
-    def from_parts(cls, header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], schema: Schema) -> AdditiveScorer:
+    def from_parts(
+        cls, header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], schema: Schema
+    ) -> AdditiveScorer:
         """See :meth:`Scorer.from_parts`."""
         return _Reader(header, arrays, schema).scorer()
 
@@ -272,7 +274,11 @@ class _Reader:
         return CategoryBins(tuple(labels))
 
     def _pair(self, n: int, entry: Any, bins: Sequence[Bins]) -> Pair:
-        if not isinstance(entry, list) or len(entry) != 2 or not all(type(i) is int and 0 <= i < len(bins) for i in entry):
+        if (
+            not isinstance(entry, list)
+            or len(entry) != 2
+            or not all(type(i) is int and 0 <= i < len(bins) for i in entry)
+        ):
             raise FormatError("scorer", f"pair {n} must name two features")
         table = self._floats(f"pair_{n}", None, 2)
         maps = []

@@ -43,6 +43,7 @@ class Scorer(ABC):
 
     def contributions_row(self, row: Row) -> list[float]:
         """One contribution per feature, in log-odds against the average row; ``baseline`` plus all of them is the score."""
+        del row
         raise TypeError(f"a {self.kind} scorer has no exact contributions")
 
     def explain_row(self, row: Row) -> tuple[float, list[float]]:
@@ -56,6 +57,12 @@ class Scorer(ABC):
 
     def contributions_columns(self, columns: Sequence[Column]) -> FloatArray:
         """:meth:`contributions_row` of n rows, shape (n, features)."""
+        del columns
+        raise TypeError(f"a {self.kind} scorer has no exact contributions")
+
+    def fit_averages(self, columns: Sequence[Column]) -> None:
+        """Measure, on the training columns, the averages that contributions are against."""
+        del columns
         raise TypeError(f"a {self.kind} scorer has no exact contributions")
 
     @abstractmethod

@@ -8,11 +8,14 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from modelbundle.errors import FormatError
 from modelbundle.schema import Schema
-from modelbundle.scorers.base import Column, FloatArray, Row, Scorer
+from modelbundle.scorers.base import Column, FloatArray, Row, Scorer, Value
 
 
 class PipelineScorer(Scorer):
+    """Calls ``predict_proba`` on a frame of the schema's columns. The score is the last class's probability."""
+
     kind: ClassVar[str] = "pipeline"
     link = "identity"
 
@@ -21,24 +24,40 @@ class PipelineScorer(Scorer):
         self.schema = schema
 
     @classmethod
-    def from_pipeline(cls, estimator: Any, schema: Schema, classes: Sequence[Any]) -> PipelineScorer:
+    def from_pipeline(cls, estimator: Any, schema: Schema) -> PipelineScorer:
+        """Around a fitted classifier."""
         return cls(estimator, schema)
 
     def score_row(self, row: Row) -> float:
-        from modelbundle.golden import columns
-        return float(self.score_columns(columns(self.schema, [row]))[0])
-
-    def probability_matrix(self, columns: Sequence[Column]) -> FloatArray:
-        import pandas as pd
-        frame = pd.DataFrame({f.name: (c if f.kind == "number" else pd.Series(c, dtype="str")) for f, c in zip(self.schema, columns)})
-        return self.estimator.predict_proba(frame)
+        """The probability of the last class."""
+        return float(self.score_columns([_column(value, f.kind) for value, f in zip(row, self.schema, strict=True)])[0])
 
     def score_columns(self, columns: Sequence[Column]) -> FloatArray:
-        return self.probability_matrix(columns)[:, -1]
+        """The probabilities of the last class, shape (n,)."""
+        return np.ascontiguousarray(self.probability_matrix(columns)[:, -1])
+
+    def probability_matrix(self, columns: Sequence[Column]) -> FloatArray:
+        """Probabilities of all classes, shape (n, classes), as the pipeline gives them."""
+        import pandas as pd
+
+        data = {
+            f.name: column if f.kind == "number" else pd.array(column, dtype="str")
+            for f, column in zip(self.schema, columns, strict=True)
+        }
+        return np.asarray(self.estimator.predict_proba(pd.DataFrame(data)), dtype=np.float64)
 
     def to_parts(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+        """Nothing but the pickle, which is stored beside."""
         return {}, {}
 
     @classmethod
-    def from_parts(cls, header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], schema: Schema) -> PipelineScorer:
-        raise TypeError
+    def from_parts(
+        cls, header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], schema: Schema
+    ) -> PipelineScorer:
+        """A pipeline has no tables to be made from."""
+        del header, arrays, schema
+        raise FormatError("scorer", "a pipeline is not made of tables")
+
+
+def _column(value: Value, kind: str) -> Column:
+    return np.array([np.nan if value is None else value], dtype=np.float64) if kind == "number" else [value]  # type: ignore[list-item]

@@ -48,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if (options.action == "deploy") != (options.bundle is not None):
         parser.error("deploy takes a model file; rollback takes none")
-    say = (lambda line: None) if options.json else print
+    say = (lambda _: None) if options.json else print
     try:
         target = find_target(options.target)
         history = History(ROOT / "run" / "deployments.jsonl")

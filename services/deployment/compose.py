@@ -47,7 +47,12 @@ class Compose(Target):
     def _run(self, *arguments: str, check: bool = True) -> str:
         environment = {k: v for k, v in os.environ.items() if k not in (FILE, SHA256)}
         done = subprocess.run(
-            [*self.command, *arguments], cwd=self.directory, env=environment, capture_output=True, text=True, timeout=180
+            [*self.command, *arguments],
+            cwd=self.directory,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=180,
         )
         if check and done.returncode:
             raise DeploymentError(f"{' '.join(self.command)} {arguments[0]} failed: {done.stderr.strip()[-500:]}")

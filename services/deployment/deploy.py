@@ -6,6 +6,7 @@ import hashlib
 import shutil
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -46,11 +47,11 @@ def change(target: Target, pin: Pin, history: History, action: str, why: str, sa
     """
     before = target.pin()
     began = time.monotonic()
-    began_wall = time.time()
+    since = datetime.now(UTC)
     already = _refusal(target.url)
     try:
         target.set_pin(pin)
-        reason = _wait(target, pin, began_wall, already)
+        reason = _wait(target, pin, since, already)
     except DeploymentError as error:
         reason = str(error)
     took = time.monotonic() - began
@@ -64,13 +65,14 @@ def change(target: Target, pin: Pin, history: History, action: str, why: str, sa
     raise DeploymentError(f"{pin.file} was not taken: {reason}")
 
 
-def _wait(target: Target, pin: Pin, since: float, already: Any) -> str | None:
+def _wait(target: Target, pin: Pin, since: datetime, already: Any) -> str | None:
     """None once the API answers with the pin and has confirmed it since; otherwise why not."""
     deadline = time.monotonic() + WAIT
     facts: dict[str, Any] = {}
     while time.monotonic() < deadline:
         facts = _ready(target.url)
-        if facts.get("model_version") == pin.sha256 and facts.get("confirmed") and facts.get("wanted") == pin.sha256:
+        answers = facts.get("model_version") == pin.sha256 == facts.get("wanted") and facts.get("confirmed")
+        if answers and datetime.fromisoformat(facts["checked"]) > since:
             return None
         refusal = facts.get("refusal")
         if refusal and refusal != already and refusal["model_version"] == pin.sha256:

@@ -1,0 +1,1 @@
+"""The internal service that hands out the pinned model."""

@@ -39,13 +39,13 @@ class ModelService(BaseApplication):  # type: ignore[misc]
             "accesslog": None,
             "control_socket_disable": True,
             "logger_class": Logger,
-            "post_worker_init": lambda worker: vault.watch(),
+            "post_worker_init": lambda _: vault.watch(),
             "child_exit": self._end,
         }
         super().__init__()
 
     @staticmethod
-    def _end(server: Any, worker: Any) -> None:
+    def _end(server: Any, _: Any) -> None:
         os.kill(server.pid, signal.SIGTERM)
 
     def load_config(self) -> None:

@@ -1,0 +1,1 @@
+"""The public prediction API and the follower that brings new models in."""

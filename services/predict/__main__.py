@@ -12,7 +12,14 @@ def main() -> None:
         Settings.from_environment()
     except SettingsError as error:
         sys.exit(f"prediction API: {error}")
-    command = [sys.executable, "-m", "gunicorn", "-c", "python:services.predict.gunicorn_conf", "services.predict.wsgi:app"]
+    command = [
+        sys.executable,
+        "-m",
+        "gunicorn",
+        "-c",
+        "python:services.predict.gunicorn_conf",
+        "services.predict.wsgi:app",
+    ]
     os.execv(sys.executable, command)
 
 

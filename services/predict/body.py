@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 import time
@@ -45,7 +46,9 @@ class Bodies:
         else:
             data, late = self._watched(connection, stream, limit)
         if late:
-            raise Refused(408, f"The body did not arrive within {self.seconds:g} seconds.", headers={"Connection": "close"})
+            raise Refused(
+                408, f"The body did not arrive within {self.seconds:g} seconds.", headers={"Connection": "close"}
+            )
         if len(data) > self.max_bytes:
             raise self._too_large()
         if length is not None and len(data) < length:
@@ -76,10 +79,8 @@ class Bodies:
             now = time.monotonic()
             for deadline, connection in list(self._waiting.values()):
                 if now > deadline:
-                    try:
+                    with contextlib.suppress(OSError):
                         connection.shutdown(socket.SHUT_RD)
-                    except OSError:
-                        pass
 
     def _too_large(self) -> Refused:
         detail = f"The body is larger than {self.max_bytes} bytes."

@@ -78,7 +78,9 @@ def _strictly(body: bytes) -> Any:
     problems: list[Problem] = []
     _walk(document, "", problems, 0)
     if problems:
-        raise Refused(400, "An object names the same key twice.", [{"pointer": p.pointer, "detail": p.detail} for p in problems])
+        raise Refused(
+            400, "An object names the same key twice.", [{"pointer": p.pointer, "detail": p.detail} for p in problems]
+        )
     return document
 
 

@@ -39,6 +39,7 @@ class Health:
         fresh = time.time() - status.get("checked", 0) < STALE
         facts["confirmed"] = bool(why is None and fresh and status.get("confirmed"))
         facts["since"] = moment(status.get("since"))
+        facts["checked"] = moment(status.get("checked"))
         facts["wanted"] = status.get("wanted")
         facts["serving"] = facts["model_version"]
         facts["trouble"] = status.get("trouble") if fresh or not status else "the follower has not reported lately"
@@ -86,4 +87,4 @@ def model() -> Response:
 
 def moment(seconds: float | None) -> str | None:
     """A Unix time as ISO 8601 in UTC."""
-    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")

@@ -6,6 +6,7 @@ of the process would, and the next leader starts from what the store says.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import random
@@ -75,10 +76,8 @@ class Leader:
                     lead.let_go()
             except Exception as error:  # this thread must outlive anything
                 jsonlog.emit("leader failed", "error", error=f"{type(error).__name__}: {error}")
-                try:
+                with contextlib.suppress(OSError):
                     self.store.settle()
-                except OSError:
-                    pass
             self._stop.wait(1)
 
     def reign(self) -> None:
@@ -160,10 +159,9 @@ class Leader:
         self.store.write_status(status)
 
     def _fetch(self, pin: Pin) -> Tried:
-        target = self.store.bundle(pin.sha256)
         try:
             if not self._have(pin):
-                self._download(pin, target)
+                self._download(pin)
         except (SourceError, OSError) as error:
             if str(error) != self.trouble:
                 jsonlog.emit("model not fetched", "warning", model_version=pin.sha256, reason=str(error))
@@ -182,7 +180,7 @@ class Leader:
             return False
         return found.hexdigest() == pin.sha256
 
-    def _download(self, pin: Pin, target: os.PathLike[str]) -> None:
+    def _download(self, pin: Pin) -> None:
         """The bytes into a file that gets its name only once they were verified and are durable."""
         disk = self.store.disk
         current, previous = self.store.current(), self.store.previous()
@@ -192,6 +190,9 @@ class Leader:
         try:
             self.source.fetch(pin, lambda chunk: disk.write(descriptor, chunk), self.settings.fetch_seconds)
             disk.fsync(descriptor)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
         finally:
             os.close(descriptor)
         disk.replace(temporary, self.store.bundle(pin.sha256))
@@ -218,6 +219,7 @@ class Leader:
         after = self.store.commit(candidate)
         took = time.monotonic() - self.began
         self.store.withdraw()
+        self.store.prune({before.sha256, after.sha256})
         self._publish()
         jsonlog.emit(
             "model switched",
@@ -235,4 +237,4 @@ class Leader:
         seconds = self.settings.poll_seconds
         if failing:
             seconds = min(0.05 * 2.0**self.failures, MOST_BACK_OFF, seconds)
-        self._stop.wait(seconds * random.uniform(0.8, 1.0))  # noqa: S311
+        self._stop.wait(seconds * random.uniform(0.8, 1.0))

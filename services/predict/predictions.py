@@ -98,11 +98,14 @@ def many(model: Model, asked: Many, key: str | None, every_term: bool) -> list[d
     own = asked.ids or [None] * asked.rows
     none: list[dict[str, str]] = []
     return [
-        _complete(answer, model.version, ids[i], own[i], asked.warnings.get(i, none)) for i, answer in enumerate(answers)
+        _complete(answer, model.version, ids[i], own[i], asked.warnings.get(i, none))
+        for i, answer in enumerate(answers)
     ]
 
 
-def _complete(answer: dict[str, Any], version: str, prediction_id: str, own: str | None, warnings: Any) -> dict[str, Any]:
+def _complete(
+    answer: dict[str, Any], version: str, prediction_id: str, own: str | None, warnings: Any
+) -> dict[str, Any]:
     answer["model_version"] = version
     answer["prediction_id"] = prediction_id
     answer["id"] = own

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from flask import Flask
 
 from services.predict.leader import Leader
@@ -9,7 +11,9 @@ from services.predict.models import NoModel
 from services.predict.settings import Settings
 from services.predict.worker import Worker, wait_until
 
-BOOT_SECONDS = 2.0  # how long a worker holds back requests for the model service's word; then it answers 503 until it came
+BOOT_SECONDS = (
+    2.0  # how long a worker holds back requests for the model service's word; then it answers 503 until it came
+)
 
 
 class Replica:
@@ -33,10 +37,8 @@ class Replica:
     def _ready(self) -> bool:
         if not self.store.settled():
             return False
-        try:
+        with contextlib.suppress(NoModel):
             self.models.resolve()
-        except NoModel:
-            pass
         return True
 
     def stop(self) -> None:

@@ -64,7 +64,9 @@ class Source:
         try:
             self._read(response, pin, write, deadline)
         except (requests.RequestException, HTTPError, OSError) as error:
-            if isinstance(error, OSError) and not isinstance(error, (requests.RequestException, ConnectionError, TimeoutError)):
+            if isinstance(error, OSError) and not isinstance(
+                error, (requests.RequestException, ConnectionError, TimeoutError)
+            ):
                 raise  # our own disk
             raise SourceError(f"the download broke off ({type(error).__name__})") from None
         finally:

@@ -8,10 +8,10 @@ interleaving of three workers, crashes, lost messages and pins that change and c
 
 ::
 
-    WATCHING --new pin--> FETCHING --bytes verified--> REHEARSING --passed--> PREPARING --all ready--> CONFIRMING --same pin--> commit
-       ^                     |                             |                      |                         |
-       |                     | retry                       | refuse               | veto, or too late       | another pin, or no answer
-       +---------------------+-----------------------------+----------------------+-------------------------+
+    WATCHING --new pin--> FETCHING --verified--> REHEARSING --passed--> PREPARING --all ready--> CONFIRMING --same--> commit
+       ^                     |                       |                      |                        |
+       |                     | retry                 | refuse               | veto, or too late      | other pin, no answer
+       +---------------------+-----------------------+----------------------+------------------------+
 
 The commit is one rename in the store. Before it nobody answers with the new generation; after it nobody with the old one,
 because a request reads the current generation from the store and a worker that lacks it loads it before it answers.
@@ -226,7 +226,7 @@ def lead(leader: Leader, result: Result) -> tuple[Leader, Action]:
         case Phase.REHEARSING, Tried(Outcome.DONE):
             assert leader.pin is not None
             return replace(leader, phase=Phase.PREPARING), Propose(leader.pin)
-        case (Phase.FETCHING | Phase.REHEARSING), Tried(outcome, reason):
+        case ((Phase.FETCHING | Phase.REHEARSING), Tried(outcome, reason)):
             return _refuse(leader, reason) if outcome is Outcome.REFUSED else _back(leader, failing=True)
         case Phase.PREPARING, Proposed(candidate):
             return replace(leader, candidate=candidate), Count(candidate)

@@ -64,7 +64,11 @@ class System:
         temporary.replace(self.root / "pin.json")
 
     def start_model(self) -> None:
-        own = {"MODEL_DIR": str(self.models), "MODEL_PIN_FILE": str(self.root / "pin.json"), "PORT": str(self.model_port)}
+        own = {
+            "MODEL_DIR": str(self.models),
+            "MODEL_PIN_FILE": str(self.root / "pin.json"),
+            "PORT": str(self.model_port),
+        }
         self.model = self._spawn("services.model", own)
         until(lambda: self._get(self.model_port, "/healthz")[0] == 200, 20, "model service is up")
 
@@ -86,7 +90,12 @@ class System:
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("MODEL_", "STATE_", "DATA_", "PORT"))}
         with (self.root / "services.log").open("ab") as log:
             return subprocess.Popen(
-                [sys.executable, "-m", module], cwd=ROOT, env={**kept, **own}, stdout=log, stderr=log, start_new_session=True
+                [sys.executable, "-m", module],
+                cwd=ROOT,
+                env={**kept, **own},
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
 
     def stop_model(self, number: int = signal.SIGTERM) -> None:

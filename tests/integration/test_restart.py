@@ -10,7 +10,9 @@ from tests.conftest import LOAN, Made
 from tests.integration.system import Load, System, ask, until
 
 
-def test_without_a_model_service_a_restart_answers_from_the_last_known_good(serving: System, bundles: list[Made]) -> None:
+def test_without_a_model_service_a_restart_answers_from_the_last_known_good(
+    serving: System, bundles: list[Made]
+) -> None:
     """Ready, but not confirmed, and it says so; confirmed again when the model service is back."""
     serving.stop_predict()
     serving.stop_model()
@@ -63,7 +65,7 @@ def test_killed_workers_and_leaders_are_replaced_and_swaps_go_on(serving: System
         made = bundles[turn % 2]
         serving.pin(made.path.name, made.sha256)
         serving.serving(made.sha256)
-    until(lambda: len(list((serving.state / "workers").iterdir())) == 2, 10, "two workers again")
+    until(lambda: len(serving.workers()) == 2, 10, "two workers again")
 
 
 def _leader(system: System) -> int:
@@ -76,9 +78,9 @@ def test_a_killed_worker_fails_only_what_it_was_sent(serving: System) -> None:
     """Its replacement answers with the current generation from its first request on; no 503, no older model."""
     with Load(serving.port, LOAN) as load:
         for _ in range(3):
-            seats = [p.name for p in (serving.state / "workers").iterdir()]
-            os.kill(int(seats[0].split("-")[0]), signal.SIGKILL)
-            until(lambda seats=seats: {p.name for p in (serving.state / "workers").iterdir()} - set(seats), 15, "a new worker")
+            before = set(serving.workers())
+            os.kill(min(before), signal.SIGKILL)
+            until(lambda before=before: len(set(serving.workers()) - before) == 1, 15, "a new worker")
             time.sleep(0.5)
     assert [a for a in load.answers if a.status != 200] == []
     assert len(load.errors) <= 3 * len(load._threads)
@@ -123,7 +125,11 @@ def test_a_wrong_pin_ends_the_model_services_start(system: System, bundles: list
     system.pin(bundles[0].path.name, "0" * 64)
     process = system._spawn(
         "services.model",
-        {"MODEL_DIR": str(system.models), "MODEL_PIN_FILE": str(system.root / "pin.json"), "PORT": str(system.model_port)},
+        {
+            "MODEL_DIR": str(system.models),
+            "MODEL_PIN_FILE": str(system.root / "pin.json"),
+            "PORT": str(system.model_port),
+        },
     )
     assert process.wait(20) == 1
     log = (system.root / "services.log").read_text()

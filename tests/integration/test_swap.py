@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import joblib
+import pandas as pd
 import pytest
 
 from modelbundle import archive, bundle, manifest
@@ -164,7 +165,7 @@ def test_a_plain_pipeline_pinned_by_its_hash_is_served(serving: System) -> None:
     status, _, answer = serving.post(loan)
     assert status == 200
     assert answer["reasons"] is None
-    expected = pipeline.predict_proba(frame.iloc[:0]._append(loan, ignore_index=True))[0]  # type: ignore[operator]
+    expected = pipeline.predict_proba(pd.DataFrame([loan]))[0]
     assert answer["predict_proba"] == pytest.approx(expected.tolist(), abs=1e-12)
     assert serving.post({**loan, "amount": None})[0] == 422
 
@@ -176,8 +177,8 @@ def test_a_model_that_kills_its_process_kills_only_the_rehearsal(serving: System
         def __reduce__(self) -> tuple[object, tuple[int]]:
             return signal.raise_signal, (signal.SIGKILL,)
 
-    workers = len(list((serving.state / "workers").iterdir()))
+    workers = serving.workers()
     joblib.dump(Bomb(), tmp_path / "bomb")
     assert "SIGKILL" in refusal(serving, place(serving, "bomb.joblib", (tmp_path / "bomb").read_bytes()))
-    assert len(list((serving.state / "workers").iterdir())) == workers
+    assert serving.workers() == workers
     assert serving.post(LOAN)[0] == 200

@@ -25,9 +25,7 @@ def loans() -> Book:
         {
             "loan_amnt": rng.integers(40, 1600, n) * 25,
             "int_rate": np.round(0.06 + 0.035 * step + rng.choice(5, n) * 0.006, 4),
-            "purpose": rng.choice(
-                ["credit_card", "debt_consolidation", "small_business"], n, p=[0.4, 0.5, 0.1]
-            ),
+            "purpose": rng.choice(["credit_card", "debt_consolidation", "small_business"], n, p=[0.4, 0.5, 0.1]),
             "grade": np.array(GRADES)[step],
             "annual_inc": np.round(np.exp(rng.normal(11.1, 0.5, n))),
             "revol_util": np.round(rng.random(n), 3),

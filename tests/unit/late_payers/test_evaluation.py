@@ -63,9 +63,7 @@ def test_difference_finds_the_better_model(book: tuple[evaluation.Labels, evalua
     labels, p = book
     spoiled = p + np.random.default_rng(5).normal(0, 0.2, len(p))
     difference = evaluation.roc_auc_difference(labels, p, spoiled)
-    assert difference.value == pytest.approx(
-        roc_auc_score(labels, p) - roc_auc_score(labels, spoiled), abs=1e-12
-    )
+    assert difference.value == pytest.approx(roc_auc_score(labels, p) - roc_auc_score(labels, spoiled), abs=1e-12)
     assert difference.low > 0
 
 
@@ -111,9 +109,7 @@ def test_calibration_line_of_distorted_probabilities(
     labels, p = book
     intercept, slope = evaluation.calibration_line(labels, p)
     distorted = 1 / (1 + np.exp(-(2 * np.log(p / (1 - p)) + 1)))
-    assert evaluation.calibration_line(labels, distorted) == pytest.approx(
-        (intercept - slope / 2, slope / 2), abs=1e-6
-    )
+    assert evaluation.calibration_line(labels, distorted) == pytest.approx((intercept - slope / 2, slope / 2), abs=1e-6)
 
 
 def test_calibration_line_needs_a_spread() -> None:
@@ -168,9 +164,7 @@ def test_evaluate_names_every_figure(book: tuple[evaluation.Labels, evaluation.F
 
 def test_bootstrap_is_seeded(book: tuple[evaluation.Labels, evaluation.Floats]) -> None:
     """The same seed gives the same interval, another seed another."""
-    first, again, other = (
-        evaluation.bootstrap(*book, names=("ks",), rounds=20, seed=s)["ks"] for s in (1, 1, 2)
-    )
+    first, again, other = (evaluation.bootstrap(*book, names=("ks",), rounds=20, seed=s)["ks"] for s in (1, 1, 2))
     assert first == again
     assert first != other
 

@@ -43,8 +43,7 @@ def test_every_direction_has_a_sentence(name: str) -> None:
 def test_sentences_are_for_borrowers() -> None:
     """No sentence names a column or a statistician's term."""
     text = " ".join(
-        " ".join([words.high, words.low, words.missing, *words.values.values()]).lower()
-        for words in WORDS.values()
+        " ".join([words.high, words.low, words.missing, *words.values.values()]).lower() for words in WORDS.values()
     )
     for term in (
         *(set(COLUMNS) - {"purpose"}),

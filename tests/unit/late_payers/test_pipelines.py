@@ -65,13 +65,12 @@ def test_the_forest_is_the_prototypes(loans: Book) -> None:
 
 def test_orders_are_those_everybody_agrees_on() -> None:
     """A to G and less than one year to ten years or more become 0, 1, 2, ...; anything else is missing."""
-    frame = pd.DataFrame(
-        {"grade": ["A", "G", "Z", None], "emp_length": ["< 1 year", "10+ years", "2 years", None]}
-    )
+    frame = pd.DataFrame({"grade": ["A", "G", "Z", None], "emp_length": ["< 1 year", "10+ years", "2 years", None]})
     codes = pipelines.ordered().fit_transform(frame)
     assert codes[:3].tolist()[:2] == [[0, 0], [6, 10]]
     assert codes[2][1] == 2
-    assert np.isnan(codes[2][0]) and np.isnan(codes[3]).all()
+    assert np.isnan(codes[2][0])
+    assert np.isnan(codes[3]).all()
 
 
 def test_the_champion_is_a_sum_of_terms(loans: Book) -> None:

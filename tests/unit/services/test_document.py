@@ -62,7 +62,9 @@ def test_a_number_beyond_float64_is_left_to_the_schema() -> None:
     assert parse(b'{"a": 1e999}') == {"a": math.inf}
 
 
-FLAT = st.dictionaries(st.text(max_size=5), st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.text(max_size=5))
+FLAT = st.dictionaries(
+    st.text(max_size=5), st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.text(max_size=5)
+)
 
 
 @given(FLAT | st.lists(FLAT, max_size=3))

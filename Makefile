@@ -1,0 +1,81 @@
+# Needs nothing but Python >= 3.11, make and a package index. `make` lists the targets.
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+VENV ?= .venv
+PY := $(VENV)/bin/python
+PORT ?= 5000
+MODEL ?= models/late-payers.bundle
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help
+help: ## this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
+
+# The virtual environment. Serving needs little; training, the notebook, tests and checks need more.
+
+$(VENV)/made:
+	@sh env-setup/make-venv.sh $(VENV)
+	@touch $@
+
+$(VENV)/serving: env-setup/predict.txt | $(VENV)/made
+	@$(PY) -m pip install --quiet --require-hashes -r env-setup/predict.txt
+	@touch $@
+
+$(VENV)/development: env-setup/dev.txt | $(VENV)/made
+	@$(PY) -m pip install --quiet --require-hashes -r env-setup/dev.txt
+	@touch $@ $(VENV)/serving
+
+.PHONY: run
+run: $(VENV)/serving ## both services as local processes on PORT (5000), until Ctrl-C
+	@PORT=$(PORT) $(PY) -m services.local
+
+.PHONY: ask
+ask: $(VENV)/serving ## ask the running API about two payers
+	@$(PY) make_test_request.py http://127.0.0.1:$(PORT)
+
+.PHONY: deploy
+deploy: $(VENV)/serving ## bring out BUNDLE=path on what is running (TARGET=local|compose, WHY="…")
+	@$(PY) -m services.deployment deploy "$(BUNDLE)" $(if $(TARGET),--target $(TARGET)) $(if $(WHY),--why "$(WHY)")
+
+.PHONY: rollback
+rollback: $(VENV)/serving ## back to the model that was accepted before
+	@$(PY) -m services.deployment rollback $(if $(TARGET),--target $(TARGET)) $(if $(WHY),--why "$(WHY)")
+
+.PHONY: check
+check: $(VENV)/serving ## what MODEL=path is, and whether it would be served
+	@$(PY) -m modelbundle check "$(MODEL)"
+
+.PHONY: train
+train: $(VENV)/development ## fit the champion on the data in data/ and publish it to MODEL=path
+	@$(PY) -m late_payers.champion --out "$(MODEL)"
+
+.PHONY: notebook
+notebook: $(VENV)/development ## run improve_model.ipynb from a clean kernel, in place
+	@$(PY) -m nbconvert --to notebook --execute --inplace --ExecutePreprocessor.timeout=1200 improve_model.ipynb
+
+.PHONY: test
+test: $(VENV)/development ## all tests; those that need Docker skip, with a reason, where there is no engine
+	@$(PY) -m pytest $(TESTS)
+
+.PHONY: lint
+lint: $(VENV)/development ## ruff: rules and format
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+
+.PHONY: fix
+fix: $(VENV)/development ## ruff: mend what it can
+	@$(PY) -m ruff check --fix .
+	@$(PY) -m ruff format .
+
+.PHONY: types
+types: $(VENV)/development ## mypy --strict on the packages
+	@$(PY) -m mypy
+
+.PHONY: lock
+lock: $(VENV)/development ## resolve env-setup/*.in anew into the locked files
+	@$(PY) -m pip install --quiet uv
+	@cd env-setup && sh lock.sh ../$(PY)
+
+.PHONY: clean
+clean: ## remove the environment, caches and what `make run` left behind
+	rm -rf $(VENV) run .mypy_cache .ruff_cache .pytest_cache .hypothesis

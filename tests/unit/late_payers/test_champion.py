@@ -1,0 +1,73 @@
+"""What is published is the champion: measured out of fold, slim, described, and the same each time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.typing import NDArray
+
+from late_payers import champion, pipelines
+from late_payers.features import TARGET
+from modelbundle.bundle import load
+from modelbundle.golden import check
+
+Book = tuple[pd.DataFrame, NDArray[np.int64]]
+
+
+@pytest.fixture(scope="module")
+def quarter(loans: Book) -> Any:
+    """A training quarter and, of other loans, the quarter that follows."""
+    frame = loans[0].assign(**{TARGET: loans[1]})
+    return SimpleNamespace(training=frame[:4500], test=frame[4500:], source="a seeded book", fingerprint="ab" * 32)
+
+
+@pytest.fixture
+def few_bags(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The champion with two bags instead of twelve, and bands as the seeded book has them."""
+    make = pipelines.champion
+    monkeypatch.setattr(pipelines, "champion", lambda: make(bags=2))
+    monkeypatch.setattr("late_payers.features.BAND_EDGES", (0.15, 0.22, 0.32, 0.45))
+
+
+def test_the_slim_champion_predicts_the_same(loans: Book, few_bags: None) -> None:
+    """Dropping the single bags changes no bit of a prediction, and nothing is warned about."""
+    pipeline = champion.fit(*loans)
+    before = pipeline.predict_proba(loans[0])
+    assert hasattr(pipeline[-1], "bagged_scores_")
+    slim = champion.slim(pipeline)
+    assert not hasattr(slim[-1], "bagged_scores_")
+    assert (slim.predict_proba(loans[0]) == before).all()
+
+
+def test_the_published_champion(quarter: Any, few_bags: None, tmp_path: Path) -> None:
+    """The bundle answers as the pipeline does, from tables, with metrics, bands, fingerprint, code version and card."""
+    published = champion.train(quarter, tmp_path / "late-payers.bundle")
+    content = published.path.read_bytes()
+    check(load(content))
+    manifest = published.manifest
+    assert manifest["scorer"]["kind"] == "additive"
+    assert [band["label"] for band in manifest["bands"]] == ["very low", "low", "moderate", "elevated", "high"]
+    assert manifest["training"]["fingerprint"] == "ab" * 32
+    assert manifest["training"]["code_version"] == champion.code_version()
+    measured = manifest["metrics"]["cross_validation"]["roc_auc"]
+    assert 0.6 < measured["low"] < measured["value"] < measured["high"] < 0.9
+    assert manifest["metrics"]["following_quarter"]["rows"] == 1500
+    assert b"## What it must not be used for" in content
+
+
+def test_the_same_loans_give_the_same_bundle(quarter: Any, few_bags: None, tmp_path: Path) -> None:
+    """Published twice from the same quarter the file has the same bytes."""
+    first, second = (champion.train(quarter, tmp_path / f"{name}.bundle") for name in "ab")
+    assert first.sha256 == second.sha256
+
+
+def test_the_code_version_is_a_hash_of_the_sources() -> None:
+    """The version names the package and has a SHA-256."""
+    name, digest = champion.code_version().split(" sha256:")
+    assert name == "late_payers"
+    assert len(digest) == 64 and set(digest) <= set("0123456789abcdef")
