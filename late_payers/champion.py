@@ -25,6 +25,7 @@ from modelbundle.author import Author
 from modelbundle.publish import Published, publish
 
 NAME, TITLE, POSITIVE = "late-payers", "Late payers", "late next quarter"
+ROUNDS = 200  # bootstrap samples behind every interval
 
 
 def split(frame: pd.DataFrame) -> tuple[pd.DataFrame, NDArray[np.int64]]:
@@ -61,7 +62,7 @@ def measure(features: pd.DataFrame, labels: NDArray[np.int64]) -> tuple[NDArray[
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Missing values detected")
         probabilities = out_of_fold(pipelines.champion, features, labels).probabilities
-    return probabilities, evaluation.bootstrap(labels, probabilities)
+    return probabilities, evaluation.bootstrap(labels, probabilities, rounds=ROUNDS)
 
 
 def author(evidence: Evidence, extra: Mapping[str, Any]) -> Author:
@@ -87,7 +88,7 @@ def train(book: data.Book, path: Path) -> Published:
     print(f"cross-validated ROC-AUC {figures['roc_auc']}, calibration slope {figures['calibration_slope']}")
     pipeline = fit(features, labels)
     extra: dict[str, Any] = {
-        "method": "5 stratified folds, shuffled with seed 0; intervals: 200 bootstrap samples, 95 %"
+        "method": f"5 stratified folds, shuffled with seed 0; intervals: {ROUNDS} bootstrap samples, 95 %"
     }
     if book.test is not None:
         following = _following(pipeline, book.test, features)
@@ -110,7 +111,7 @@ def _following(pipeline: Pipeline, test: pd.DataFrame, reference: pd.DataFrame) 
     probabilities = pipeline.predict_proba(features)[:, 1]
     stability = evaluation.stability_index(pipeline.predict_proba(reference)[:, 1], probabilities)
     return {
-        **evaluation.as_metrics(evaluation.bootstrap(labels, probabilities)),
+        **evaluation.as_metrics(evaluation.bootstrap(labels, probabilities, rounds=ROUNDS)),
         "rows": len(labels),
         "score_stability_index": round(stability, 6),
     }

@@ -28,7 +28,8 @@ def quarter(loans: Book) -> Any:
 
 @pytest.fixture
 def few_bags(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The champion with two bags instead of twelve, and bands as the seeded book has them."""
+    """The champion with two bags and ten bootstrap samples, and bands as the seeded book has them."""
+    monkeypatch.setattr(champion, "ROUNDS", 10)
     make = pipelines.champion
     monkeypatch.setattr(pipelines, "champion", lambda: make(bags=2))
     monkeypatch.setattr("late_payers.features.BAND_EDGES", (0.15, 0.22, 0.32, 0.45))

@@ -1,0 +1,46 @@
+"""Writes the stand-in book as CSV, or prints the facts that it reproduces: ``python data/simulate.py [--out data]``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from late_payers import data, simulation
+from late_payers.facts import table
+
+
+def main() -> int:
+    """Run the command; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, help="write peerLoanTraining.csv and peerLoanTest.csv into this directory")
+    parser.add_argument("--rows", type=int, default=simulation.ROWS)
+    parser.add_argument("--test-rows", type=int, default=simulation.TEST_ROWS)
+    parser.add_argument("--seed", type=int, default=simulation.SEED)
+    parser.add_argument("--facts", type=Path, metavar="DATA", help="print each fact of the original in DATA and of the stand-in")
+    parser.add_argument("--calibrate", type=Path, metavar="DATA", help="measure the original in DATA anew into book_statistics.json")
+    options = parser.parse_args()
+    if options.calibrate or options.facts:
+        book = data.load(options.calibrate or options.facts, say=lambda line: print(line, file=sys.stderr))
+        if options.calibrate:
+            target = Path(simulation.__file__).with_name("book_statistics.json")
+            target.write_text(json.dumps(simulation.measure(book.training)) + "\n", "utf-8")
+            print(f"wrote {target.name}")
+            return 0
+        print(table(book, *simulation.stand_in()))
+        return 0
+    if options.out is None:
+        parser.error("say what to do: --out, --facts or --calibrate")
+    training, test = simulation.stand_in(options.rows, options.test_rows, options.seed)
+    options.out.mkdir(parents=True, exist_ok=True)
+    for name, frame in ((data.TRAINING_FILE, training), (data.TEST_FILE, test)):
+        frame.to_csv(options.out / name, index=False)
+        print(f"wrote {options.out / name}: {len(frame):,} simulated loans, {frame['is_late'].mean():.2%} late")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
