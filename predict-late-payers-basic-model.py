@@ -45,9 +45,8 @@ LIKELY_LATE = {
     "home_ownership": "RENT",
 }
 
-# Load: the original quarter where it has been put under data/, otherwise a stand-in of the same shape.
+# Load: the original quarter where it has been put under data/, otherwise a stand-in of the same shape. It says which.
 book = data.load()
-print(book.source)
 features, labels = split(book.training)
 print(f"{len(labels):,} loans, {labels.mean():.2%} of them late")
 
@@ -76,7 +75,7 @@ published = publish(
         title="Late payers, basic random forest",
         positive="late next quarter",
         features=WORDS,
-        training={"data": book.source, "fingerprint": book.fingerprint, "code_version": code_version()},
+        training={"data": book.description, "fingerprint": book.fingerprint, "code_version": code_version()},
         metrics=metrics,
     ),
 )

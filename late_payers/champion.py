@@ -25,6 +25,7 @@ from modelbundle.author import Author
 from modelbundle.publish import Published, publish
 
 NAME, TITLE, POSITIVE = "late-payers", "Late payers", "late next quarter"
+DECIDING = ("data.py", "features.py", "pipelines.py", "folds.py", "rare.py", "champion.py")
 ROUNDS = 200  # bootstrap samples behind every interval
 
 
@@ -34,10 +35,10 @@ def split(frame: pd.DataFrame) -> tuple[pd.DataFrame, NDArray[np.int64]]:
 
 
 def code_version() -> str:
-    """The SHA-256 over this package's source files, in the order of their names: what decided the model."""
+    """The SHA-256 over the source files that decide the model, in this order: :data:`DECIDING`."""
     digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    for name in DECIDING:
+        digest.update(name.encode() + b"\0" + (Path(__file__).parent / name).read_bytes() + b"\0")
     return f"late_payers sha256:{digest.hexdigest()}"
 
 
@@ -95,7 +96,7 @@ def train(book: data.Book, path: Path) -> Published:
         extra["following_quarter"] = following
         print(f"ROC-AUC on the quarter that follows {following['roc_auc']['value']:.4f}")
     training = {
-        "data": book.source,
+        "data": book.description,
         "fingerprint": book.fingerprint,
         "period": "one quarter of loans",
         "late_rate": round(float(labels.mean()), 6),
@@ -121,9 +122,9 @@ def main(arguments: list[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m late_payers.champion", description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("models/late-payers.bundle"), help="where the bundle goes")
+    parser.add_argument("--data", type=Path, default=Path("data"), help="the directory of the original loans")
     options = parser.parse_args(arguments)
-    book = data.load()
-    print(book.source)
+    book = data.load(options.data)
     published = train(book, options.out)
     print(f"{published.path} {published.sha256} ({published.path.stat().st_size / 1024:.0f} KiB)")
 

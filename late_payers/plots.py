@@ -46,7 +46,9 @@ def draw_curve(axes: Axes, curve: Curve) -> None:
         axes.fill_between(edges, np.append(low, low[-1]), np.append(high, high[-1]), step="post", color=PALE, alpha=0.6)
         axes.step(edges, np.append(curve.scores, curve.scores[-1]), where="post", color=ACCENT, linewidth=1.2)
         if curve.missing:
-            axes.text(0.98, 0.95, f"missing: {curve.missing:+.2f}", transform=axes.transAxes, ha="right", va="top", fontsize=7)
+            axes.text(
+                0.98, 0.95, f"missing: {curve.missing:+.2f}", transform=axes.transAxes, ha="right", va="top", fontsize=7
+            )
         axes.set_ylabel("log-odds", fontsize=8)
     axes.set_title(title(curve.feature), fontsize=9)
     axes.tick_params(labelsize=7)

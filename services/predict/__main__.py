@@ -3,11 +3,15 @@
 import os
 import sys
 
-from services.predict.settings import Settings, SettingsError
+from services.predict.settings import SETTINGS, Settings, SettingsError
 
 
 def main() -> None:
-    """Check the settings, then become gunicorn."""
+    """Check the settings, then become gunicorn; ``--help`` lists them."""
+    if len(sys.argv) > 1:
+        for setting in SETTINGS:
+            print(f"{setting.name:<20} {setting.default:<22} {setting.help}")
+        sys.exit(0 if sys.argv[1] in ("-h", "--help") else 2)
     try:
         Settings.from_environment()
     except SettingsError as error:

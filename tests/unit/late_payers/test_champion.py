@@ -23,7 +23,7 @@ Book = tuple[pd.DataFrame, NDArray[np.int64]]
 def quarter(loans: Book) -> Any:
     """A training quarter and, of other loans, the quarter that follows."""
     frame = loans[0].assign(**{TARGET: loans[1]})
-    return SimpleNamespace(training=frame[:4500], test=frame[4500:], source="a seeded book", fingerprint="ab" * 32)
+    return SimpleNamespace(training=frame[:4500], test=frame[4500:], description="a seeded book", fingerprint="ab" * 32)
 
 
 @pytest.fixture
@@ -71,4 +71,5 @@ def test_the_code_version_is_a_hash_of_the_sources() -> None:
     """The version names the package and has a SHA-256."""
     name, digest = champion.code_version().split(" sha256:")
     assert name == "late_payers"
-    assert len(digest) == 64 and set(digest) <= set("0123456789abcdef")
+    assert len(digest) == 64
+    assert set(digest) <= set("0123456789abcdef")

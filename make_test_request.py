@@ -1,0 +1,68 @@
+"""Asks the running API about a payer who is likely on time and one who is likely late: ``python make_test_request.py [URL]``."""
+
+import sys
+from typing import Any
+
+import requests
+
+LIKELY_ON_TIME = {
+    "id": "likely on time",
+    "loan_amnt": 6000,
+    "int_rate": 0.0619,
+    "purpose": "credit_card",
+    "grade": "A",
+    "annual_inc": 110000,
+    "revol_util": 0.21,
+    "emp_length": "10+ years",
+    "dti": 12.4,
+    "delinq_2yrs": 0,
+    "home_ownership": "MORTGAGE",
+}
+
+LIKELY_LATE = {
+    "id": "likely late",
+    "loan_amnt": 35000,
+    "int_rate": 0.2677,
+    "purpose": "small_business",
+    "grade": "E",
+    "annual_inc": 42000,
+    "revol_util": 0.08,
+    "emp_length": None,
+    "dti": 4.1,
+    "delinq_2yrs": 2,
+    "home_ownership": "RENT",
+}
+
+
+def main(url: str = "http://127.0.0.1:5000") -> int:
+    """Ask, and print a readable answer; returns the exit code."""
+    try:
+        response = requests.post(f"{url}/predict", json=[LIKELY_ON_TIME, LIKELY_LATE], timeout=10)
+    except requests.RequestException as error:
+        print(f"{url} cannot be reached ({type(error).__name__}): start it with `make run`", file=sys.stderr)
+        return 1
+    answer = response.json()
+    if not response.ok:
+        print(f"{url} answered {response.status_code}: {answer['detail']}", file=sys.stderr)
+        for problem in answer["errors"]:
+            print(f"  {problem['pointer']}: {problem['detail']}", file=sys.stderr)
+        return 1
+    print(f"model {answer['model_version'][:12]}… at {url}")
+    for prediction in answer["predictions"]:
+        show(prediction)
+    return 0
+
+
+def show(prediction: dict[str, Any]) -> None:
+    """One payer's answer."""
+    late = prediction["predict_proba"][1]
+    band = f", risk {prediction['band']}" if prediction["band"] else ""
+    print(f"\n{prediction['id']}: late next quarter with a probability of {late:.1%}{band}")
+    for reason in prediction["reasons"] or []:
+        print(f"  {reason['contribution']:+.2f}  {reason['text']}")
+    for warning in prediction["warnings"]:
+        print(f"  note  {warning['pointer']}: {warning['detail']}")
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:2]))
