@@ -96,7 +96,7 @@ def project(compose: list[str], bundles: list[Made], tmp_path_factory: pytest.Te
         made.serving(bundles[0].sha256, 120)
         yield made
     finally:
-        made.run("logs", "--no-color", check=False)
+        (made.folder / "compose.log").write_text(made.run("logs", "--no-color", "--timestamps", check=False))
         made.run("down", "-v", "--remove-orphans", check=False)
 
 

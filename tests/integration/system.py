@@ -194,6 +194,7 @@ class Answer:
     version: str
     generation: int
     probability: float | None
+    detail: str = ""
 
 
 class Load:
@@ -235,7 +236,8 @@ class Load:
             probability = data["predict_proba"][1] if response.status == 200 else None
             version = response.headers.get("X-Model-Version", "")
             generation = int(response.headers.get("X-Model-Generation", "0"))
-            self.answers.append(Answer(sent, received, response.status, version, generation, probability))
+            detail = data.get("detail", "")
+            self.answers.append(Answer(sent, received, response.status, version, generation, probability, detail))
         connection.close()
 
     def failed(self) -> list[Any]:
