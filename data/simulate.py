@@ -20,8 +20,12 @@ def main() -> int:
     parser.add_argument("--rows", type=int, default=simulation.ROWS)
     parser.add_argument("--test-rows", type=int, default=simulation.TEST_ROWS)
     parser.add_argument("--seed", type=int, default=simulation.SEED)
-    parser.add_argument("--facts", type=Path, metavar="DATA", help="print each fact of the original in DATA and of the stand-in")
-    parser.add_argument("--calibrate", type=Path, metavar="DATA", help="measure the original in DATA anew into book_statistics.json")
+    parser.add_argument(
+        "--facts", type=Path, metavar="DATA", help="print each fact of the original in DATA and of the stand-in"
+    )
+    parser.add_argument(
+        "--calibrate", type=Path, metavar="DATA", help="measure the original in DATA anew, into the package"
+    )
     options = parser.parse_args()
     if options.calibrate or options.facts:
         book = data.load(options.calibrate or options.facts, say=lambda line: print(line, file=sys.stderr))

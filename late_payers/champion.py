@@ -25,7 +25,7 @@ from modelbundle.author import Author
 from modelbundle.publish import Published, publish
 
 NAME, TITLE, POSITIVE = "late-payers", "Late payers", "late next quarter"
-DECIDING = ("data.py", "features.py", "pipelines.py", "folds.py", "rare.py", "champion.py")
+DECIDING = ("features.py", "pipelines.py", "folds.py", "rare.py", "champion.py")
 ROUNDS = 200  # bootstrap samples behind every interval
 
 

@@ -51,9 +51,11 @@ def load(directory: Path = Path("data"), *, say: Callable[[str], object] = print
     if found is None:
         from late_payers.simulation import SEED, stand_in
 
-        say(f"data: no original loans in {directory}/; using a simulated stand-in book (seed {SEED}), see data/README.md")
-        training, test = stand_in()
-        return Book(training, test, "stand-in", fingerprint(training), f"simulated stand-in book, seed {SEED}")
+        say(
+            f"data: no original loans in {directory}/; using a simulated stand-in book (seed {SEED}), see data/README.md"
+        )
+        training, following = stand_in()
+        return Book(training, following, "stand-in", fingerprint(training), f"simulated stand-in book, seed {SEED}")
     name, tables = found
     if TRAINING_FILE not in tables:
         raise DataError(f"{name}: has no {TRAINING_FILE}")

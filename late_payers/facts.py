@@ -9,6 +9,8 @@ import pandas as pd
 from late_payers.data import Book
 from late_payers.features import CATEGORIES, GRADES, NUMBERS, TARGET
 
+PAIRS = (("loan_amnt", "annual_inc"), ("int_rate", "revol_util"), ("annual_inc", "dti"), ("int_rate", "dti"))
+
 
 def facts(frame: pd.DataFrame) -> Iterator[tuple[str, str]]:
     """Name and value of each fact, as text."""
@@ -23,8 +25,11 @@ def facts(frame: pd.DataFrame) -> Iterator[tuple[str, str]]:
         yield f"`{name}`: most frequent", ", ".join(f"{k} {v:.0%}" for k, v in top.items())
     rates = frame.groupby("grade")[TARGET].mean()
     yield "late by grade A to E", ", ".join(f"{rates[g]:.1%}" for g in GRADES[:5])
-    yield "mean `int_rate` by grade A to E", ", ".join(f"{frame.loc[frame.grade == g, 'int_rate'].mean():.3f}" for g in GRADES[:5])
-    for a, b in (("loan_amnt", "annual_inc"), ("int_rate", "revol_util"), ("annual_inc", "dti"), ("int_rate", "dti")):
+    yield (
+        "mean `int_rate` by grade A to E",
+        ", ".join(f"{frame.loc[frame.grade == g, 'int_rate'].mean():.3f}" for g in GRADES[:5]),
+    )
+    for a, b in PAIRS:
         yield f"rank correlation `{a}`, `{b}`", f"{frame[a].corr(frame[b], method='spearman'):.2f}"
 
 

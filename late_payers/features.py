@@ -132,7 +132,7 @@ WORDS: Final[dict[str, FeatureWords]] = {
         minimum=0,
         maximum=1000,
         high="Your debt payments are high relative to your income",
-        low="Your other debt payments are low relative to your income, so your file shows little current repayment",
+        low="Your other debt payments are low relative to your income",
         missing="Your debt payments relative to your income are not known",
     ),
     "delinq_2yrs": FeatureWords(

@@ -53,7 +53,9 @@ def simulate(rows: int, seed: int, *, shift: float = 0.0) -> pd.DataFrame:
     for k in range(len(JOINT)):
         position[order[:, k], k] = np.arange(rows)
     level = {name: (position[:, k] + rng.random(rows)) / rows for k, name in enumerate(JOINT)}
-    frame = pd.DataFrame({name: _quantile(facts["steps"][name], level[name]) for name in JOINT if name in facts["steps"]})
+    frame = pd.DataFrame(
+        {name: _quantile(facts["steps"][name], level[name]) for name in JOINT if name in facts["steps"]}
+    )
     frame["annual_inc"] = _heaped(_interpolated(facts["quantiles"]["annual_inc"], level["annual_inc"]), rng)
     frame["dti"] = np.round(_interpolated(facts["quantiles"]["dti"], level["dti"]), 2)
     util = np.round(_interpolated(facts["quantiles"]["revol_util"], level["revol_util"]), 3)
@@ -98,7 +100,8 @@ def _interpolated(quantiles: list[float], level: Floats) -> Floats:
 def _heaped(incomes: Floats, rng: np.random.Generator) -> Floats:
     """Incomes as people state them: most in thousands or five thousands, some to the dollar."""
     unit = rng.choice([1.0, 500.0, 1000.0, 5000.0], len(incomes), p=[0.1, 0.1, 0.45, 0.35])
-    return np.maximum(np.round(incomes / unit) * unit, 2000.0)
+    heaped: Floats = np.maximum(np.round(incomes / unit) * unit, 2000.0)
+    return heaped
 
 
 def _grades(facts: Mapping[str, Any], rates: Floats, rng: np.random.Generator) -> NDArray[np.str_]:
@@ -108,7 +111,8 @@ def _grades(facts: Mapping[str, Any], rates: Floats, rng: np.random.Generator) -
     distinct, which = np.unique(rates, return_inverse=True)
     cumulative = np.array([np.cumsum(table[rate]) for rate in distinct.tolist()])
     at = (draw[:, None] >= cumulative[which]).sum(axis=1)
-    return np.array(GRADES)[np.minimum(at, len(GRADES) - 1)]
+    grades: NDArray[np.str_] = np.array(GRADES)[np.minimum(at, len(GRADES) - 1)]
+    return grades
 
 
 def _missing_length(facts: Mapping[str, Any], income_level: Floats, rng: np.random.Generator) -> NDArray[np.bool_]:
@@ -128,7 +132,8 @@ def _given_group(table: Mapping[str, Any], group: NDArray[np.int64], rng: np.ran
 
 def measure(frame: pd.DataFrame) -> dict[str, Any]:
     """The statistics of a training quarter. No value that fewer than 20 loans share is kept, and no extreme but a quantile."""
-    groups = np.minimum((frame["annual_inc"].rank(pct=True, method="first") * INCOME_GROUPS).astype(int), INCOME_GROUPS - 1)
+    rank = frame["annual_inc"].rank(pct=True, method="first")
+    groups = (rank * INCOME_GROUPS).astype(int).clip(upper=INCOME_GROUPS - 1)
     length = frame["emp_length"].map({name: float(k) for k, name in enumerate(EMP_LENGTHS)})
     return {
         "rows": len(frame),
@@ -139,7 +144,9 @@ def measure(frame: pd.DataFrame) -> dict[str, Any]:
         "quantiles": {name: _quantiles(frame[name]) for name in ("annual_inc", "dti", "revol_util")},
         "missing": {
             "revol_util": round(float(frame["revol_util"].isna().mean()), 5),
-            "emp_length": [round(float(frame.loc[groups == g, "emp_length"].isna().mean()), 4) for g in range(INCOME_GROUPS)],
+            "emp_length": [
+                round(float(frame.loc[groups == g, "emp_length"].isna().mean()), 4) for g in range(INCOME_GROUPS)
+            ],
         },
         "grade_of_rate": _grade_of_rate(frame),
         "given_income": {name: _shares(frame[name], groups) for name in ("purpose", "home_ownership")},
@@ -172,7 +179,10 @@ def _grade_of_rate(frame: pd.DataFrame) -> list[Any]:
     table = table.where(table >= RARE, 0)
     table = table[table.sum(axis=1) > 0]
     shares = table.div(table.sum(axis=1), axis=0)
-    return [[float(rate), [round(float(s), 4) for s in row]] for rate, row in zip(shares.index, shares.to_numpy(), strict=True)]
+    return [
+        [float(rate), [round(float(s), 4) for s in row]]
+        for rate, row in zip(shares.index, shares.to_numpy(), strict=True)
+    ]
 
 
 def _shares(column: pd.Series, groups: pd.Series) -> dict[str, Any]:
@@ -205,6 +215,6 @@ def _late_model(frame: pd.DataFrame) -> dict[str, Any]:
     effects = iter(np.round(model.coef_[0], 3).tolist())
     for name in CURVES:
         curves[name] = [[float(f"{e:.5g}") for e in edges[name]], [next(effects) for _ in range(len(edges[name]) + 1)]]
-    for name, values in names.items():
-        categories[name] = {value: next(effects) for value in values}
+    for name, labels in names.items():
+        categories[name] = {label: next(effects) for label in labels}
     return {"intercept": round(float(model.intercept_[0]), 3), "curves": curves, "categories": categories}

@@ -39,7 +39,12 @@ class Project:
 
     def run(self, *arguments: str, check: bool = True) -> str:
         done = subprocess.run(
-            [*self.command, *arguments], cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=900
+            [*self.command, *arguments],
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=900,
         )
         assert not check or done.returncode == 0, done.stderr[-3000:]
         return done.stdout
@@ -68,7 +73,9 @@ class Project:
     def serving(self, sha256: str, seconds: float = 60) -> None:
         """Wait until the proxy's answers come from a model and the follower has confirmed it."""
         until(
-            lambda: (f := self.readyz()).get("model_version") == sha256 and f["confirmed"], seconds, f"serving {sha256[:8]}"
+            lambda: (f := self.readyz()).get("model_version") == sha256 and f["confirmed"],
+            seconds,
+            f"serving {sha256[:8]}",
         )
 
 

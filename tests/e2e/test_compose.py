@@ -62,7 +62,9 @@ def test_a_wrong_pin_stops_the_model_service_and_nothing_else(fresh: Project, bu
     """The log says which hash was expected and which was found; the old model answers on."""
     fresh.pin(bundles[1].path.name, "0" * 64)
     fresh.up_model()
-    said = until(lambda: "expected SHA-256" in (log := fresh.run("logs", "--no-color", "model")) and log, 20, "a complaint")
+    said = until(
+        lambda: "expected SHA-256" in (log := fresh.run("logs", "--no-color", "model")) and log, 20, "a complaint"
+    )
     assert bundles[1].sha256 in said
     assert fresh.post(LOAN)[1]["x-model-version"] == bundles[0].sha256
 
