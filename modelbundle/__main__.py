@@ -38,7 +38,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("action", choices=["check"])
     parser.add_argument("file", type=Path)
     parser.add_argument("--sha256", help="the hash that the file must have")
-    parser.add_argument("--allow-pickle", action="store_true", help="unpickle a model without a compiled scorer: runs its code")
+    parser.add_argument(
+        "--allow-pickle", action="store_true", help="unpickle a model without a compiled scorer: runs its code"
+    )
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
     try:

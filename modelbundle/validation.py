@@ -232,7 +232,8 @@ class Validator:
             column = np.array(values, dtype=np.float64)
         except OverflowError:
             return None, []
-        if not bool(((column >= minimum) & (column <= maximum) | np.isnan(column)).all()):
+        fits = int(((column >= minimum) & (column <= maximum)).sum())
+        if fits + (values.count(None) if type(None) in kinds else 0) != len(column):
             return None, []
         return column, np.flatnonzero((column < low) | (column > high)).tolist()
 

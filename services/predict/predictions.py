@@ -93,7 +93,8 @@ def one(model: Model, asked: One, prediction_id: str, every_term: bool) -> dict[
 def many(model: Model, asked: Many, key: str | None, every_term: bool) -> list[dict[str, Any]]:
     """The answer objects of n rows, in order."""
     answers = model.answers(asked.columns, every_term)
-    rows = list(zip(*asked.columns, strict=True)) if key else []
+    plain = [column if isinstance(column, list) else column.tolist() for column in asked.columns] if key else []
+    rows = zip(*plain, strict=True)
     ids = prediction_ids(asked.rows, key, model.version, rows)
     own = asked.ids or [None] * asked.rows
     none: list[dict[str, str]] = []

@@ -1,0 +1,51 @@
+"""A prediction API in this process, on a store in which the first bundle is current."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from services.predict.app import create_app
+from services.predict.settings import Settings
+from services.predict.store import Store
+from services.predict.switch import Candidate
+from tests.conftest import Made
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings.from_environment(
+        {
+            "STATE_DIR": str(tmp_path / "state"),
+            "DATA_DIR": str(tmp_path / "data"),
+            "MAX_ROWS": "50",
+            "MAX_BODY_BYTES": "100000",
+        }
+    )
+
+
+@pytest.fixture
+def store(settings: Settings) -> Store:
+    return Store(settings.state_dir)
+
+
+@pytest.fixture
+def app(settings: Settings, store: Store, bundles: list[Made]) -> Flask:
+    make_current(store, bundles[0])
+    store.settle()
+    return create_app(settings, store)
+
+
+@pytest.fixture
+def client(app: Flask) -> FlaskClient:
+    return app.test_client()
+
+
+def make_current(store: Store, made: Made) -> None:
+    """What a leader does in the end."""
+    shutil.copy(made.path, store.bundle(made.sha256))
+    store.commit(Candidate("test", made.sha256, store.current().number))
