@@ -2,6 +2,7 @@
 
 import os
 import sys
+import tempfile
 
 from services.predict.settings import SETTINGS, Settings, SettingsError
 
@@ -16,6 +17,9 @@ def main() -> None:
         Settings.from_environment()
     except SettingsError as error:
         sys.exit(f"prediction API: {error}")
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(
+        prefix="peerloan-metrics-"
+    )  # before anything imports its client
     command = [
         sys.executable,
         "-m",

@@ -9,7 +9,7 @@ from flask import Flask, g, request
 from modelbundle import bundle, golden
 from modelbundle.model import Model
 from services import problem
-from services.predict import health, predictions
+from services.predict import health, metrics, predictions
 from services.predict.edge import Edge
 from services.predict.models import Models
 from services.predict.settings import Settings
@@ -27,7 +27,9 @@ def create_app(settings: Settings, store: Store | None = None) -> Flask:
     health.init_app(app, health.Health(store, models))
     app.extensions["store"] = store
     app.extensions["models"] = models
-    app.wsgi_app = Edge(app.wsgi_app, settings.max_in_flight)  # type: ignore[method-assign]
+    observer = metrics.init_app(app)
+    app.extensions["predictor"].scored = observer.scored
+    app.extensions["edge"] = app.wsgi_app = Edge(app.wsgi_app, settings.max_in_flight, observer)  # type: ignore[method-assign]
 
     @app.before_request
     def name_the_request() -> None:

@@ -40,6 +40,7 @@ class Edge:
         self.max_in_flight = max_in_flight
         self.observe = observe
         self.in_flight: deque[None] = deque()  # its append and pop need no lock
+        self.waiting: Callable[[], int] = lambda: 0  # requests that wait for a thread of this worker
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request."""
@@ -57,7 +58,8 @@ class Edge:
             return start_response(code, headers, exc_info)
 
         bounded = environ["REQUEST_METHOD"] == "POST"
-        if bounded and len(self.in_flight) >= self.max_in_flight:
+        if bounded and len(self.in_flight) + self.waiting() >= self.max_in_flight:
+            environ["request.shed"] = True
             headers = [("Content-Type", "application/problem+json"), ("Retry-After", "1")]
             start("503 Service Unavailable", headers)
             body: Iterable[bytes] = [BUSY]

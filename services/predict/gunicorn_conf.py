@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from typing import Any
+
+from prometheus_client import multiprocess
 
 from services.predict.replica import Replica
 from services.predict.settings import Settings
@@ -31,9 +35,20 @@ def on_starting(server: Any) -> None:
 
 def post_worker_init(worker: Any) -> None:
     """In a new worker, before it takes requests."""
+    worker.wsgi.extensions["edge"].waiting = worker.tpool._work_queue.qsize
     worker.replica = Replica(worker.wsgi, settings)
     worker.replica.start()
     worker.replica.wait()
+
+
+def child_exit(_: Any, worker: Any) -> None:
+    """In the master, when a worker has ended: its gauges go with it."""
+    multiprocess.mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
+
+
+def on_exit(_: Any) -> None:
+    """In the master, at the very end."""
+    shutil.rmtree(os.environ.get("PROMETHEUS_MULTIPROC_DIR", ""), ignore_errors=True)
 
 
 def worker_exit(_: Any, worker: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,13 +23,14 @@ blueprint = Blueprint("predictions", __name__)
 _encode = msgspec.json.encode
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Predictor:
-    """What the view needs, made once per application."""
+    """What the view needs, made once per application. ``scored`` is told how many rows were answered, and their bands."""
 
     models: Models
     bodies: Bodies
     max_rows: int
+    scored: Callable[[int, Iterable[str | None]], None] = lambda *_: None
 
 
 def init_app(app: Flask, settings: Settings, models: Models) -> None:
@@ -53,15 +55,17 @@ def predict() -> Response:
     held = serving.held
     held.in_use.append(None)
     try:
-        return _answer(serving, document, predictor.max_rows, every_term, own.environ)
+        return _answer(predictor, serving, document, every_term, own.environ)
     finally:
         held.in_use.pop()
 
 
-def _answer(serving: Serving, document: Any, max_rows: int, every_term: bool, environ: dict[str, Any]) -> Response:
+def _answer(
+    predictor: Predictor, serving: Serving, document: Any, every_term: bool, environ: dict[str, Any]
+) -> Response:
     model = serving.held.model
     try:
-        asked = model.validator.read(document, max_rows)
+        asked = model.validator.read(document, predictor.max_rows)
     except Invalid as invalid:
         errors = [{"pointer": p.pointer, "detail": p.detail} for p in invalid.problems]
         environ["request.facts"] = {"problem": errors[0], "problems": invalid.total}
@@ -74,9 +78,12 @@ def _answer(serving: Serving, document: Any, max_rows: int, every_term: bool, en
     if isinstance(asked, One):
         body = one(model, asked, prediction_ids(1, key, model.version, [asked.row])[0], every_term)
         rows = 1
+        predictor.scored(1, (body["band"],))
     else:
-        body = {"predictions": many(model, asked, key, every_term), "model_version": model.version}
+        answers = many(model, asked, key, every_term)
+        body = {"predictions": answers, "model_version": model.version}
         rows = asked.rows
+        predictor.scored(rows, [answer["band"] for answer in answers])
     environ["request.facts"] = {"model_version": model.version, "generation": serving.generation.number, "rows": rows}
     response = Response(_encode(body), 200, mimetype="application/json")
     response.headers["X-Model-Version"] = model.version

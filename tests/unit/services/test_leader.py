@@ -193,7 +193,7 @@ def test_a_refusal_is_remembered_for_its_pin_and_no_longer(
     settings: Settings, bundles: list[Made], tmp_path: Path, rehearsals: list[str]
 ) -> None:
     """A bad bundle is rehearsed once per pin; the next pin is tried, and so is the same bundle pinned again."""
-    world, replica = make(settings, bundles, tmp_path)
+    _, replica = make(settings, bundles, tmp_path)
     bad = b"not a model"
     import hashlib
 
@@ -221,7 +221,7 @@ def test_a_rehearsal_that_three_leaders_did_not_survive_is_a_refusal(
     settings: Settings, bundles: list[Made], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rehearsals: list[str]
 ) -> None:
     """A chance kill does not refuse a good bundle; a crash loop ends."""
-    world, replica = make(settings, bundles, tmp_path)
+    _, replica = make(settings, bundles, tmp_path)
 
     class Killed(BaseException):
         pass
@@ -254,7 +254,7 @@ def test_a_pin_that_changes_while_the_workers_prepare_is_not_committed(
     settings: Settings, bundles: list[Made], tmp_path: Path, rehearsals: list[str]
 ) -> None:
     """The leader asks once more before the rename."""
-    world, replica = make(settings, bundles, tmp_path)
+    _, replica = make(settings, bundles, tmp_path)
     replica.pin(bundles[1], "2")
     generations = []
     poll = replica.source.poll
@@ -282,7 +282,7 @@ def test_a_vote_that_does_not_come_vetoes(
 
     from services.predict.store import Seat
 
-    world, replica = make(settings, bundles, tmp_path)
+    _, replica = make(settings, bundles, tmp_path)
     silent = Seat(replica.store, "silent")
     replica.leader.settings = replace(replica.leader.settings, prepare_seconds=0.05)
     monkey = leading.COUNT
