@@ -57,6 +57,10 @@ notebook: $(VENV)/development ## run improve_model.ipynb from a clean kernel, in
 test: $(VENV)/development ## all tests; those that need Docker skip, with a reason, where there is no engine
 	@$(PY) -m pytest $(TESTS)
 
+.PHONY: bench
+bench: $(VENV)/development ## measure against the naive ways of doing the same; writes benchmarks/results.json and the chart
+	@$(PY) -m benchmarks
+
 .PHONY: lint
 lint: $(VENV)/development ## ruff: rules and format
 	@$(PY) -m ruff check .

@@ -1,0 +1,1 @@
+"""Measured against the naive ways of doing the same."""

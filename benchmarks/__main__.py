@@ -1,0 +1,121 @@
+"""``make bench``: medians and ratios of one run, as a table, as JSON, and as the chart of the README.
+
+Subjects take turns, round by round, so that a machine whose speed drifts is unkind to all of them alike. Absolute figures
+are this machine's; the ratios are what to compare.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import sys
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from benchmarks import footprint, inprocess, serving
+from benchmarks.chart import draw
+from late_payers import simulation
+
+NAMES = ("ours", "empty", "naive", "prototype", "fastapi")
+PACKAGES = ("flask", "gunicorn", "fastapi", "uvicorn", "scikit-learn", "pandas", "numpy", "msgspec", "interpret-core")
+
+
+def loans(count: int) -> list[dict[str, Any]]:
+    """Simulated loans as JSON records; the same for the same count."""
+    frame = simulation.simulate(max(count, 1000), 1).drop(columns="is_late").head(count)
+    return [
+        {str(k): None if v != v else v for k, v in record.items()}  # a missing value is not a number
+        for record in frame.to_dict("records")
+    ]
+
+
+def main() -> int:
+    """Measure, print, write; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--model", type=Path, default=Path("models/late-payers.bundle"))
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=3.0)
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results.json"))
+    parser.add_argument("--chart", type=Path, default=Path("docs/throughput.svg"))
+    options = parser.parse_args()
+    names = list(NAMES)
+    one, thousand = (json.dumps(loans(n)[0] if n == 1 else loans(n)).encode() for n in (1, 1000))
+    with serving.running(options.model, [n for n in names if n != "ours"], one) as ports:
+        difference = serving.agree(ports, loans(200), names)
+        single = serving.measure(ports, one, options.rounds, options.seconds, names)
+        batch = serving.measure(
+            ports, thousand, max(2, options.rounds // 2), options.seconds, ["ours", "naive", "fastapi"]
+        )
+    results: dict[str, Any] = {
+        "date": datetime.now(UTC).isoformat(timespec="minutes"),
+        "python": platform.python_version(),
+        "versions": {package: metadata.version(package) for package in PACKAGES},
+        "largest_difference_of_a_probability": difference,
+        "one_loan": single,
+        "thousand_loans": batch,
+        "in_process_microseconds_per_row": inprocess.measure(
+            options.model, simulation.simulate(2000, 2).drop(columns="is_late")
+        ),
+    }
+    results["replica"] = footprint.measure(options.model, one)
+    results["ratios"] = ratios(results)
+    options.out.write_text(json.dumps(results, indent=1) + "\n")
+    draw(single, results["date"], options.chart)
+    print(table(results))
+    return 0
+
+
+def ratios(results: dict[str, Any]) -> dict[str, float]:
+    """What the project promises, as ratios within this run."""
+    single, batch = results["one_loan"], results["thousand_loans"]
+    rate = {name: facts["requests_per_second"] for name, facts in single.items()}
+    return {
+        "one loan, against the empty Flask view": rate["ours"] / rate["empty"],
+        "one loan, against FastAPI + pandas": rate["ours"] / rate["fastapi"],
+        "one loan, against Flask + pandas": rate["ours"] / rate["naive"],
+        "one loan, against the prototype": rate["ours"] / rate["prototype"],
+        "one loan, p99 against the empty view's": single["ours"]["p99"] / single["empty"]["p99"],
+        "1,000 loans in one request, against FastAPI + pandas one by one": 1000
+        * batch["ours"]["requests_per_second"]
+        / rate["fastapi"],
+        "1,000 loans in one request, against FastAPI + pandas on the batch": batch["ours"]["requests_per_second"]
+        / batch["fastapi"]["requests_per_second"],
+    }
+
+
+def table(results: dict[str, Any]) -> str:
+    """The results as Markdown."""
+    lines = [
+        f"{results['date']}, Python {results['python']}, "
+        + ", ".join(f"{k} {v}" for k, v in results["versions"].items()),
+        "",
+    ]
+    lines += ["| 8 connections, one loan | requests/s | p50 ms | p99 ms |", "|---|---|---|---|"]
+    for name, facts in results["one_loan"].items():
+        lines.append(
+            f"| {name} | {facts['requests_per_second']:,.0f} | {facts['p50'] * 1e3:.2f} | {facts['p99'] * 1e3:.2f} |"
+        )
+    lines += ["", "| 8 connections, 1,000 loans | requests/s | p50 ms |", "|---|---|---|"]
+    for name, facts in results["thousand_loans"].items():
+        lines.append(f"| {name} | {facts['requests_per_second']:,.1f} | {facts['p50'] * 1e3:.1f} |")
+    lines += ["", "| ratio | |", "|---|---|"]
+    lines += [f"| {name} | {value:.2f} |" for name, value in results["ratios"].items()]
+    inside = results["in_process_microseconds_per_row"]
+    lines += [
+        "",
+        f"In process, µs per row: one row {inside['one_row']:.1f}, with reasons {inside['one_row_with_reasons']:.1f}.",
+    ]
+    replica = results["replica"]
+    lines += [
+        f"A replica with 2 workers: {replica['megabytes']:.0f} MB, ready after {replica['seconds_to_ready']:.2f} s."
+    ]
+    lines += ["", "| rows at once | scorer | scikit-learn on a frame |", "|---|---|---|"]
+    lines += [f"| {n:,} | {inside['columns'][n]:.2f} | {inside['scikit_learn'][n]:.2f} |" for n in inside["columns"]]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

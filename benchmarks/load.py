@@ -1,0 +1,86 @@
+"""A load generator that costs little: keep-alive connections on one epoll, bytes in, bytes out.
+
+Each connection sends the same prepared request as soon as its answer has come (closed loop). Only loopback is ever a target.
+"""
+
+from __future__ import annotations
+
+import selectors
+import socket
+import time
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One round of load: requests per second, latencies in seconds (sorted), and answers that were not 200."""
+
+    rate: float
+    latencies: list[float]
+    failed: int
+
+    def percentile(self, share: float) -> float:
+        """The latency that ``share`` of the requests did not exceed."""
+        return self.latencies[min(len(self.latencies) - 1, int(share * len(self.latencies)))]
+
+
+class _Client:
+    def __init__(self, port: int, request: bytes) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port))
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.request = request
+        self.buffer = b""
+        self.sent = 0.0
+
+    def send(self) -> None:
+        self.buffer = b""
+        self.sent = time.perf_counter()
+        self.socket.sendall(self.request)
+
+    def receive(self) -> int | None:
+        """The status once the whole answer is here."""
+        chunk = self.socket.recv(1 << 20)
+        if not chunk:
+            raise ConnectionError("the server closed a kept connection")
+        self.buffer = self.buffer + chunk if self.buffer else chunk
+        end = self.buffer.find(b"\r\n\r\n")
+        if end < 0:
+            return None
+        at = self.buffer.lower().find(b"content-length:", 0, end)
+        length = int(self.buffer[at + 15 : self.buffer.find(b"\r\n", at)])
+        return int(self.buffer[9:12]) if len(self.buffer) >= end + 4 + length else None
+
+
+def post(body: bytes, path: str = "/predict") -> bytes:
+    """A prepared HTTP/1.1 request."""
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+def run(port: int, request: bytes, seconds: float, connections: int = 8) -> Round:
+    """Ask without pause for ``seconds``; raises :class:`ConnectionError` where the server hangs up."""
+    clients = [_Client(port, request) for _ in range(connections)]
+    latencies: list[float] = []
+    failed = 0
+    with selectors.DefaultSelector() as selector:
+        for client in clients:
+            selector.register(client.socket, selectors.EVENT_READ, client)
+        began = time.perf_counter()
+        for client in clients:
+            client.send()
+        while (now := time.perf_counter()) - began < seconds:
+            for key, _ in selector.select(1.0):
+                client = key.data
+                status = client.receive()
+                if status is None:
+                    continue
+                now = time.perf_counter()
+                latencies.append(now - client.sent)
+                failed += status != 200
+                client.send()
+        took = now - began
+    for client in clients:
+        client.socket.close()
+    return Round(len(latencies) / took, sorted(latencies), failed)

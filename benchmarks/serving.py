@@ -1,0 +1,146 @@
+"""Starts the subjects, checks that they answer alike, and measures them in turn."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks import load
+from modelbundle import archive
+
+Loans = list[dict[str, Any]]
+
+
+def free_port() -> int:
+    """A port of loopback that nothing uses now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def ask(port: int, body: bytes) -> Any:
+    """One answer, parsed."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    connection.request("POST", "/predict", body, {"Content-Type": "application/json"})
+    response = connection.getresponse()
+    data = json.loads(response.read())
+    connection.close()
+    return data if response.status == 200 else None
+
+
+class Subjects:
+    """The running servers by name."""
+
+    def __init__(self, model: Path, folder: Path) -> None:
+        self.model = model
+        self.folder = folder
+        self.ports: dict[str, int] = {}
+        self.processes: list[subprocess.Popen[bytes]] = []
+
+    def spawn(self, name: str, arguments: list[str], **own: str) -> None:
+        """One server, its output into a file of its own."""
+        port = self.ports.setdefault(name, free_port())
+        environment = {**os.environ, "PORT": str(port), "BUNDLE": str(self.model), "OMP_NUM_THREADS": "1", **own}
+        environment.pop("HOST", None)
+        with (self.folder / f"{name}.log").open("wb") as log:
+            command = [sys.executable, "-m", *arguments]
+            self.processes.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log))
+
+    def start(self, names: list[str]) -> None:
+        """Start ``ours`` with its model service, and the others named."""
+        pin = {"MODEL_FILE_NAME": self.model.name, "MODEL_SHA256": archive.digest(self.model.read_bytes())}
+        self.spawn("model", ["services.model"], MODEL_DIR=str(self.model.parent.resolve()), **pin)
+        for name in names:
+            self.spawn(name, ["benchmarks.subjects", name], MODEL_SERVER_URL=self.model_url())
+        self.start_ours()
+
+    def start_ours(self) -> None:
+        """The prediction API; again with the state of the time before."""
+        state = {"STATE_DIR": str(self.folder / "state"), "DATA_DIR": str(self.folder / "data")}
+        self.spawn("ours", ["services.predict"], MODEL_SERVER_URL=self.model_url(), **state)
+
+    def model_url(self) -> str:
+        """Where the model service is."""
+        return f"http://127.0.0.1:{self.ports['model']}"
+
+    def wait(self, body: bytes) -> None:
+        """Until each answers; raises :class:`TimeoutError`."""
+        deadline = time.monotonic() + 120
+        for name, port in self.ports.items():
+            if name == "model":
+                continue
+            answer = None
+            while answer is None:
+                if time.monotonic() > deadline:
+                    raise TimeoutError(f"{name} does not answer; see {self.folder / name}.log")
+                time.sleep(0.1)
+                with contextlib.suppress(OSError, ValueError):
+                    answer = ask(port, body)
+
+    def stop(self) -> None:
+        """End all of them."""
+        for process in self.processes:
+            process.terminate()
+        for process in self.processes:
+            process.wait(40)
+
+
+@contextlib.contextmanager
+def running(model: Path, names: list[str], body: bytes) -> Iterator[dict[str, int]]:
+    """The ports of the servers, all of them answering."""
+    with tempfile.TemporaryDirectory() as folder:
+        subjects = Subjects(model, Path(folder))
+        try:
+            subjects.start(names)
+            subjects.wait(body)
+            yield subjects.ports
+        finally:
+            subjects.stop()
+
+
+def agree(ports: dict[str, int], loans: Loans, names: list[str]) -> float:
+    """The largest difference of a probability between ours and the others; raises :class:`AssertionError` above 1e-12."""
+    body = json.dumps(loans).encode()
+    ours = np.array([p["predict_proba"] for p in ask(ports["ours"], body)["predictions"]])
+    worst = 0.0
+    for name in names:
+        if name not in ("ours", "empty"):
+            worst = max(worst, float(np.abs(ours - np.array(ask(ports[name], body)["predict_proba"])).max()))
+    if worst > 1e-12:
+        raise AssertionError(f"the subjects disagree by {worst}: nothing is measured")
+    return worst
+
+
+def measure(ports: dict[str, int], body: bytes, rounds: int, seconds: float, names: list[str]) -> dict[str, Any]:
+    """Rounds in turn, one subject after the other; medians of rate, p50 and p99 (seconds), and all rates."""
+    request = load.post(body)
+    seen: dict[str, list[load.Round]] = {name: [] for name in names}
+    for turn in range(rounds + 1):
+        for name in names:
+            found = load.run(ports[name], request, seconds)
+            if found.failed:
+                raise AssertionError(f"{name}: {found.failed} requests failed: nothing is measured")
+            if turn:  # the first round warms up
+                seen[name].append(found)
+    return {
+        name: {
+            "requests_per_second": statistics.median(r.rate for r in found),
+            "p50": statistics.median(r.percentile(0.5) for r in found),
+            "p99": statistics.median(r.percentile(0.99) for r in found),
+            "rates": [round(r.rate, 1) for r in found],
+        }
+        for name, found in seen.items()
+    }

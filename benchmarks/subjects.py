@@ -1,0 +1,106 @@
+"""What is measured: our API with everything on, an empty Flask view, and the naive ways of serving the same pipeline.
+
+``python -m benchmarks.subjects NAME`` serves one of those that are not ours on ``PORT``.
+"""
+
+# No `from __future__ import annotations`: FastAPI reads the annotations of a function that is made in another.
+import io
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+from modelbundle import archive, bundle
+
+THREADS, WORKERS = os.environ.get("THREADS", "8"), os.environ.get("WORKERS", "2")
+
+
+def pipeline() -> Any:
+    """The scikit-learn pipeline inside the bundle under test."""
+    import joblib
+
+    return joblib.load(io.BytesIO(archive.unpack(Path(os.environ["BUNDLE"]).read_bytes())[bundle.PIPELINE]))
+
+
+def empty() -> Any:
+    """A Flask view that parses the JSON and answers with a constant: what any Flask API costs at least."""
+    from flask import Flask, jsonify, request
+
+    app = Flask("empty")
+
+    @app.post("/predict")
+    def predict() -> Any:
+        request.get_json()
+        return jsonify(prediction=0, predict_proba=[0.979, 0.021])
+
+    return app
+
+
+def naive() -> Any:
+    """Flask, a pandas frame per request, predict_proba: what most tutorials show."""
+    import pandas as pd
+    from flask import Flask, jsonify, request
+
+    app, model = Flask("naive"), pipeline()
+
+    @app.post("/predict")
+    def predict() -> Any:
+        data = request.get_json()
+        frame = pd.DataFrame(data if isinstance(data, list) else [data])
+        proba = model.predict_proba(frame)
+        return jsonify(prediction=model.classes_[proba.argmax(axis=1)].tolist(), predict_proba=proba.tolist())
+
+    return app
+
+
+def prototype() -> Any:
+    """What this project replaces: the naive way, and the model's hash asked of the model service on every request."""
+    import pandas as pd
+    import requests
+    from flask import Flask, jsonify, request
+
+    app, model, url = Flask("prototype"), pipeline(), os.environ["MODEL_SERVER_URL"]
+
+    @app.post("/predict")
+    def predict() -> Any:
+        sha256 = requests.get(f"{url}/pin", timeout=5).json()["serving"]["sha256"]
+        data = request.get_json()
+        frame = pd.DataFrame(data if isinstance(data, list) else [data])
+        proba = model.predict_proba(frame)
+        labels = model.classes_[proba.argmax(axis=1)].tolist()
+        return jsonify(prediction=labels, predict_proba=proba.tolist(), model_version=sha256)
+
+    return app
+
+
+def fastapi() -> Any:
+    """The same on FastAPI."""
+    import pandas as pd
+    from fastapi import Body, FastAPI
+
+    app, model = FastAPI(), pipeline()
+
+    @app.post("/predict")
+    def predict(data: Annotated[Any, Body()]) -> Any:
+        frame = pd.DataFrame(data if isinstance(data, list) else [data])
+        proba = model.predict_proba(frame)
+        return {"prediction": model.classes_[proba.argmax(axis=1)].tolist(), "predict_proba": proba.tolist()}
+
+    return app
+
+
+def main(name: str) -> None:
+    """Become the server of one subject."""
+    port = os.environ["PORT"]
+    if name == "fastapi":
+        arguments = ["-m", "uvicorn", "benchmarks.subjects:fastapi", "--factory", "--port", port, "--workers", WORKERS]
+        arguments += ["--log-level", "warning", "--no-access-log"]
+    else:
+        arguments = ["-m", "gunicorn", f"benchmarks.subjects:{name}()", "-b", f"127.0.0.1:{port}", "-w", WORKERS]
+        arguments += ["-k", "gthread", "--threads", THREADS, "--preload", "--keep-alive", "75", "--no-control-socket"]
+        arguments += ["--log-level", "warning"]
+    os.execv(sys.executable, [sys.executable, *arguments])
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
