@@ -116,5 +116,7 @@ def unpickle(raw: bytes) -> Any:
     except InconsistentVersionWarning as warning:
         needed = str(warning.original_sklearn_version)
         raise RuntimeMismatch({"scikit-learn": (needed, installed("scikit-learn"))}) from None
+    except ModuleNotFoundError as error:
+        raise FormatError("pipeline", f"needs the package {error.name}, which is not installed here") from error
     except Exception as error:  # a pickle can raise anything at all
         raise FormatError("pipeline", f"cannot be unpickled here ({type(error).__name__})") from error

@@ -20,7 +20,7 @@ from modelbundle import archive, arrays, bundle, golden, manifest, reference
 from modelbundle.author import Author
 from modelbundle.compiling import compile_candidates
 from modelbundle.compiling.encoding import NotCompilable
-from modelbundle.compiling.proof import Proof, ProofFailed, prove
+from modelbundle.compiling.proof import Proof, ProofFailed, frame_columns, prove
 from modelbundle.errors import PublishError
 from modelbundle.reasons import Reasons
 from modelbundle.schema import Schema
@@ -87,16 +87,6 @@ def publish(
     _verify(content)
     write(Path(path), content)
     return Published(Path(path), archive.digest(content), data)
-
-
-def frame_columns(schema: Schema, frame: pd.DataFrame) -> list[Any]:
-    """The frame as a scorer's columns."""
-    return [
-        frame[f.name].to_numpy(dtype=np.float64, na_value=np.nan)
-        if f.kind == "number"
-        else [value if isinstance(value, str) else None for value in frame[f.name]]
-        for f in schema
-    ]
 
 
 def write(path: Path, content: bytes) -> None:

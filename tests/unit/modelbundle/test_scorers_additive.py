@@ -116,6 +116,9 @@ def test_parts_make_an_equal_scorer() -> None:
     assert again.score_columns(columns(rows)).tolist() == model.score_columns(columns(rows)).tolist()
 
 
+_NUMBER = {"kind": "number"}
+
+
 def _broken() -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
     """By what is wrong: changes of the header and of the arrays."""
     nan = float("nan")
@@ -123,8 +126,8 @@ def _broken() -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
         "a header without features": ({"features": None}, {}),
         "too few features": ({"features": [{"kind": "number"}]}, {}),
         "bins of another kind": ({"features": [{"kind": "category", "labels": []}] * 3}, {}),
-        "labels that are numbers": ({"features": [{"kind": "number"}, {"kind": "category", "labels": [1, 2]}, {"kind": "number"}]}, {}),
-        "labels twice": ({"features": [{"kind": "number"}, {"kind": "category", "labels": ["A", "A"]}, {"kind": "number"}]}, {}),
+        "labels that are numbers": ({"features": [_NUMBER, {"kind": "category", "labels": [1, 2]}, _NUMBER]}, {}),
+        "labels twice": ({"features": [_NUMBER, {"kind": "category", "labels": ["A", "A"]}, _NUMBER]}, {}),
         "an infinite intercept": ({"intercept": float("inf")}, {}),
         "a truth value for a number": ({"intercept": True}, {}),
         "an average too few": ({"averages": [0.0] * 4}, {}),

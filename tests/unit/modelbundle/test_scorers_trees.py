@@ -208,3 +208,14 @@ def test_the_deepest_tree_that_is_allowed_is_walked() -> None:
     header, arrays = scorer().to_parts()
     deep = TreesScorer.from_parts(header, {**arrays, **_comb(DEEPEST)}, SCHEMA)
     assert math.isfinite(deep.score_row((1.0, "A")))
+
+
+def test_arrays_at_an_odd_address_are_read() -> None:
+    """Bytes of a file need not lie where the processor likes them."""
+    header, arrays = scorer().to_parts()
+    shifted = {
+        name: np.frombuffer(b"\0" + a.tobytes(), dtype=a.dtype, offset=1).reshape(a.shape) for name, a in arrays.items()
+    }
+    rows: list[tuple[Value, ...]] = [(10.0, "A"), (None, "B")]
+    loaded = TreesScorer.from_parts(header, shifted, SCHEMA)
+    assert [loaded.score_row(row) for row in rows] == [scorer().score_row(row) for row in rows]

@@ -1,0 +1,99 @@
+"""Bins: how a raw value, a missing one and an unknown one find their place in a table."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property, partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from modelbundle.scorers.base import Column, FloatArray, Value
+
+Indices = NDArray[np.intp]
+
+
+@dataclass(frozen=True)
+class NumberBins:
+    """Bins of a number: ``cuts`` ascending, k cuts make k + 1 bins; a value equal to a cut is above it.
+
+    Bin k + 1 is for missing values.
+    """
+
+    cuts: FloatArray
+
+    @property
+    def size(self) -> int:
+        """How many bins there are, the missing value's included."""
+        return len(self.cuts) + 2
+
+    @property
+    def missing(self) -> int:
+        """The bin of a missing value."""
+        return len(self.cuts) + 1
+
+    def lower_ends(self) -> FloatArray:
+        """The smallest value of each bin but the missing one's, shape (k + 1,); the first is minus infinity."""
+        return np.concatenate([[-np.inf], self.cuts])
+
+    def examples(self) -> FloatArray:
+        """A value of each bin, NaN for the missing one's, shape (k + 2,): lower ends, and of the first bin its upper end."""
+        first = np.nextafter(self.cuts[:1], -np.inf) if len(self.cuts) else np.zeros(1)
+        return np.concatenate([first, self.cuts, [np.nan]])
+
+    def finder(self) -> Callable[[Value], int]:
+        """From a number to its bin."""
+        return partial(bisect_right, self.cuts.tolist())
+
+    def indices(self, column: Column) -> Indices:
+        """The bin of every value of a column."""
+        numbers = np.asarray(column, dtype=np.float64)
+        found = np.searchsorted(self.cuts, numbers, side="right")
+        found[np.isnan(numbers)] = self.missing
+        return found
+
+
+@dataclass(frozen=True)
+class CategoryBins:
+    """Bins of a category: one per label, then one for missing values, then one for labels that are not known."""
+
+    labels: tuple[str, ...]
+
+    @property
+    def size(self) -> int:
+        """How many bins there are, those for missing and unknown values included."""
+        return len(self.labels) + 2
+
+    @property
+    def missing(self) -> int:
+        """The bin of a missing value; the next one is for unknown labels."""
+        return len(self.labels)
+
+    def finder(self) -> Callable[[Value], int]:
+        """From a label to its bin."""
+        return self._positions.__getitem__
+
+    def indices(self, column: Column) -> Indices:
+        """The bin of every value of a column."""
+        return np.fromiter(map(self._positions.__getitem__, column), dtype=np.intp, count=len(column))
+
+    @cached_property
+    def _positions(self) -> _Positions:
+        known = _Positions({label: k for k, label in enumerate(self.labels)})
+        known[None] = self.missing
+        known.unknown = self.missing + 1
+        return known
+
+
+Bins = NumberBins | CategoryBins
+
+
+class _Positions(dict[object, int]):
+    """Bins by label; what is not there is unknown, found without a Python call where it is there."""
+
+    unknown: int
+
+    def __missing__(self, key: object) -> int:
+        return self.unknown

@@ -1,0 +1,205 @@
+"""What ``make run``, ``make deploy`` and ``make rollback`` run, in a directory of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import LOAN, Made
+from tests.integration.system import ROOT, ask, free_port, until
+
+
+class Place:
+    """A directory with models, where the commands are started."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.port = free_port()
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(("MODEL_", "STATE_", "DATA_", "PORT"))}
+        self.environment = {**kept, "PYTHONPATH": str(ROOT), "PORT": str(self.port)}
+        self.started: subprocess.Popen[str] | None = None
+
+    def start(self) -> None:
+        self.started = subprocess.Popen(
+            [sys.executable, "-m", "services.local"],
+            cwd=self.root,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        until(lambda: ask(self.port, "GET", "/readyz")[0] == 200, 60, "make run is ready")
+
+    def stop(self) -> tuple[int, str]:
+        assert self.started is not None
+        self.started.send_signal(signal.SIGINT)
+        output = self.started.communicate(timeout=60)[0]
+        return self.started.returncode, output
+
+    def command(self, *arguments: str, module: str = "services.deployment") -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", module, *arguments],
+            cwd=self.root,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=150,
+        )
+
+    def version(self) -> str:
+        """The version that answers a loan now."""
+        body = json.dumps(LOAN).encode()
+        status, headers, answer = ask(self.port, "POST", "/predict", body, {"Content-Type": "application/json"})
+        assert status == 200, answer
+        return headers["x-model-version"]
+
+    def history(self) -> list[tuple[str, str, str]]:
+        lines = (self.root / "run" / "deployments.jsonl").read_text().splitlines()
+        return [(e["action"], e["file"], e["result"]) for e in map(json.loads, lines)]
+
+
+@pytest.fixture
+def place(tmp_path: Path, bundles: list[Made]) -> Iterator[Place]:
+    """The first bundle is the one that ships; nothing runs yet."""
+    (tmp_path / "models").mkdir()
+    shutil.copyfile(bundles[0].path, tmp_path / "models" / "late-payers.bundle")
+    place = Place(tmp_path)
+    yield place
+    if place.started is not None:
+        if place.started.poll() is None:
+            place.stop()
+        assert place.started.stdout is not None
+        place.started.stdout.close()
+
+
+def test_run_deploy_and_roll_back(place: Place, bundles: list[Made]) -> None:
+    """Each ends when the API answers with the pinned model; the record says what happened; Ctrl-C ends with 0."""
+    place.start()
+    assert place.version() == bundles[0].sha256
+
+    done = place.command("deploy", str(bundles[1].path), "--why", "better", "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    facts: dict[str, Any] = json.loads(done.stdout)
+    assert facts["sha256"] == bundles[1].sha256
+    assert place.version() == bundles[1].sha256
+    assert (place.root / "models" / bundles[1].path.name).exists()
+
+    assert place.command("rollback").returncode == 0
+    assert place.version() == bundles[0].sha256
+    again = place.command("rollback")
+    assert (again.returncode, again.stderr) == (1, "rollback: there is no earlier model that was accepted here\n")
+    assert place.history() == [
+        ("found", "late-payers.bundle", "accepted"),
+        ("deploy", bundles[1].path.name, "accepted"),
+        ("rollback", "late-payers.bundle", "accepted"),
+    ]
+
+    code, output = place.stop()
+    assert code == 0, output
+    assert "PeerLoan is ready" in output
+    assert place.command("rollback").stderr == (
+        "rollback: nothing is running: start it with `make run` or `docker-compose up -d`\n"
+    )
+
+
+def test_what_cannot_be_served_is_not_deployed(place: Place, bundles: list[Made], tmp_path: Path) -> None:
+    """A damaged file never becomes the pin; a name that is taken is not overwritten; the old model answers on."""
+    place.start()
+    damaged = tmp_path / "damaged.bundle"
+    damaged.write_bytes(bundles[1].path.read_bytes()[:-200])
+    done = place.command("deploy", str(damaged))
+    assert done.returncode == 1
+    assert done.stderr.startswith("deploy: damaged.bundle is not a model that can be served: ")
+    assert not (place.root / "models" / damaged.name).exists()
+
+    other = tmp_path / "elsewhere" / "late-payers.bundle"
+    other.parent.mkdir()
+    shutil.copyfile(bundles[1].path, other)
+    done = place.command("deploy", str(other))
+    assert done.returncode == 1
+    assert "exists with other content: give the file a new name" in done.stderr
+
+    done = place.command("deploy", str(tmp_path / "none.bundle"))
+    assert (done.returncode, done.stderr.endswith("none.bundle: No such file or directory\n")) == (1, True)
+    assert place.version() == bundles[0].sha256
+
+
+def test_a_model_that_the_replica_refuses_is_taken_back(place: Place, bundles: list[Made]) -> None:
+    """The file vanishes between the check and the service: the reason is shown and the pin is what it was."""
+    place.start()
+    pin = json.loads((place.root / "run" / "pin.json").read_text())
+    target = place.root / "models" / bundles[1].path.name
+    script = f"""
+import sys, pathlib
+from services.deployment import __main__ as command, deploy
+prepare = deploy.prepare
+def then_vanish(path, models, **options):
+    pin = prepare(path, models, **options)
+    pathlib.Path({str(target)!r}).unlink()
+    return pin
+command.prepare = then_vanish
+sys.exit(command.main(["deploy", {str(bundles[1].path)!r}]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=place.root,
+        env=place.environment,
+        capture_output=True,
+        text=True,
+        timeout=150,
+    )
+    assert done.returncode == 1
+    assert f"{target.name} was not taken: " in done.stderr
+    assert json.loads((place.root / "run" / "pin.json").read_text()) == pin
+    assert place.history()[-1] == ("deploy", target.name, "refused")
+    assert place.version() == bundles[0].sha256
+
+
+def test_a_taken_port_is_named(place: Place) -> None:
+    """And nothing is started or left behind."""
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", place.port))
+        other.listen()
+        done = place.command(module="services.local")
+    assert done.returncode == 1
+    assert f"port {place.port} is taken" in done.stderr
+    assert not (place.root / "run").exists()
+
+
+def test_the_services_come_back_or_the_command_ends(place: Place) -> None:
+    """A killed model service is started again; when the prediction API ends, so does the command, with a word why."""
+    place.start()
+    assert place.started is not None
+    first = _children(place.started.pid)
+    model = next(pid for pid, command in first.items() if "services.model" in command or "services/model" in command)
+    os.kill(model, signal.SIGKILL)
+    killed = datetime.now(UTC)
+    until(lambda: model not in (now := _children(place.started.pid)) and len(now) == 2, 20, "another was started")
+    until(lambda: _confirmed_since(place, killed), 30, "the API follows it")
+    assert place.version()
+    for pid in first.keys() - {model}:
+        os.kill(pid, signal.SIGKILL)
+    assert place.started.wait(60) == 1
+    assert "the prediction API ended" in place.started.communicate(timeout=60)[0]
+
+
+def _children(pid: int) -> dict[int, str]:
+    """The command lines of a process's children, by process id."""
+    found = (Path("/proc") / str(pid) / "task" / str(pid) / "children").read_text().split()
+    return {int(child): (Path("/proc") / child / "cmdline").read_bytes().decode() for child in found}
+
+
+def _confirmed_since(place: Place, moment: datetime) -> bool:
+    facts = json.loads(ask(place.port, "GET", "/readyz")[2])
+    return bool(facts["confirmed"]) and datetime.fromisoformat(facts["checked"]) > moment
