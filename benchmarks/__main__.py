@@ -56,9 +56,7 @@ def main() -> int:
         "largest_difference_of_a_probability": difference,
         "one_loan": single,
         "thousand_loans": batch,
-        "in_process_microseconds_per_row": inprocess.measure(
-            options.model, simulation.simulate(2000, 2).drop(columns="is_late")
-        ),
+        "in_process_microseconds_per_row": inprocess.measure(options.model),
     }
     results["replica"] = footprint.measure(options.model, one)
     results["ratios"] = ratios(results)
@@ -103,17 +101,10 @@ def table(results: dict[str, Any]) -> str:
         lines.append(f"| {name} | {facts['requests_per_second']:,.1f} | {facts['p50'] * 1e3:.1f} |")
     lines += ["", "| ratio | |", "|---|---|"]
     lines += [f"| {name} | {value:.2f} |" for name, value in results["ratios"].items()]
-    inside = results["in_process_microseconds_per_row"]
-    lines += [
-        "",
-        f"In process, µs per row: one row {inside['one_row']:.1f}, with reasons {inside['one_row_with_reasons']:.1f}.",
-    ]
     replica = results["replica"]
-    lines += [
-        f"A replica with 2 workers: {replica['megabytes']:.0f} MB, ready after {replica['seconds_to_ready']:.2f} s."
-    ]
-    lines += ["", "| rows at once | scorer | scikit-learn on a frame |", "|---|---|---|"]
-    lines += [f"| {n:,} | {inside['columns'][n]:.2f} | {inside['scikit_learn'][n]:.2f} |" for n in inside["columns"]]
+    size, ready = replica["megabytes"], replica["seconds_to_ready"]
+    lines += ["", f"A replica with 2 workers: {size:.0f} MB, ready after {ready:.2f} s.", ""]
+    lines += inprocess.table(results["in_process_microseconds_per_row"])
     return "\n".join(lines)
 
 
