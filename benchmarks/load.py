@@ -60,8 +60,18 @@ def post(body: bytes, path: str = "/predict") -> bytes:
 
 
 def run(port: int, request: bytes, seconds: float, connections: int = 8) -> Round:
-    """Ask without pause for ``seconds``; raises :class:`ConnectionError` where the server hangs up."""
-    clients = [_Client(port, request) for _ in range(connections)]
+    """Ask without pause for ``seconds``; raises :class:`ConnectionError` where the server hangs up.
+
+    Each connection is opened, and has had an answer, before the next is: opened at once, all of them often land in the queue of
+    one worker, which would measure that.
+    """
+    clients = []
+    for _ in range(connections):
+        client = _Client(port, request)
+        client.send()
+        while client.receive() is None:
+            pass
+        clients.append(client)
     latencies: list[float] = []
     failed = 0
     with selectors.DefaultSelector() as selector:

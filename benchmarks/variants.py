@@ -18,14 +18,14 @@ from benchmarks.serving import Subjects
 
 VARIANTS = {
     "defaults": "",
-    "sync": "--worker-class sync",
+    "the defaults again: noise": "--http-parser python",
     "1 worker": "--workers 1",
     "3 workers": "--workers 3",
+    "1 thread": "--threads 1 --worker-class gthread",
     "2 threads": "--threads 2",
-    "4 threads": "--threads 4",
-    "16 threads": "--threads 16",
+    "8 threads": "--threads 8",
     "32 threads": "--threads 32",
-    "C parser, if installed": "--http-parser auto",
+    "C parser, if installed": "--http-parser fast",
 }
 
 

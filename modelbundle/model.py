@@ -6,6 +6,8 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from modelbundle.manifest import Manifest
 from modelbundle.reasons import Reasons
 from modelbundle.schema import Schema
@@ -57,20 +59,19 @@ class Model:
         scorer = self.scorer
         if len(self.classes) > 2:
             return [self._of_many(row) for row in scorer.probability_matrix(columns).tolist()]
-        scores = scorer.score_columns(columns)
-        probabilities = scorer.probabilities(scores).tolist()
         if not scorer.has_contributions:
-            return [self._assemble(p, None, every_term) for p in probabilities]
-        terms = scorer.contributions_columns(columns).tolist()
-        answers = []
-        for i, (score, probability, contributions) in enumerate(
-            zip(scores.tolist(), probabilities, terms, strict=True)
-        ):
-            answer = self._assemble(probability, contributions, every_term)
-            if score > scorer.baseline:
-                row = [_missing(column[i]) for column in columns]
-                answer["reasons"] = self.reasons.select(row, contributions)
-            answers.append(answer)
+            probabilities = scorer.probabilities(scorer.score_columns(columns))
+            return [self._assemble(p, None, every_term) for p in probabilities.tolist()]
+        scores, contributions = scorer.explain_columns(columns)
+        terms: Sequence[Any] = contributions.tolist() if every_term else [()] * len(scores)
+        answers = [
+            self._assemble(probability, own, every_term)
+            for probability, own in zip(scorer.probabilities(scores).tolist(), terms, strict=True)
+        ]
+        risky = np.flatnonzero(scores > scorer.baseline)
+        chosen = [c[risky] if isinstance(c, np.ndarray) else [c[i] for i in risky.tolist()] for c in columns]
+        for i, reasons in zip(risky.tolist(), self.reasons.select_columns(chosen, contributions[risky]), strict=True):
+            answers[i]["reasons"] = reasons
         return answers
 
     def _assemble(self, probability: float, contributions: Sequence[float] | None, every_term: bool) -> dict[str, Any]:
@@ -96,10 +97,3 @@ class Model:
             "baseline": None,
             "reasons": None,
         }
-
-
-def _missing(value: Any) -> Value:
-    if isinstance(value, str) or value is None:
-        return value
-    number = float(value)
-    return None if number != number else number

@@ -11,6 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from modelbundle.author import FeatureWords
 from modelbundle.errors import FormatError
 from modelbundle.schema import Schema
@@ -39,6 +42,16 @@ class Wording:
             return self.values.get(value, self.high)
         return self.low if self.center is not None and value < self.center else self.high
 
+    def texts(self, column: NDArray[np.float64] | Sequence[str | None]) -> list[str]:
+        """:meth:`text` of every value of a column; NaN is missing."""
+        if isinstance(column, np.ndarray):
+            low = column < self.center if self.center is not None else np.zeros(len(column), dtype=bool)
+            of = np.array([self.high, self.low, self.missing], dtype=object)
+            found: list[str] = of[np.where(np.isnan(column), 2, low)].tolist()
+            return found
+        known: dict[str | None, str] = dict(self.values) | {None: self.missing}
+        return [known.get(value, self.high) for value in column]
+
 
 class Reasons:
     """Chooses and words the reasons of a row."""
@@ -58,6 +71,26 @@ class Reasons:
                 "contribution": -shortfall,
             }
             for shortfall, i in against[:MOST]
+        ]
+
+    def select_columns(
+        self, columns: Sequence[NDArray[np.float64] | list[str | None]], contributions: NDArray[np.float64]
+    ) -> list[list[dict[str, Any]]]:
+        """:meth:`select` of n rows; ``contributions`` has the shape (n, features)."""
+        names = [self.wordings[i].feature for i in self._disclosable]
+        texts = [self.wordings[i].texts(columns[i]) for i in self._disclosable]
+        open_to = contributions[:, list(self._disclosable)]
+        order = np.argsort(-open_to, axis=1, kind="stable")[:, :MOST]
+        largest = np.take_along_axis(open_to, order, axis=1)
+        counts = (largest >= MATERIAL).sum(axis=1)
+        return [
+            [
+                {"feature": names[i], "text": texts[i][row], "contribution": value}
+                for i, value in zip(chosen[:count], values[:count], strict=True)
+            ]
+            for row, (chosen, values, count) in enumerate(
+                zip(order.tolist(), largest.tolist(), counts.tolist(), strict=True)
+            )
         ]
 
     def to_json(self) -> dict[str, Any]:

@@ -159,7 +159,18 @@ class AdditiveScorer(Scorer):
 
     def score_columns(self, columns: Sequence[Column]) -> FloatArray:
         """The log-odds of n rows, shape (n,)."""
+        return self._scores(columns, self._indices(columns))
+
+    def contributions_columns(self, columns: Sequence[Column]) -> FloatArray:
+        """See :meth:`Scorer.contributions_columns`."""
+        return self._contributions(columns, self._indices(columns))
+
+    def explain_columns(self, columns: Sequence[Column]) -> tuple[FloatArray, FloatArray]:
+        """See :meth:`Scorer.explain_columns`."""
         indices = self._indices(columns)
+        return self._scores(columns, indices), self._contributions(columns, indices)
+
+    def _scores(self, columns: Sequence[Column], indices: Sequence[Indices]) -> FloatArray:
         scores = np.full(len(indices[0]), self.intercept)
         for table, k in zip(self.tables, indices, strict=True):
             scores += table[k]
@@ -169,9 +180,7 @@ class AdditiveScorer(Scorer):
             scores += _pair_terms(pair, pair.table, indices)
         return scores
 
-    def contributions_columns(self, columns: Sequence[Column]) -> FloatArray:
-        """See :meth:`Scorer.contributions_columns`."""
-        indices = self._indices(columns)
+    def _contributions(self, columns: Sequence[Column], indices: Sequence[Indices]) -> FloatArray:
         result = np.empty((len(indices[0]), len(indices)))
         for i, k in enumerate(indices):
             result[:, i] = self._centered[i][k]

@@ -60,6 +60,10 @@ class Scorer(ABC):
         del columns
         raise TypeError(f"a {self.kind} scorer has no exact contributions")
 
+    def explain_columns(self, columns: Sequence[Column]) -> tuple[FloatArray, FloatArray]:
+        """:meth:`score_columns` and :meth:`contributions_columns` of n rows, from one set of look-ups."""
+        return self.score_columns(columns), self.contributions_columns(columns)
+
     def fit_averages(self, columns: Sequence[Column]) -> None:
         """Measure, on the training columns, the averages that contributions are against."""
         del columns

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 from typing import Any
@@ -31,6 +32,8 @@ control_socket_disable = True
 def on_starting(server: Any) -> None:
     """Before the first fork: join this replica's session."""
     server.session = server.app.wsgi().extensions["store"].begin_session()
+    gc.collect()
+    gc.freeze()  # what the workers share stays shared: no collection of theirs touches it
 
 
 def post_worker_init(worker: Any) -> None:

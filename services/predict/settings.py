@@ -24,7 +24,7 @@ SETTINGS = (
     Setting("HOST", "127.0.0.1", "the address to listen on"),
     Setting("PORT", "5000", "the port to listen on"),
     Setting("WORKERS", "2", "gunicorn worker processes"),
-    Setting("THREADS", "8", "threads per worker"),
+    Setting("THREADS", "4", "threads per worker"),
     Setting("MAX_IN_FLIGHT", "64", "predictions at work or waiting per worker; beyond it 503"),
     Setting("MAX_ROWS", "10000", "rows in one request"),
     Setting("MAX_BODY_BYTES", "16777216", "bytes in one request's body"),
