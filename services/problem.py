@@ -41,20 +41,26 @@ def response(
     headers: dict[str, str] | None = None,
     **more: Any,
 ) -> Response:
+    """A problem document as Flask's response."""
+    answer = Response(encode(status, detail, g.get("request_id"), errors, **more), status, mimetype=MEDIA_TYPE)
+    answer.headers.update(headers or {})
+    return answer
+
+
+def encode(
+    status: int, detail: str, request_id: str | None, errors: Sequence[dict[str, str]] = (), **more: Any
+) -> bytes:
     """A problem document; ``title`` is the status code's own phrase."""
     body: dict[str, Any] = {
         "type": "about:blank",
         "title": HTTPStatus(status).phrase,
         "status": status,
         "detail": detail,
+        "errors": list(errors),
     }
-    body["errors"] = list(errors)
-    if request_id := g.get("request_id"):
+    if request_id:
         body["request_id"] = request_id
-    body.update(more)
-    answer = Response(json.dumps(body), status, mimetype=MEDIA_TYPE)
-    answer.headers.update(headers or {})
-    return answer
+    return json.dumps({**body, **more}).encode()
 
 
 def init_app(app: Flask) -> None:

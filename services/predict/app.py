@@ -29,7 +29,7 @@ def create_app(settings: Settings, store: Store | None = None) -> Flask:
     app.extensions["models"] = models
     observer = metrics.init_app(app)
     app.extensions["predictor"].scored = observer.scored
-    app.extensions["edge"] = app.wsgi_app = Edge(app.wsgi_app, settings.max_in_flight, observer)  # type: ignore[method-assign]
+    app.extensions["edge"] = app.wsgi_app = Edge(app.wsgi_app, observer)  # type: ignore[method-assign]
 
     @app.before_request
     def name_the_request() -> None:

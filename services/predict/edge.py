@@ -1,4 +1,4 @@
-"""What every request passes on its way in and out: an id, a bound on work, one log line, one measurement.
+"""What every request passes on its way in and out: an id, a trace, a bound on work, one log line, one measurement.
 
 It is WSGI middleware, not Flask hooks, so that it holds for whatever happens inside, and costs microseconds.
 """
@@ -8,39 +8,44 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 from wsgiref.types import StartResponse, WSGIEnvironment
 
 import msgspec
 
-from services import jsonlog
+from services import jsonlog, problem
 
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_TRACE = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}(-.*)?")
 _encode = msgspec.json.encode
 SECURITY_HEADERS = (
     ("X-Content-Type-Options", "nosniff"),
     ("Cache-Control", "no-store"),
+    ("Referrer-Policy", "no-referrer"),
+    ("Cross-Origin-Resource-Policy", "same-origin"),
 )
+NOTHING_ACTIVE = ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
 PROBES = frozenset({"/healthz", "/readyz"})
-BUSY = b'{"type":"about:blank","title":"Service Unavailable","status":503,"detail":"Too much load; try again.","errors":[]}'
+BUSY = "Too many predictions are at work or waiting; try again."
 
 
 class Edge:
-    """Wraps a WSGI application. ``observe(environ, status, seconds)`` is called for each finished request."""
+    """Wraps a WSGI application. ``observe(environ, status, seconds)`` is called for each finished request.
+
+    ``full()`` says that a prediction must be refused: too many are at work or waiting. A view whose answer is made while it is
+    sent sets ``request.streams`` in the environment; then the request is finished when its answer is.
+    """
 
     def __init__(
         self,
         app: Callable[[WSGIEnvironment, StartResponse], Iterable[bytes]],
-        max_in_flight: int,
         observe: Callable[[WSGIEnvironment, int, float], None] | None = None,
+        full: Callable[[], bool] = lambda: False,
     ) -> None:
         self.app = app
-        self.max_in_flight = max_in_flight
         self.observe = observe
-        self.in_flight: deque[None] = deque()  # its append and pop need no lock
-        self.waiting: Callable[[], int] = lambda: 0  # requests that wait for a thread of this worker
+        self.full = full
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request."""
@@ -55,23 +60,21 @@ class Edge:
             status = int(code[:3])
             headers.append(("X-Request-Id", request_id))
             headers.extend(SECURITY_HEADERS)
+            headers.append(environ.get("request.policy", NOTHING_ACTIVE))
             return start_response(code, headers, exc_info)
 
-        bounded = environ["REQUEST_METHOD"] == "POST"
-        if bounded and len(self.in_flight) + self.waiting() >= self.max_in_flight:
+        def finish() -> None:
+            self._record(environ, request_id, status, time.perf_counter() - began)
+
+        if environ["REQUEST_METHOD"] == "POST" and self.full():
             environ["request.shed"] = True
-            headers = [("Content-Type", "application/problem+json"), ("Retry-After", "1")]
-            start("503 Service Unavailable", headers)
-            body: Iterable[bytes] = [BUSY]
-        elif bounded:
-            self.in_flight.append(None)
-            try:
-                body = self.app(environ, start)
-            finally:
-                self.in_flight.pop()
+            start("503 Service Unavailable", [("Content-Type", problem.MEDIA_TYPE), ("Retry-After", "1")])
+            body: Iterable[bytes] = [problem.encode(503, BUSY, request_id)]
         else:
             body = self.app(environ, start)
-        self._record(environ, request_id, status, time.perf_counter() - began)
+        if "request.streams" in environ:
+            return Streamed(body, finish)
+        finish()
         return body
 
     def _record(self, environ: WSGIEnvironment, request_id: str, status: int, seconds: float) -> None:
@@ -91,4 +94,25 @@ class Edge:
             "ms": round(seconds * 1000, 3),
             **environ.get("request.facts", {}),
         }
+        if (given := environ.get("HTTP_TRACEPARENT")) and (trace := _TRACE.fullmatch(given)):
+            line["trace_id"], line["parent_id"] = trace[1], trace[2]
         jsonlog.write(_encode(line) + b"\n")
+
+
+class Streamed:
+    """An answer that is made while it is sent; ``finish`` is called once, when it ends or the client is gone."""
+
+    def __init__(self, body: Iterable[bytes], finish: Callable[[], None]) -> None:
+        self.body = body
+        self.finish = finish
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self.body)
+
+    def close(self) -> None:
+        """The end, in good order or not."""
+        try:
+            if close := getattr(self.body, "close", None):
+                close()
+        finally:
+            self.finish()

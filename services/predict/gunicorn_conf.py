@@ -9,6 +9,7 @@ from typing import Any
 
 from prometheus_client import multiprocess
 
+from services.predict import lanes
 from services.predict.replica import Replica
 from services.predict.settings import Settings
 
@@ -17,7 +18,8 @@ settings = Settings.from_environment()
 bind = f"{settings.host}:{settings.port}"
 workers = settings.workers
 threads = settings.threads
-worker_class = "gthread"
+worker_class = lanes.Lanes
+lanes.Lanes.most = settings.max_in_flight
 preload_app = True
 keepalive = 75
 graceful_timeout = 30
@@ -38,7 +40,7 @@ def on_starting(server: Any) -> None:
 
 def post_worker_init(worker: Any) -> None:
     """In a new worker, before it takes requests."""
-    worker.wsgi.extensions["edge"].waiting = worker.tpool._work_queue.qsize
+    worker.wsgi.extensions["edge"].full = lanes.beside
     worker.replica = Replica(worker.wsgi, settings)
     worker.replica.start()
     worker.replica.wait()

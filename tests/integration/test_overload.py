@@ -1,0 +1,84 @@
+"""More work than a worker has threads for: what is refused, what waits, and what must not notice."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from select import select
+
+import pytest
+
+from tests.conftest import LOAN, Made
+from tests.integration.system import System, ask, running
+
+HEAD = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+
+
+@pytest.fixture
+def narrow(tmp_path: Path, bundles: list[Made]) -> Iterator[System]:
+    """One worker with two threads that takes four predictions."""
+    with running(tmp_path, WORKERS="1", THREADS="2", MAX_IN_FLIGHT="4", BODY_SECONDS="8") as system:
+        (system.models / "a.bundle").write_bytes(bundles[0].path.read_bytes())
+        system.pin("a.bundle", bundles[0].sha256)
+        system.start_model()
+        system.start_predict()
+        yield system
+
+
+def begin(port: int, body: bytes) -> socket.socket:
+    """A prediction whose body has not come yet."""
+    client = socket.create_connection(("127.0.0.1", port), timeout=30)
+    client.sendall(HEAD % len(body))
+    return client
+
+
+def answer_of(client: socket.socket) -> tuple[int, dict[str, str], bytes]:
+    """Status, headers and body of what this connection is answered."""
+    response = http.client.HTTPResponse(client)
+    response.begin()
+    return response.status, {name.lower(): value for name, value in response.getheaders()}, response.read()
+
+
+def test_beyond_the_bound_predictions_are_refused_and_health_is_not(narrow: System) -> None:
+    """Of five predictions that hold the worker one gets its 503, probes get their 200; then the four are answered."""
+    body = json.dumps(LOAN).encode()
+    with ExitStack() as stack:
+        held = {stack.enter_context(begin(narrow.port, body)) for _ in range(5)}
+        [refused] = select(held, [], [], 5)[0]  # whichever was counted last
+        held.remove(refused)
+        status, headers, answer = answer_of(refused)
+        assert status == 503
+        assert headers["retry-after"] == "1"
+        assert headers["content-type"] == "application/problem+json"
+        assert json.loads(answer)["request_id"] == headers["x-request-id"]
+        for path in ("/healthz", "/readyz", "/model", "/metrics"):
+            assert ask(narrow.port, "GET", path)[0] == 200
+        measured = ask(narrow.port, "GET", "/metrics")[2].decode().splitlines()
+        assert [line for line in measured if line.startswith("peerloan_shed_total")] == ["peerloan_shed_total 1.0"]
+        for client in held:  # none of them had been answered: it all happened while they held the threads
+            client.sendall(body)
+        assert [answer_of(client)[0] for client in held] == [200] * 4
+    assert narrow.post(LOAN)[0] == 200
+
+
+def test_silent_connections_take_no_thread(narrow: System) -> None:
+    """Connections that send nothing, many more than there are threads, hold nobody up."""
+    silent = [socket.create_connection(("127.0.0.1", narrow.port)) for _ in range(20)]
+    assert narrow.post(LOAN)[0] == 200
+    silent[7].sendall(HEAD % len(json.dumps(LOAN)) + json.dumps(LOAN).encode())
+    assert answer_of(silent[7])[0] == 200
+    for client in silent:
+        client.close()
+
+
+def test_a_body_that_never_ends_is_answered(narrow: System) -> None:
+    """408 after BODY_SECONDS, however it drips."""
+    client = begin(narrow.port, json.dumps(LOAN).encode())
+    client.sendall(b"{")
+    assert answer_of(client)[0] == 408
+    client.close()
+    assert narrow.post(LOAN)[0] == 200
