@@ -1,9 +1,9 @@
 """Asks the running API about a payer who is likely on time and one who is likely late: ``python make_test_request.py [URL]``."""
 
+import os
 import sys
-from typing import Any
 
-import requests
+from late_payers.client import ApiError, Client, Prediction
 
 LIKELY_ON_TIME = {
     "id": "likely on time",
@@ -35,33 +35,27 @@ LIKELY_LATE = {
 
 
 def main(url: str = "http://127.0.0.1:5000") -> int:
-    """Ask, and print a readable answer; returns the exit code."""
+    """Ask, and print a readable answer; returns the exit code. A key is taken from the environment: ``API_KEY``."""
     try:
-        response = requests.post(f"{url}/predict", json=[LIKELY_ON_TIME, LIKELY_LATE], timeout=10)
-    except requests.RequestException as error:
-        print(f"{url} cannot be reached ({type(error).__name__}): start it with `make run`", file=sys.stderr)
+        with Client(url, key=os.environ.get("API_KEY"), attempts=3) as client:
+            predictions = client.predict_many([LIKELY_ON_TIME, LIKELY_LATE])
+    except ApiError as error:
+        print(f"{error}\nIs it running? `make run` starts it.", file=sys.stderr)
         return 1
-    answer = response.json()
-    if not response.ok:
-        print(f"{url} answered {response.status_code}: {answer['detail']}", file=sys.stderr)
-        for problem in answer["errors"]:
-            print(f"  {problem['pointer']}: {problem['detail']}", file=sys.stderr)
-        return 1
-    print(f"model {answer['model_version'][:12]}… at {url}")
-    for prediction in answer["predictions"]:
+    print(f"model {predictions[0].model_version[:12]}… at {url}")
+    for prediction in predictions:
         show(prediction)
     return 0
 
 
-def show(prediction: dict[str, Any]) -> None:
+def show(prediction: Prediction) -> None:
     """One payer's answer."""
-    late = prediction["predict_proba"][1]
-    band = f", risk {prediction['band']}" if prediction["band"] else ""
-    print(f"\n{prediction['id']}: late next quarter with a probability of {late:.1%}{band}")
-    for reason in prediction["reasons"] or []:
-        print(f"  {reason['contribution']:+.2f}  {reason['text']}")
-    for warning in prediction["warnings"]:
-        print(f"  note  {warning['pointer']}: {warning['detail']}")
+    band = f", risk {prediction.band}" if prediction.band else ""
+    print(f"\n{prediction.id}: late next quarter with a probability of {prediction.probability:.1%}{band}")
+    for reason in prediction.reasons or ():
+        print(f"  {reason.contribution:+.2f}  {reason.text}")
+    for warning in prediction.warnings:
+        print(f"  note  {warning.pointer}: {warning.detail}")
 
 
 if __name__ == "__main__":

@@ -7,8 +7,9 @@ name each problem with a JSON pointer (RFC 6901) into what was sent. Values are 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from modelbundle.schema import LARGEST, Feature, Schema
 from modelbundle.scorers.base import Column, Value
 
 MOST_PROBLEMS = 100
+MOST_COUNTED = 10_000
 MAX_ID = 64
 MAX_TEXT = 256
 Warnings = list[dict[str, str]]
@@ -32,7 +34,10 @@ class Problem:
 
 
 class Invalid(Exception):
-    """The request does not fit the schema; ``problems`` names at most :data:`MOST_PROBLEMS`, ``total`` counts all found."""
+    """The request does not fit the schema; ``problems`` names at most :data:`MOST_PROBLEMS`, ``total`` counts them.
+
+    Counting stops at :data:`MOST_COUNTED`: whatever was sent, saying what is wrong with it takes no longer than scoring.
+    """
 
     def __init__(self, problems: Sequence[Problem], total: int | None = None) -> None:
         super().__init__(f"{len(problems)} problems")
@@ -98,7 +103,7 @@ class Validator:
             if "records" in document and "records" not in self.schema.index:
                 return self._wrapped(document, max_rows)
             if any(type(value) is list for value in document.values()):
-                return self._from_columns(document, max_rows)
+                return self.columns(document, max_rows)
             return self.record(document)
         if isinstance(document, list):
             return self.records(document, max_rows)
@@ -142,7 +147,7 @@ class Validator:
             present += self.has_id and "id" in record
             if present == len(record) and (own is None or _reference(own)):
                 return One(row, own, warnings)
-        raise _invalid(self._explain(record, pointer))
+        raise self._invalid(self._explain(record, pointer))
 
     def records(self, records: Sequence[Any], max_rows: int, pointer: str = "") -> Many:
         """A list of records. Raises :class:`Invalid` with every problem, or :class:`TooManyRows`."""
@@ -153,7 +158,7 @@ class Validator:
             many = self._columns(raw, ids, lambda name, i: f"{pointer}/{i}/{escape(name)}")
             if many is not None:
                 return many
-        raise _invalid(problem for i, r in enumerate(records) for problem in self._explain(r, f"{pointer}/{i}"))
+        raise self._invalid(problem for i, r in enumerate(records) for problem in self._explain(r, f"{pointer}/{i}"))
 
     def _wrapped(self, document: Mapping[str, Any], max_rows: int) -> Many:
         records = document["records"]
@@ -170,7 +175,8 @@ class Validator:
             raise Invalid(others)
         return many
 
-    def _from_columns(self, document: Mapping[str, Any], max_rows: int) -> One | Many:
+    def columns(self, document: Mapping[str, Any], max_rows: int) -> One | Many:
+        """Columns by name, each a list. Raises :class:`Invalid` with every problem, or :class:`TooManyRows`."""
         lengths = {len(value) for value in document.values() if isinstance(value, list)}
         rows = max(lengths)
         wrong = [
@@ -181,7 +187,7 @@ class Validator:
             if not isinstance(value, list) or len(value) != rows
         ]
         if wrong:
-            raise _invalid([*wrong, *self._names(document, "")])
+            raise self._invalid(chain(wrong, self.names(document)))
         self._count(rows, max_rows, "")
         if rows == 1:
             try:
@@ -195,7 +201,7 @@ class Validator:
             ids = document.get("id") if self.has_id else None
             if (many := self._columns(raw, ids, lambda name, i: f"/{escape(name)}/{i}")) is not None:
                 return many
-        raise _invalid([*self._names(document, ""), *self._explain_columns(document, rows)])
+        raise self._invalid(chain(self.names(document), self._explain_columns(document, rows)))
 
     def _count(self, rows: int, max_rows: int, pointer: str) -> None:
         if rows == 0:
@@ -252,7 +258,7 @@ class Validator:
         if not isinstance(record, dict):
             yield Problem(pointer, "must be an object: one record")
             return
-        yield from self._names(record, pointer)
+        yield from self.names(record, pointer)
         for feature in self.schema:
             if feature.name in record:
                 detail = expectation(feature, record[feature.name])
@@ -271,17 +277,31 @@ class Validator:
                 if detail:
                     yield Problem(f"/{escape(name)}/{i}", detail)
 
-    def _names(self, record: Mapping[str, Any], pointer: str) -> Iterator[Problem]:
+    def names(self, record: Mapping[str, Any], pointer: str = "") -> Iterator[Problem]:
+        """Fields of ``record`` that the schema lacks, and required ones that ``record`` lacks."""
         for name in record:
             if name not in self.schema.index and not (name == "id" and self.has_id):
-                close = difflib.get_close_matches(name[:MAX_TEXT], self.schema.names, 1, 0.6)
-                hint = f"; did you mean `{close[0]}`?" if close else ""
-                yield Problem(f"{pointer}/{escape(name[:MAX_TEXT])}", f"unknown field{hint}")
+                yield Problem(f"{pointer}/{escape(name[:MAX_TEXT])}", UNKNOWN)
         for feature in self.schema:
             if feature.required and feature.name not in record:
                 yield Problem(f"{pointer}/{escape(feature.name)}", "missing; required")
 
+    def hinted(self, problem: Problem) -> Problem:
+        """The same, with the field that was probably meant, where an unknown field looks like one."""
+        if problem.detail != UNKNOWN:
+            return problem
+        name = unescape(problem.pointer.rpartition("/")[2])
+        close = difflib.get_close_matches(name, self.schema.names, 1, 0.6)
+        return Problem(problem.pointer, f"{UNKNOWN}; did you mean `{close[0]}`?") if close else problem
 
+    def _invalid(self, problems: Iterable[Problem]) -> Invalid:
+        counted = iter(islice(problems, MOST_COUNTED))
+        found = [self.hinted(problem) for problem in islice(counted, MOST_PROBLEMS)]
+        total = len(found) + sum(1 for _ in counted)
+        return Invalid(found or [Problem("", "does not fit the schema")], max(total, 1))
+
+
+UNKNOWN = "unknown field"
 UNSEEN = "not seen in training, or too rarely to name; scored as an unknown category"
 ID_RULE = f"must be a string of 1 to {MAX_ID} characters"
 
@@ -311,6 +331,11 @@ def escape(name: str) -> str:
     return name.replace("~", "~0").replace("/", "~1")
 
 
+def unescape(token: str) -> str:
+    """The name behind a JSON pointer's reference token."""
+    return token.replace("~1", "/").replace("~0", "~")
+
+
 def _outside(low: float, high: float) -> str:
     return f"outside the range seen in training, {low:g} to {high:g}; scored all the same"
 
@@ -330,13 +355,3 @@ def _reference(own: object) -> bool:
 def _in_column(problem: Problem) -> Problem:
     named = problem.detail.startswith(("unknown field", "missing"))
     return problem if named else Problem(problem.pointer + "/0", problem.detail)
-
-
-def _invalid(problems: Any) -> Invalid:
-    found: list[Problem] = []
-    total = 0
-    for problem in problems:
-        total += 1
-        if len(found) < MOST_PROBLEMS:
-            found.append(problem)
-    return Invalid(found or [Problem("", "does not fit the schema")], total)

@@ -3,7 +3,10 @@
 import os
 import sys
 import tempfile
+from pathlib import Path
 
+from services import jsonlog
+from services.predict import access
 from services.predict.settings import SETTINGS, Settings, SettingsError
 
 
@@ -14,9 +17,15 @@ def main() -> None:
             print(f"{setting.name:<20} {setting.default:<22} {setting.help}")
         sys.exit(0 if sys.argv[1] in ("-h", "--help") else 2)
     try:
-        Settings.from_environment()
-    except SettingsError as error:
+        settings = Settings.from_environment()
+        keys = [name for name, _ in access.read(Path(settings.api_keys_file))] if settings.api_keys_file else None
+    except (SettingsError, access.KeysError, OSError) as error:
         sys.exit(f"prediction API: {error}")
+    if keys is None:
+        open_to_all = "no API_KEYS_FILE is set: whoever reaches this address may ask for predictions"
+        jsonlog.emit("access", "warning", keys=None, detail=open_to_all)
+    else:
+        jsonlog.emit("access", "info", keys=keys)
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(
         prefix="peerloan-metrics-"
     )  # before anything imports its client

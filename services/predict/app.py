@@ -3,37 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 from flask import Flask, g, request
 
 from modelbundle import bundle, golden
 from modelbundle.model import Model
 from services import problem
-from services.predict import health, metrics, predictions
+from services.predict import access, docs, health, metrics, mlflow, oip, openapi, predictions
+from services.predict.body import Bodies
 from services.predict.edge import Edge
 from services.predict.models import Models
+from services.predict.scoring import Predictor
 from services.predict.settings import Settings
 from services.predict.store import Store
 
 
 def create_app(settings: Settings, store: Store | None = None) -> Flask:
-    """An application that answers from ``settings.state_dir``. It follows nothing by itself: see :mod:`replica`."""
-    app = Flask("services.predict")
+    """An application that answers from ``settings.state_dir``. It follows nothing by itself: see :mod:`replica`.
+
+    Raises :class:`services.predict.access.KeysError` or :class:`OSError` where ``settings.api_keys_file`` cannot be used.
+    """
+    app = Flask("services.predict", static_folder=None)
     app.json.sort_keys = False  # type: ignore[attr-defined]
     store = store or Store(settings.state_dir)
     models = Models(store, loader(store, settings))
+
+    @app.before_request
+    def name_the_request() -> None:
+        g.request_id = request.environ.get("request.id")
+
     problem.init_app(app)
-    predictions.init_app(app, settings, models)
+    access.init_app(app, access.Keys(Path(settings.api_keys_file)) if settings.api_keys_file else None)
+    bodies = Bodies(settings.max_body_bytes, settings.body_seconds)
+    predictions.init_app(app, Predictor(models, bodies, settings.max_rows, settings.max_csv_rows))
+    app.register_blueprint(oip.blueprint)
+    app.register_blueprint(mlflow.blueprint)
+    openapi.init_app(app, settings)
+    docs.init_app(app)
     health.init_app(app, health.Health(store, models))
     app.extensions["store"] = store
     app.extensions["models"] = models
     observer = metrics.init_app(app)
     app.extensions["predictor"].scored = observer.scored
     app.extensions["edge"] = app.wsgi_app = Edge(app.wsgi_app, observer)  # type: ignore[method-assign]
-
-    @app.before_request
-    def name_the_request() -> None:
-        g.request_id = request.environ.get("request.id")
 
     return app
 

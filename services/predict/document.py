@@ -8,6 +8,7 @@ where the number of marks in the body is twice that of the keys and strings that
 from __future__ import annotations
 
 import json
+from collections import Counter as Tally
 from typing import Any
 
 import msgspec
@@ -64,8 +65,7 @@ def _strictly(body: bytes) -> Any:
         if len(plain) == len(found):
             return plain
         marked = _Repeated(plain)
-        names = [name for name, _ in found]
-        marked.key = next(name for name in names if names.count(name) > 1)
+        marked.key = Tally(name for name, _ in found).most_common(1)[0][0]
         return marked
 
     def constant(_: str) -> float:

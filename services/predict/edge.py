@@ -21,11 +21,10 @@ _TRACE = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-
 _encode = msgspec.json.encode
 SECURITY_HEADERS = (
     ("X-Content-Type-Options", "nosniff"),
-    ("Cache-Control", "no-store"),
     ("Referrer-Policy", "no-referrer"),
     ("Cross-Origin-Resource-Policy", "same-origin"),
 )
-NOTHING_ACTIVE = ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+PLAIN = (("Cache-Control", "no-store"), ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"))
 PROBES = frozenset({"/healthz", "/readyz"})
 BUSY = "Too many predictions are at work or waiting; try again."
 
@@ -34,7 +33,8 @@ class Edge:
     """Wraps a WSGI application. ``observe(environ, status, seconds)`` is called for each finished request.
 
     ``full()`` says that a prediction must be refused: too many are at work or waiting. A view whose answer is made while it is
-    sent sets ``request.streams`` in the environment; then the request is finished when its answer is.
+    sent sets ``request.streams`` in the environment; then the request is finished when its answer is. ``request.headers`` are
+    those of a page, in place of :data:`PLAIN`.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Edge:
             status = int(code[:3])
             headers.append(("X-Request-Id", request_id))
             headers.extend(SECURITY_HEADERS)
-            headers.append(environ.get("request.policy", NOTHING_ACTIVE))
+            headers.extend(environ.get("request.headers", PLAIN))
             return start_response(code, headers, exc_info)
 
         def finish() -> None:
@@ -94,6 +94,8 @@ class Edge:
             "ms": round(seconds * 1000, 3),
             **environ.get("request.facts", {}),
         }
+        if key := environ.get("request.key"):
+            line["key"] = key
         if (given := environ.get("HTTP_TRACEPARENT")) and (trace := _TRACE.fullmatch(given)):
             line["trace_id"], line["parent_id"] = trace[1], trace[2]
         jsonlog.write(_encode(line) + b"\n")

@@ -28,6 +28,8 @@ SETTINGS = (
     Setting("MAX_IN_FLIGHT", "64", "predictions at work or waiting per worker; beyond it 503"),
     Setting("MAX_ROWS", "10000", "rows in one request"),
     Setting("MAX_BODY_BYTES", "16777216", "bytes in one request's body"),
+    Setting("MAX_CSV_ROWS", "100000", "rows in one request as CSV"),
+    Setting("API_KEYS_FILE", "", "names and hashes of the keys that may ask; without it everyone may"),
     Setting("BODY_SECONDS", "10", "how long a request's body may take to arrive"),
     Setting("POLL_SECONDS", "1", "how often the model service is asked"),
     Setting("FETCH_SECONDS", "60", "how long a download may take in all"),
@@ -56,6 +58,8 @@ class Settings:
     threads: int
     max_in_flight: int
     max_rows: int
+    max_csv_rows: int
+    api_keys_file: str
     max_body_bytes: int
     body_seconds: float
     poll_seconds: float

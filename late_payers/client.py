@@ -1,0 +1,243 @@
+"""A client of the prediction API: ``Client("http://127.0.0.1:5000").predict({...})``. Needs nothing but ``requests``.
+
+What the API cannot answer now (503, 429) and connections that break off are tried again, as ``Retry-After`` says; a retry
+carries the same ``Idempotency-Key``, so it is the same prediction. Whatever else is refused raises :class:`Refused` with the
+API's own words.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TextIO
+
+import requests
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+AGAIN = frozenset({429, 502, 503, 504})
+LONGEST_PAUSE = 30.0  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """A feature in which a loan falls on the risky side of the average loan. ``contribution`` is in log-odds."""
+
+    feature: str
+    text: str
+    contribution: float
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that was wrong, or new to the model: a JSON pointer into what was sent, and what was expected there."""
+
+    pointer: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """The answer for one loan. ``probabilities`` are of the model's classes, in order; ``probability`` is the last one's.
+
+    ``reasons`` is None where the model cannot give exact ones.
+    """
+
+    probability: float
+    probabilities: tuple[float, ...]
+    prediction: Any
+    band: str | None
+    baseline: float | None
+    reasons: tuple[Reason, ...] | None
+    warnings: tuple[Problem, ...]
+    prediction_id: str
+    model_version: str
+    id: str | None
+
+    @classmethod
+    def from_json(cls, answer: Mapping[str, Any]) -> Prediction:
+        """From the API's answer object."""
+        reasons = answer["reasons"]
+        return cls(
+            probability=answer["predict_proba"][-1],
+            probabilities=tuple(answer["predict_proba"]),
+            prediction=answer["prediction"],
+            band=answer["band"],
+            baseline=answer["baseline"],
+            reasons=None if reasons is None else tuple(Reason(**reason) for reason in reasons),
+            warnings=tuple(Problem(**warning) for warning in answer["warnings"]),
+            prediction_id=answer["prediction_id"],
+            model_version=answer["model_version"],
+            id=answer["id"],
+        )
+
+
+class ApiError(Exception):
+    """No answer; the message says why."""
+
+
+class Unavailable(ApiError):
+    """The API could not be reached, or could not answer, however often it was asked."""
+
+
+class Refused(ApiError):
+    """The API refused the request: the message has every problem; ``problems``, ``status`` and ``request_id`` too."""
+
+    def __init__(self, status: int, detail: str, problems: Sequence[Problem], request_id: str | None) -> None:
+        lines = [f"{status}: {detail}", *(f"  {p.pointer or '/'}: {p.detail}" for p in problems)]
+        super().__init__("\n".join(lines))
+        self.status = status
+        self.problems = tuple(problems)
+        self.request_id = request_id
+
+
+class Client:
+    """A connection to one API; use one per thread. ``timeout`` is in seconds and per attempt, ``attempts`` counts the first."""
+
+    def __init__(self, url: str, *, key: str | None = None, timeout: float = 10.0, attempts: int = 5) -> None:
+        self.url = url.rstrip("/")
+        self.timeout = timeout
+        self.attempts = attempts
+        self._session = requests.Session()
+        if key:
+            self._session.headers["Authorization"] = f"Bearer {key}"
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._session.close()
+
+    def predict(self, record: Mapping[str, Any]) -> Prediction:
+        """Score one record; raises :class:`Refused` or :class:`Unavailable`."""
+        return Prediction.from_json(self._ask(dict(record)))
+
+    def predict_many(self, records: Sequence[Mapping[str, Any]]) -> list[Prediction]:
+        """Score several in one request: all by the same model, in order. Raises as :meth:`predict` does."""
+        answer = self._ask({"records": [dict(record) for record in records]})
+        return [Prediction.from_json(one) for one in answer["predictions"]]
+
+    def predict_frame(self, frame: pd.DataFrame, *, rows: int = 2000, progress: bool | None = None) -> pd.DataFrame:
+        """Score a whole frame, ``rows`` at a time; returns a frame with the same index.
+
+        Its columns: probability, prediction, band, reasons (their texts, joined), warnings, prediction_id, model_version. Missing
+        values may be NaN or None. ``progress`` draws a bar on stderr; by default where that is a terminal. Where the model was
+        replaced meanwhile, ``model_version`` says so row by row. Raises as :meth:`predict` does; a pointer's row is the frame's.
+        """
+        import pandas as pd
+
+        bar = Bar(len(frame), sys.stderr) if (sys.stderr.isatty() if progress is None else progress) else None
+        found: list[dict[str, Any]] = []
+        for first in range(0, len(frame), rows):
+            try:
+                found += map(_flat, self.predict_many(list(_records(frame.iloc[first : first + rows]))))
+            except Refused as error:
+                raise _moved(error, first) from None
+            if bar is not None:
+                bar.show(len(found))
+        if bar is not None:
+            bar.end()
+        names = ("probability", "prediction", "band", "reasons", "warnings", "prediction_id", "model_version")
+        return pd.DataFrame(found, columns=list(names), index=frame.index)
+
+    def model(self) -> dict[str, Any]:
+        """The manifest of the model that answers."""
+        return self._exchange("GET", "/model", None)
+
+    def _ask(self, document: Any) -> dict[str, Any]:
+        return self._exchange("POST", "/predict", document)
+
+    def _exchange(self, method: str, path: str, document: Any) -> dict[str, Any]:
+        headers = {"Idempotency-Key": uuid.uuid4().hex} if method == "POST" else {}
+        trouble, pause = "", 0.0
+        for attempt in range(self.attempts):
+            time.sleep(pause)
+            pause = min(0.1 * 2**attempt * random.uniform(0.5, 1.5), LONGEST_PAUSE)
+            try:
+                response = self._session.request(
+                    method, self.url + path, json=document, headers=headers, timeout=self.timeout
+                )
+            except requests.exceptions.InvalidJSONError:
+                raise ValueError("a record holds NaN or Infinity: leave out what is missing, or use None") from None
+            except (requests.ConnectionError, requests.Timeout) as error:
+                trouble = f"{self.url} cannot be reached ({type(error).__name__})"
+                continue
+            if response.status_code not in AGAIN:
+                return _read(response)
+            trouble = f"{self.url} answered {response.status_code}"
+            told = response.headers.get("Retry-After", "")
+            if told.isdigit():
+                pause = min(float(told) * random.uniform(1.0, 1.2), LONGEST_PAUSE)
+        raise Unavailable(f"{trouble}, {self.attempts} times")
+
+
+class Bar:
+    """A progress bar of ``total`` rows on a terminal: share, rows per second, time left."""
+
+    def __init__(self, total: int, out: TextIO) -> None:
+        self.total = max(total, 1)
+        self.out = out
+        self.began = time.monotonic()
+
+    def show(self, done: int) -> None:
+        """Draw it anew."""
+        rate = done / max(time.monotonic() - self.began, 1e-9)
+        left = (self.total - done) / max(rate, 1e-9)
+        full = "█" * (30 * done // self.total)
+        self.out.write(f"\r{full:<30} {done:,}/{self.total:,}  {rate:,.0f} rows/s  {left:,.0f} s left ")
+        self.out.flush()
+
+    def end(self) -> None:
+        """Leave it as it stands."""
+        self.out.write("\n")
+
+
+def _read(response: requests.Response) -> dict[str, Any]:
+    try:
+        body = response.json()
+    except ValueError:
+        body = None
+    if not isinstance(body, dict):
+        raise ApiError(f"{response.url} answered {response.status_code} with no JSON object: is it the prediction API?")
+    if response.ok:
+        return body
+    problems = [Problem(error["pointer"], error["detail"]) for error in body.get("errors", ())]
+    raise Refused(response.status_code, body.get("detail", response.reason), problems, body.get("request_id"))
+
+
+def _records(frame: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    missing = frame.isna()
+    columns: list[Iterable[Any]] = [frame[name].astype(object).where(~missing[name], None).tolist() for name in frame]
+    for row in zip(*columns, strict=True):
+        yield {str(name): value for name, value in zip(frame.columns, row, strict=True) if value is not None}
+
+
+def _flat(prediction: Prediction) -> dict[str, Any]:
+    return {
+        "probability": prediction.probability,
+        "prediction": prediction.prediction,
+        "band": prediction.band,
+        "reasons": " | ".join(reason.text for reason in prediction.reasons or ()),
+        "warnings": " | ".join(f"{w.pointer.rpartition('/')[2]}: {w.detail}" for w in prediction.warnings),
+        "prediction_id": prediction.prediction_id,
+        "model_version": prediction.model_version,
+    }
+
+
+def _moved(error: Refused, first: int) -> Refused:
+    problems = []
+    for problem in error.problems:
+        head, _, rest = problem.pointer.removeprefix("/records/").partition("/")
+        row = f"/{int(head) + first}/{rest}" if head.isdigit() else problem.pointer
+        problems.append(Problem(row, problem.detail))
+    detail = str(error).split("\n")[0].partition(": ")[2]
+    return Refused(error.status, detail, problems, error.request_id)

@@ -1,0 +1,125 @@
+"""From a validated request to answers: what every protocol shares."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from flask import Response
+
+from modelbundle.model import Model
+from modelbundle.validation import MOST_COUNTED, Invalid, Many, One, TooManyRows
+from services.predict.body import Bodies
+from services.predict.models import Models, NoModel, Serving
+from services.problem import Refused
+
+
+@dataclass(slots=True)
+class Predictor:
+    """What the views need, made once per application. ``scored`` is told how many rows were answered, and their bands."""
+
+    models: Models
+    bodies: Bodies
+    max_rows: int
+    max_csv_rows: int
+    scored: Callable[[int, Iterable[str | None]], None] = lambda *_: None
+
+    def current(self) -> Serving:
+        """What to answer with; raises :class:`Refused` with 503."""
+        try:
+            return self.models.current()
+        except NoModel as error:
+            raise no_model(error) from None
+
+    @contextmanager
+    def using(self) -> Iterator[Serving]:
+        """:meth:`current`, held while the request is being answered."""
+        serving = self.current()
+        serving.held.in_use.append(None)
+        try:
+            yield serving
+        finally:
+            serving.held.in_use.pop()
+
+
+def no_model(error: NoModel) -> Refused:
+    """The answer while there is no model."""
+    return Refused(503, f"No model can answer now: {error}.", headers={"Retry-After": "1"})
+
+
+def misfit(
+    error: Invalid | TooManyRows, environ: dict[str, Any], place: Callable[[str], str] = lambda pointer: pointer
+) -> Refused:
+    """The answer to what does not fit the schema; ``place`` translates pointers into the document that was sent."""
+    if isinstance(error, TooManyRows):
+        return Refused(413, f"{error}.", max_rows=error.limit)
+    errors = [{"pointer": place(p.pointer), "detail": p.detail} for p in error.problems]
+    environ["request.facts"] = {"problem": errors[0], "problems": error.total}
+    count = "1 problem" if error.total == 1 else f"{error.total} problems"
+    if error.total >= MOST_COUNTED:
+        count = f"at least {count}"
+    return Refused(422, f"The request does not fit the model's schema: {count}.", errors)
+
+
+def one(model: Model, asked: One, prediction_id: str, every_term: bool) -> dict[str, Any]:
+    """The answer object of one row."""
+    answer = model.answer(asked.row, every_term)
+    return _complete(answer, model.version, prediction_id, asked.id, asked.warnings)
+
+
+def many(model: Model, asked: Many, key: str | None, every_term: bool, first: int = 0) -> list[dict[str, Any]]:
+    """The answer objects of n rows, in order; ``first`` is the position in the request of the first of them."""
+    answers = model.answers(asked.columns, every_term)
+    plain = [column if isinstance(column, list) else column.tolist() for column in asked.columns] if key else []
+    rows = zip(*plain, strict=True)
+    ids = prediction_ids(asked.rows, key, model.version, rows, first)
+    own = asked.ids or [None] * asked.rows
+    none: list[dict[str, str]] = []
+    return [
+        _complete(answer, model.version, ids[i], own[i], asked.warnings.get(i, none))
+        for i, answer in enumerate(answers)
+    ]
+
+
+def each(model: Model, asked: One | Many, key: str | None) -> list[dict[str, Any]]:
+    """The answer objects, in order, for protocols that always answer with a list."""
+    if isinstance(asked, Many):
+        return many(model, asked, key, False)
+    return [one(model, asked, prediction_ids(1, key, model.version, [asked.row])[0], False)]
+
+
+def _complete(
+    answer: dict[str, Any], version: str, prediction_id: str, own: str | None, warnings: Any
+) -> dict[str, Any]:
+    answer["model_version"] = version
+    answer["prediction_id"] = prediction_id
+    answer["id"] = own
+    answer["warnings"] = warnings
+    return answer
+
+
+def prediction_ids(rows: int, key: str | None, version: str, values: Any, first: int = 0) -> list[str]:
+    """One id of 32 hex digits per row: random, or derived from the idempotency key, the row and the model's version."""
+    if not key:
+        digits = os.urandom(16 * rows).hex()
+        return [digits[i : i + 32] for i in range(0, 32 * rows, 32)]
+    start = hashlib.sha256(f"{version}\0{key}".encode("utf-8", "surrogateescape"))
+    ids = []
+    for position, row in enumerate(values, first):
+        derived = start.copy()
+        derived.update(f"\0{position}\0{[None if v != v else v for v in row]!r}".encode("utf-8", "surrogatepass"))
+        ids.append(derived.hexdigest()[:32])
+    return ids
+
+
+def signed(response: Response, serving: Serving, environ: dict[str, Any], rows: int) -> Response:
+    """``response`` with the headers that name its model, noted for the log."""
+    version, generation = serving.held.model.version, serving.generation.number
+    environ["request.facts"] = {"model_version": version, "generation": generation, "rows": rows}
+    response.headers["X-Model-Version"] = version
+    response.headers["X-Model-Generation"] = str(generation)
+    return response
