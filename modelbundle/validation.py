@@ -44,6 +44,14 @@ class Invalid(Exception):
         self.problems = list(problems)[:MOST_PROBLEMS]
         self.total = len(problems) if total is None else total
 
+    @classmethod
+    def counted(cls, problems: Iterable[Problem]) -> Invalid:
+        """From problems that are made while they are counted."""
+        left = iter(islice(problems, MOST_COUNTED))
+        found = list(islice(left, MOST_PROBLEMS))
+        total = len(found) + sum(1 for _ in left)
+        return cls(found or [Problem("", "does not fit the schema")], max(total, 1))
+
 
 class TooManyRows(Exception):
     """More rows than one request may carry."""
@@ -295,10 +303,9 @@ class Validator:
         return Problem(problem.pointer, f"{UNKNOWN}; did you mean `{close[0]}`?") if close else problem
 
     def _invalid(self, problems: Iterable[Problem]) -> Invalid:
-        counted = iter(islice(problems, MOST_COUNTED))
-        found = [self.hinted(problem) for problem in islice(counted, MOST_PROBLEMS)]
-        total = len(found) + sum(1 for _ in counted)
-        return Invalid(found or [Problem("", "does not fit the schema")], max(total, 1))
+        invalid = Invalid.counted(problems)
+        invalid.problems = [self.hinted(problem) for problem in invalid.problems]
+        return invalid
 
 
 UNKNOWN = "unknown field"

@@ -5,80 +5,85 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 from flask import Request, Response
 
 from modelbundle.model import Model
 from modelbundle.validation import Invalid, TooManyRows, unescape
 from services.predict import table
-from services.predict.scoring import Predictor, many, misfit, one, prediction_ids, signed
+from services.predict.scoring import Predictor, idempotency_key, many, misfit, one, prediction_ids, signed
 from services.predict.table import Table
-from services.problem import Refused
 
 CHUNK = 500  # rows that are scored and sent at a time
 ADDED = ("prediction", "probability", "band", "reasons", "warnings", "error", "prediction_id", "model_version")
 
 
-def answer(predictor: Predictor, request: Request) -> Response:
-    """The rows that were sent, with the columns :data:`ADDED`: ``probability`` is that of the model's last class."""
+def answer(predictor: Predictor, request: Request, every_term: bool) -> Response:
+    """The rows that were sent, with the columns :data:`ADDED`; ``probability`` is that of the model's last class.
+
+    ``every_term`` adds ``contributions``: an object of JSON.
+    """
     table.check_type(request)
     environ = request.environ
-    if environ.get("QUERY_STRING"):
-        raise Refused(422, "A CSV request takes no query parameters.")
+    key = idempotency_key(environ)
     sent = Table(predictor.bodies.read(request))
     serving = predictor.current()
     model = serving.held.model
-    if problems := sent.check(model.validator, others=True, added=ADDED):
+    added = (*ADDED, "contributions") if every_term else ADDED
+    if problems := sent.check(model.validator, others=True, added=added):
         raise misfit(Invalid(problems), environ)
     sent.bound(predictor.max_csv_rows)
     response = Response(mimetype="text/csv")
     signed(response, serving, environ, 0)
     environ["request.streams"] = True
-    response.response = _lines(predictor, model, sent, environ)
+    response.response = _lines(
+        predictor, Scorer(model, sent.header, key, every_term), sent, added, environ["request.facts"]
+    )
     serving.held.in_use.append(None)
     response.call_on_close(serving.held.in_use.pop)
     return response
 
 
-def _lines(predictor: Predictor, model: Model, sent: Table, environ: dict[str, Any]) -> Iterator[bytes]:
-    facts = environ["request.facts"]
-    key = environ.get("HTTP_IDEMPOTENCY_KEY")
-    yield _csv([[*sent.header, *ADDED]])
-    first = 0
+def _lines(
+    predictor: Predictor, scorer: Scorer, sent: Table, added: Sequence[str], facts: dict[str, Any]
+) -> Iterator[bytes]:
+    yield _csv([[*sent.header, *added]])
+    first, width = 0, len(sent.header)
     for rows in sent.chunks(CHUNK):
-        added = Chunk(model, sent.header, key, first).score(rows)
-        bands = [one["band"] for one in added if "band" in one]
+        answers = scorer.score(rows, first)
+        bands = [answer["band"] for answer in answers if "band" in answer]
         predictor.scored(len(bands), bands)
         facts["rows"] += len(bands)
         facts["bad_rows"] = facts.get("bad_rows", 0) + len(rows) - len(bands)
-        width = len(sent.header)
         yield _csv(
-            [*row[:width], *[""] * (width - len(row)), *(one.get(name, "") for name in ADDED)]
-            for row, one in zip(rows, added, strict=True)
+            [*row[:width], *[""] * (width - len(row)), *(answer.get(name, "") for name in added)]
+            for row, answer in zip(rows, answers, strict=True)
         )
         first += len(rows)
 
 
-class Chunk:
-    """Scores some of the rows. ``first`` is the position of their first in the request, from 0."""
+@dataclass(frozen=True, slots=True)
+class Scorer:
+    """Scores rows of text below ``header``."""
 
-    def __init__(self, model: Model, header: Sequence[str], key: str | None, first: int) -> None:
-        self.model = model
-        self.header = header
-        self.key = key
-        self.first = first
+    model: Model
+    header: Sequence[str]
+    key: str | None
+    every_term: bool
 
-    def score(self, rows: Sequence[Sequence[str]]) -> list[dict[str, Any]]:
-        """The added columns of each row: the answer's, or only ``error``."""
+    def score(self, rows: Sequence[Sequence[str]], first: int) -> list[dict[str, Any]]:
+        """The added columns of each row: the answer's, or only ``error``. ``first``: the position of the first of them."""
         if all(len(row) == len(self.header) for row in rows) and len(rows) > 1:
             try:
                 asked = self.model.validator.columns(self._columns(rows), len(rows))
             except (Invalid, TooManyRows):
                 pass
             else:
-                return [self._shown(a) for a in many(self.model, asked, self.key, False, self.first)]  # type: ignore[arg-type]
-        return [self._single(row, self.first + i) for i, row in enumerate(rows)]
+                return [self._shown(a) for a in many(self.model, asked, self.key, self.every_term, first)]  # type: ignore[arg-type]
+        return [self._single(row, first + i) for i, row in enumerate(rows)]
 
     def _columns(self, rows: Sequence[Sequence[str]]) -> dict[str, list[Any]]:
         return table.columns(self.header, rows, self.model.schema, self.model.validator.has_id)
@@ -92,9 +97,11 @@ class Chunk:
         except Invalid as invalid:
             return {"error": "; ".join(f"{unescape(p.pointer[1:])}: {p.detail}" for p in invalid.problems)}
         own = prediction_ids(1, self.key, model.version, [asked.row], position)[0]
-        return self._shown(one(model, asked, own, False))
+        return self._shown(one(model, asked, own, self.every_term))
 
     def _shown(self, answer: dict[str, Any]) -> dict[str, Any]:
+        if self.every_term:
+            answer["contributions"] = msgspec.json.encode(answer["contributions"]).decode()
         return {
             **answer,
             "probability": answer["predict_proba"][-1],

@@ -13,6 +13,8 @@ from flask import Request
 from services.problem import Refused
 
 WATCH = 0.5  # seconds between looks at bodies that are late
+DRAIN = 4  # times the largest body: what is beyond is not even taken to be thrown away
+CHUNK = 1 << 16
 
 
 class Bodies:
@@ -35,9 +37,11 @@ class Bodies:
         chunked = environ.get("HTTP_TRANSFER_ENCODING") is not None
         if length is None and not chunked:
             return b""
-        if length is not None and length > self.max_bytes:
-            raise self._too_large()
         connection = environ.get("gunicorn.socket")
+        if length is not None and length > self.max_bytes:
+            if connection is not None and length <= DRAIN * self.max_bytes:  # who is still sending hears no answer
+                self._watched(connection, Discarded(environ["wsgi.input"]), length)
+            raise self._too_large()
         stream: Any = environ["wsgi.input"]
         limit = self.max_bytes + 1 if length is None else length
         if connection is None:
@@ -85,6 +89,19 @@ class Bodies:
     def _too_large(self) -> Refused:
         detail = f"The body is larger than {self.max_bytes} bytes."
         return Refused(413, detail, headers={"Connection": "close"}, max_bytes=self.max_bytes)
+
+
+class Discarded:
+    """A stream that reads to the end and keeps nothing."""
+
+    def __init__(self, stream: Any) -> None:
+        self.stream = stream
+
+    def read(self, limit: int) -> bytes:
+        """Nothing, after ``limit`` bytes were read."""
+        while limit > 0 and (chunk := self.stream.read(min(limit, CHUNK))):
+            limit -= len(chunk)
+        return b""
 
 
 def check_type(request: Request) -> None:

@@ -15,7 +15,7 @@ from services.predict import table
 from services.predict.body import check_type
 from services.predict.document import parse
 from services.predict.models import NoModel
-from services.predict.scoring import Predictor, each, misfit, signed
+from services.predict.scoring import Predictor, each, idempotency_key, misfit, signed
 from services.predict.table import Table
 from services.problem import Refused
 
@@ -35,7 +35,7 @@ def invocations() -> Response:
     with predictor.using() as serving:
         model = serving.held.model
         asked = _read(model, sent, predictor.max_rows)
-        answers = each(model, asked, request.environ.get("HTTP_IDEMPOTENCY_KEY"))
+        answers = each(model, asked, idempotency_key(request.environ))
         predictor.scored(len(answers), [answer["band"] for answer in answers])
         body = msgspec.json.encode({"predictions": answers})
         return signed(Response(body, mimetype="application/json"), serving, request.environ, len(answers))
@@ -90,7 +90,7 @@ def _form(sent: Any) -> tuple[str, Any]:
         raise Invalid([Problem("", f"must have exactly one of {', '.join(FORMS)}")])
     if unknown := [Problem(f"/{name[:256]}", "unknown field") for name in sent if name not in (*FORMS, "params")]:
         raise Invalid(unknown)
-    if sent.get("params"):
+    if sent.get("params") not in (None, {}):
         raise Invalid([Problem("/params", "this model takes no parameters")])
     return given[0], sent[given[0]]
 
@@ -98,7 +98,9 @@ def _form(sent: Any) -> tuple[str, Any]:
 def _lists(columns: Mapping[str, Any]) -> dict[str, list[Any]]:
     if not columns:
         raise Invalid([Problem("", "must have at least one column")])
-    return {name: value if isinstance(value, list) else [value] for name, value in columns.items()}
+    if any(isinstance(value, list) for value in columns.values()):
+        return dict(columns)
+    return {name: [value] for name, value in columns.items()}  # a record
 
 
 class Split:
@@ -117,7 +119,7 @@ class Split:
         wrong = [i for i, row in enumerate(data) if not isinstance(row, list) or len(row) != len(names)]
         if wrong:
             detail = f"must be an array of {len(names)} values, one for each column"
-            raise Invalid([Problem(f"/dataframe_split/data/{i}", detail) for i in wrong])
+            raise Invalid.counted(Problem(f"/dataframe_split/data/{i}", detail) for i in wrong)
         self.names = names
         self.data = data
 
@@ -141,7 +143,7 @@ def _from_table(model: Model, sent: Table, max_rows: int) -> One | Many:
     rows = [row for chunk in sent.chunks(max_rows) for row in chunk]
     uneven = [i for i, row in enumerate(rows) if len(row) != len(sent.header)]
     if uneven:
-        raise Invalid([Problem(f"/{i}", "must have as many cells as the header") for i in uneven])
+        raise Invalid.counted(Problem(f"/{i}", "must have as many cells as the header") for i in uneven)
     if not rows:
         raise Invalid([Problem("", "must have at least one row after the header")])
     return model.validator.columns(table.columns(sent.header, rows, model.schema, model.validator.has_id), max_rows)

@@ -16,7 +16,7 @@ from services import problem
 from services.predict.body import check_type
 from services.predict.document import parse
 from services.predict.models import NoModel, Serving
-from services.predict.scoring import Predictor, each, misfit, signed
+from services.predict.scoring import Predictor, each, idempotency_key, misfit, signed
 from services.predict.tensors import Asked, read
 from services.problem import Refused
 
@@ -95,7 +95,7 @@ def infer(name: str, version: str | None = None) -> Response:
             checked = model.validator.columns(asked.columns, predictor.max_rows)
         except (Invalid, TooManyRows) as error:
             raise misfit(error, request.environ, asked.place) from None
-        answers = each(model, checked, request.environ.get("HTTP_IDEMPOTENCY_KEY"))
+        answers = each(model, checked, idempotency_key(request.environ))
         predictor.scored(len(answers), [answer["band"] for answer in answers])
         result = {"model_name": name, "model_version": model.version, "outputs": _tensors(model, asked, answers)}
         if asked.id is not None:

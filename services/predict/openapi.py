@@ -121,14 +121,14 @@ class Description:
                 {
                     "name": "contributions",
                     "in": "query",
-                    "description": "`all` adds every feature's term (JSON only)",
+                    "description": "`all` adds every feature's term",
                     "schema": {"type": "string", "enum": ["all"]},
                 },
                 {
                     "name": "Idempotency-Key",
                     "in": "header",
                     "description": "a retry with the same key and rows gets the same `prediction_id`",
-                    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[A-Za-z0-9._-]+$"},
+                    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
                 },
             ],
             "requestBody": {
@@ -156,16 +156,15 @@ class Description:
     def _invocations(self, model: Model) -> Json:
         first = shapes.records(model, 1)[0]
         split = {"columns": list(first), "data": [list(first.values())]}
-        shapes_of_columns = {"anyOf": [ref("Columns"), ref("Records")]}
+        params = {"type": ["object", "null"], "maxProperties": 0}
+        shapes_of_columns = {"anyOf": [ref("Record"), ref("Columns"), ref("Records")]}
         forms = {
-            "dataframe_split": {
-                "type": "object",
-                "required": ["columns", "data"],
-                "properties": {
-                    "columns": {"type": "array", "items": {"type": "string"}},
-                    "data": {"type": "array", "items": {"type": "array"}},
-                },
-            },
+            "dataframe_split": _object(
+                {
+                    "columns": {"type": "array", "items": {"type": "string"}, "minItems": 1},
+                    "data": {"type": "array", "items": {"type": "array"}, "minItems": 1},
+                }
+            ),
             "dataframe_records": ref("Records"),
             "inputs": shapes_of_columns,
             "instances": shapes_of_columns,
@@ -182,7 +181,7 @@ class Description:
                 "required": True,
                 "content": {
                     "application/json": {
-                        "schema": {"anyOf": [_object({name: form}) for name, form in forms.items()]},
+                        "schema": {"anyOf": [_closed({name: form}, params=params) for name, form in forms.items()]},
                         "examples": {name: {"value": {name: value}} for name, value in examples.items()},
                     },
                     "text/csv": {"schema": {"type": "string"}, "example": _csv(model, [first])},
@@ -204,17 +203,15 @@ class Description:
             }
             for name, value in first.items()
         ]
-        tensor = {
-            "type": "object",
-            "required": ["name", "datatype", "shape", "data"],
-            "properties": {
-                "name": {"type": "string"},
-                "datatype": {"type": "string"},
-                "shape": {"type": "array", "items": {"type": "integer"}},
-                "data": {"type": "array"},
-            },
-        }
-        body = {"type": "object", "required": ["inputs"], "properties": {"inputs": {"type": "array", "items": tensor}}}
+        data = {"type": "array", "items": {"type": ["number", "string", "null"]}}
+        shape = {"type": "array", "items": {"type": "integer"}}
+        described = {"name": {"type": "string"}, "datatype": {"type": "string"}, "shape": shape, "data": data}
+        anything = {"type": "object"}
+        asked = {"type": "array", "items": _object({"name": {"type": "string"}})}
+        tensor = _closed(described, parameters=anything)
+        own = {"type": ["string", "null"], "maxLength": 256}
+        inputs = {"type": "array", "items": tensor, "minItems": 1}
+        body = _closed({"inputs": inputs}, id=own, parameters=anything, outputs=asked)
         outputs = {"type": "array", "items": tensor}
         names = {"model_name": {"type": "string"}, "model_version": {"type": "string"}}
         return {
@@ -246,6 +243,10 @@ def openapi() -> Response:
 
 def _object(properties: Json) -> Json:
     return {"type": "object", "required": list(properties), "properties": properties}
+
+
+def _closed(required: Json, **optional: Json) -> Json:
+    return {**_object(required), "properties": {**required, **optional}, "additionalProperties": False}
 
 
 def _ok(schema: Json, words: str) -> Json:

@@ -12,7 +12,7 @@ from services.predict import batch
 from services.predict.body import check_type
 from services.predict.document import parse
 from services.predict.models import NoModel, Serving
-from services.predict.scoring import Predictor, many, misfit, no_model, one, prediction_ids, signed
+from services.predict.scoring import Predictor, idempotency_key, many, misfit, no_model, one, prediction_ids, signed
 from services.problem import Refused
 
 blueprint = Blueprint("predictions", __name__)
@@ -31,10 +31,10 @@ def predict() -> Response:
     predictor: Predictor = current_app.extensions["predictor"]
     own = request._get_current_object()  # type: ignore[attr-defined]  # the proxy costs as much as the scoring
     environ = own.environ
-    if environ.get("CONTENT_TYPE", "")[:8].lower() == "text/csv":
-        return batch.answer(predictor, own)
-    check_type(own)
     every_term = _every_term(own.args.get("contributions")) if environ.get("QUERY_STRING") else False
+    if environ.get("CONTENT_TYPE", "")[:8].lower() == "text/csv":
+        return batch.answer(predictor, own, every_term)
+    check_type(own)
     document = parse(predictor.bodies.read(own))
     try:
         serving = predictor.models.current()  # once, after the body was read, and used throughout
@@ -52,11 +52,11 @@ def _answer(
     predictor: Predictor, serving: Serving, document: Any, every_term: bool, environ: dict[str, Any]
 ) -> Response:
     model = serving.held.model
+    key = idempotency_key(environ)
     try:
         asked = model.validator.read(document, predictor.max_rows)
     except (Invalid, TooManyRows) as error:
         raise misfit(error, environ) from None
-    key = environ.get("HTTP_IDEMPOTENCY_KEY")
     body: Any
     if isinstance(asked, One):
         body = one(model, asked, prediction_ids(1, key, model.version, [asked.row])[0], every_term)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from modelbundle.validation import MOST_COUNTED, Invalid, Many, One, TooManyRows
 from services.predict.body import Bodies
 from services.predict.models import Models, NoModel, Serving
 from services.problem import Refused
+
+_KEY = re.compile(r"[!-~]{1,255}")
 
 
 @dataclass(slots=True)
@@ -63,6 +66,14 @@ def misfit(
     if error.total >= MOST_COUNTED:
         count = f"at least {count}"
     return Refused(422, f"The request does not fit the model's schema: {count}.", errors)
+
+
+def idempotency_key(environ: dict[str, Any]) -> str | None:
+    """The caller's key for this request, if there is one; raises :class:`Refused` with 400 where it cannot be one."""
+    key: str | None = environ.get("HTTP_IDEMPOTENCY_KEY")
+    if key is not None and not _KEY.fullmatch(key):
+        raise Refused(400, "Idempotency-Key must be 1 to 255 visible ASCII characters.")
+    return key
 
 
 def one(model: Model, asked: One, prediction_id: str, every_term: bool) -> dict[str, Any]:
