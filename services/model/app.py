@@ -6,16 +6,23 @@ import base64
 from datetime import UTC, datetime
 from typing import Any
 
-from flask import Flask, Response, jsonify, request
+from flask import Flask, Response, g, jsonify, request
 
 from services import problem
+from services.edge import Edge
 from services.model.vault import Served, Vault
 from services.problem import Refused
 
 
 def create_app(vault: Vault) -> Flask:
     """An application around a vault that already holds a verified model."""
-    app = Flask("services.model")
+    app = Flask("services.model", static_folder=None)
+    app.wsgi_app = Edge(app.wsgi_app)  # type: ignore[method-assign]
+
+    @app.before_request
+    def name_the_request() -> None:
+        g.request_id = request.environ.get("request.id")
+
     problem.init_app(app)
 
     @app.get("/bundle")

@@ -26,9 +26,11 @@ def main() -> None:
         jsonlog.emit("access", "warning", keys=None, detail=open_to_all)
     else:
         jsonlog.emit("access", "info", keys=keys)
-    os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(
-        prefix="peerloan-metrics-"
-    )  # before anything imports its client
+    # Before anything imports its client:
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="peerloan-metrics-")
+    # glibc: threads share freed memory instead of each keeping its own, and large blocks go back to the system.
+    os.environ.setdefault("MALLOC_ARENA_MAX", "2")
+    os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(1 << 20))
     command = [
         sys.executable,
         "-m",

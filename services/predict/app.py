@@ -10,9 +10,9 @@ from flask import Flask, g, request
 from modelbundle import bundle, golden
 from modelbundle.model import Model
 from services import problem
+from services.edge import Edge
 from services.predict import access, docs, health, metrics, mlflow, oip, openapi, predictions
 from services.predict.body import Bodies
-from services.predict.edge import Edge
 from services.predict.models import Models
 from services.predict.scoring import Predictor
 from services.predict.settings import Settings

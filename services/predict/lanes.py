@@ -2,7 +2,7 @@
 
 Predictions take the main lane: ``threads`` threads, and a queue that ends at ``MAX_IN_FLIGHT``. When its threads are busy, the
 first bytes of a request decide: what is not a POST takes the side lane and is answered at once, whatever the predictions do; a
-POST waits in the main lane, or, where that is full, takes the side lane to be refused (see :mod:`services.predict.edge`). A
+POST waits in the main lane, or, where that is full, takes the side lane to be refused (see :mod:`services.edge`). A
 connection that has sent nothing yet takes no thread.
 """
 

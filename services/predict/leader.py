@@ -164,7 +164,10 @@ class Leader:
                 self._download(pin)
         except (SourceError, OSError) as error:
             if str(error) != self.trouble:
-                jsonlog.emit("model not fetched", "warning", model_version=pin.sha256, reason=str(error))
+                asked = self.source.request_id
+                jsonlog.emit(
+                    "model not fetched", "warning", model_version=pin.sha256, reason=str(error), request_id=asked
+                )
             self.trouble = str(error)
             return Tried(Outcome.RETRY, str(error))
         self.trouble = ""
@@ -227,6 +230,7 @@ class Leader:
             model_version=after.sha256,
             generation=after.number,
             seconds=round(took, 3),
+            request_id=self.source.request_id,
         )
 
     def _rest(self, failing: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import time
 from collections.abc import Callable, Iterable
@@ -31,6 +32,7 @@ class Source:
         self._session = requests.Session()
         self._session.trust_env = False  # no proxy stands between the services, and no .netrc is read
         self._open: requests.Response | None = None
+        self.request_id = ""  # of what was asked last; the model service's log has it too
 
     def poll(self, known: Iterable[str], timeout: float) -> Pin:
         """The pin that is served now. Bytes of the ``known`` SHA-256 are not sent again; those of another pin are left
@@ -79,7 +81,8 @@ class Source:
             self._open = None
 
     def _get(self, known: Iterable[str], timeout: float) -> requests.Response:
-        headers = {"Accept-Encoding": "identity"}
+        self.request_id = os.urandom(16).hex()
+        headers = {"Accept-Encoding": "identity", "X-Request-Id": self.request_id}
         if tags := ", ".join(f'"{sha256}"' for sha256 in known if sha256):
             headers["If-None-Match"] = tags
         try:

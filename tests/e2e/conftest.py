@@ -26,11 +26,17 @@ class Project:
         self.port = free_port()
         self.models = folder / "models"
         self.models.mkdir()
+        (folder / "keys").mkdir()
         for name in ("docker-compose.yml", ".dockerignore", "Makefile"):
             shutil.copy(ROOT / name, folder)
         for name in ("deploy", "env-setup", "modelbundle", "services"):
             shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-        self.environment = {**os.environ, "COMPOSE_PROJECT_NAME": folder.name, "PORT": str(self.port)}
+        self.environment = {
+            **os.environ,
+            "COMPOSE_PROJECT_NAME": folder.name,
+            "PORT": str(self.port),
+            "RATE_LIMIT": "1000000",
+        }
         self.environment = {k: v for k, v in self.environment.items() if not k.startswith("MODEL")}
 
     def pin(self, file: str, sha256: str) -> None:
@@ -49,6 +55,11 @@ class Project:
         assert not check or done.returncode == 0, done.stderr[-3000:]
         return done.stdout
 
+    def renew(self, *services: str) -> None:
+        """The services' containers made anew, with the environment as it is now."""
+        self.run("rm", "-sf", *services)
+        self.run("up", "-d", "--no-deps", *services)
+
     def up_model(self) -> None:
         """``up -d model``; 1.29 on a newer engine cannot recreate a container, so there it is removed first."""
         if self.command[-1].endswith("docker-compose"):
@@ -61,9 +72,9 @@ class Project:
     def docker(self, *arguments: str) -> str:
         return subprocess.run(["docker", *arguments], capture_output=True, text=True, check=True, timeout=120).stdout
 
-    def post(self, document: Any) -> tuple[int, dict[str, str], Any]:
+    def post(self, document: Any, **own: str) -> tuple[int, dict[str, str], Any]:
         body = json.dumps(document).encode()
-        status, headers, raw = ask(self.port, "POST", "/predict", body, {"Content-Type": "application/json"})
+        status, headers, raw = ask(self.port, "POST", "/predict", body, {"Content-Type": "application/json", **own})
         return status, headers, json.loads(raw)
 
     def readyz(self) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 
@@ -118,3 +119,25 @@ def test_the_proxys_own_errors_are_problems_too(fresh: Project) -> None:
         assert found == status
         assert answer["content-type"] == "application/problem+json"
         assert json.loads(raw)["status"] == status
+
+
+def test_one_address_has_a_limit_and_callers_may_need_keys(fresh: Project) -> None:
+    """429 with Retry-After beyond RATE_LIMIT; with API_KEYS_FILE a key is asked for, and one put into the file works."""
+    (fresh.folder / "keys" / "api-keys").write_text(f"desk {hashlib.sha256(b'secret').hexdigest()}\n")
+    ordinary = fresh.environment
+    fresh.environment = {**ordinary, "RATE_LIMIT": "200", "API_KEYS_FILE": "/keys/api-keys"}
+    try:
+        fresh.renew("proxy", "predict")
+        until(lambda: fresh.readyz()["confirmed"], 60, "ready again")
+        time.sleep(10)  # what was asked while it started is counted too
+        assert fresh.post(LOAN)[0] == 401
+        assert fresh.post(LOAN, Authorization="Bearer secret")[0] == 200
+        answers = [ask(fresh.port, "GET", "/healthz") for _ in range(250)]
+        status, headers, raw = answers[-1]
+        assert status == json.loads(raw)["status"] == 429
+        assert headers["retry-after"] == "10"
+        assert headers["content-type"] == "application/problem+json"
+        assert 190 <= [status for status, _, _ in answers].count(200) < 200
+    finally:
+        fresh.environment = ordinary
+        fresh.renew("proxy", "predict")

@@ -81,8 +81,8 @@ class Edge:
         if self.observe is not None:
             self.observe(environ, status, seconds)
         path = environ.get("PATH_INFO", "")
-        if status == 200 and path in PROBES:
-            return  # every half second from each prober; what they find is in the switch's own lines
+        if (status == 200 and path in PROBES) or status == 304:
+            return  # asked again and again, and nothing is new; what is, is in lines of its own
         line = {
             "time": jsonlog.now(),
             "level": "error" if status == 500 else "info",
