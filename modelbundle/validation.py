@@ -7,6 +7,7 @@ name each problem with a JSON pointer (RFC 6901) into what was sent. Values are 
 from __future__ import annotations
 
 import difflib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
@@ -185,12 +186,12 @@ class Validator:
 
     def columns(self, document: Mapping[str, Any], max_rows: int) -> One | Many:
         """Columns by name, each a list. Raises :class:`Invalid` with every problem, or :class:`TooManyRows`."""
-        lengths = {len(value) for value in document.values() if isinstance(value, list)}
-        rows = max(lengths)
+        lengths = Counter(len(value) for value in document.values() if isinstance(value, list))
+        rows = max(lengths, key=lambda length: (lengths[length], length))
         wrong = [
             Problem(f"/{escape(name)}", "must be an array, as the other columns are")
             if not isinstance(value, list)
-            else Problem(f"/{escape(name)}", f"has {len(value)} values where another column has {rows}")
+            else Problem(f"/{escape(name)}", f"has {len(value)} values where the others have {rows}")
             for name, value in document.items()
             if not isinstance(value, list) or len(value) != rows
         ]
@@ -292,7 +293,7 @@ class Validator:
                 yield Problem(f"{pointer}/{escape(name[:MAX_TEXT])}", UNKNOWN)
         for feature in self.schema:
             if feature.required and feature.name not in record:
-                yield Problem(f"{pointer}/{escape(feature.name)}", "missing; required")
+                yield Problem(f"{pointer}/{escape(feature.name)}", MISSING)
 
     def hinted(self, problem: Problem) -> Problem:
         """The same, with the field that was probably meant, where an unknown field looks like one."""
@@ -309,6 +310,7 @@ class Validator:
 
 
 UNKNOWN = "unknown field"
+MISSING = "missing; required"
 UNSEEN = "not seen in training, or too rarely to name; scored as an unknown category"
 ID_RULE = f"must be a string of 1 to {MAX_ID} characters"
 

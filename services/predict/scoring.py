@@ -13,7 +13,7 @@ from typing import Any
 from flask import Response
 
 from modelbundle.model import Model
-from modelbundle.validation import MOST_COUNTED, Invalid, Many, One, TooManyRows
+from modelbundle.validation import MISSING, MOST_COUNTED, Invalid, Many, One, Problem, TooManyRows, unescape
 from services.predict.body import Bodies
 from services.predict.models import Models, NoModel, Serving
 from services.problem import Refused
@@ -60,12 +60,20 @@ def misfit(
     """The answer to what does not fit the schema; ``place`` translates pointers into the document that was sent."""
     if isinstance(error, TooManyRows):
         return Refused(413, f"{error}.", max_rows=error.limit)
-    errors = [{"pointer": place(p.pointer), "detail": p.detail} for p in error.problems]
+    errors = [_placed(p, place(p.pointer)) for p in error.problems]
     environ["request.facts"] = {"problem": errors[0], "problems": error.total}
     count = "1 problem" if error.total == 1 else f"{error.total} problems"
     if error.total >= MOST_COUNTED:
         count = f"at least {count}"
     return Refused(422, f"The request does not fit the model's schema: {count}.", errors)
+
+
+def _placed(problem: Problem, pointer: str) -> dict[str, str]:
+    """What is missing stands nowhere, so where the pointer cannot name it, the detail does."""
+    detail = problem.detail
+    if detail == MISSING and not pointer.endswith(problem.pointer):
+        detail = f"`{unescape(problem.pointer.rpartition('/')[2])}` {MISSING}"
+    return {"pointer": pointer, "detail": detail}
 
 
 def idempotency_key(environ: dict[str, Any]) -> str | None:

@@ -52,7 +52,7 @@ def test_tritons_own_client(system: System, bundles: list[Made], binary: bool) -
     expected = system.post(LOAN)[2]
     assert found.get_response()["id"] == "q1"
     assert found.as_numpy("predict_proba").tolist() == [expected["predict_proba"]] * rows
-    with pytest.raises(InferenceServerException, match="/inputs: missing; required"):
+    with pytest.raises(InferenceServerException, match="/inputs: `amount` missing; required"):
         client.infer("first", tensors[1:])
     with pytest.raises(InferenceServerException, match="not served now"):
         client.infer("other", tensors)

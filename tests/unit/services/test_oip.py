@@ -120,7 +120,7 @@ def test_binary_tensors(client: FlaskClient) -> None:
         ({"inputs": inputs()[1:]}, "/inputs"),
         ({"inputs": [*inputs(), tensor("colour", [1.0])]}, "/inputs/4"),
         ({"inputs": [*inputs(), tensor("emp_length", [-3.0])]}, "/inputs/4/data/0"),
-        ({"inputs": [*inputs(), tensor("emp_length", [1.0, 2.0])]}, "/inputs/0"),
+        ({"inputs": [*inputs(), tensor("emp_length", [1.0, 2.0])]}, "/inputs/4"),
         ({"inputs": [*inputs(2), tensor("emp_length", [1.0, -2.0])]}, "/inputs/4/data/1"),
         ({"inputs": inputs(parameters={"binary_data_size": 4})}, "/inputs/0/data"),
     ],
