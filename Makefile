@@ -34,16 +34,28 @@ ask: $(VENV)/serving ## ask the running API about two payers
 	@$(PY) make_test_request.py http://127.0.0.1:$(PORT)
 
 .PHONY: deploy
-deploy: $(VENV)/serving ## bring out BUNDLE=path on what is running (TARGET=local|compose, WHY="…")
-	@$(PY) -m services.deployment deploy "$(BUNDLE)" $(if $(TARGET),--target $(TARGET)) $(if $(WHY),--why "$(WHY)")
+deploy: $(VENV)/serving ## bring out BUNDLE=path on what is running (TARGET=local|compose, WHY="…", KEY=path to sign it)
+	@$(PY) -m services.deployment deploy "$(BUNDLE)" $(if $(TARGET),--target $(TARGET)) $(if $(KEY),--key "$(KEY)") $(if $(WHY),--why "$(WHY)")
 
 .PHONY: rollback
 rollback: $(VENV)/serving ## back to the model that was accepted before
-	@$(PY) -m services.deployment rollback $(if $(TARGET),--target $(TARGET)) $(if $(WHY),--why "$(WHY)")
+	@$(PY) -m services.deployment rollback $(if $(TARGET),--target $(TARGET)) $(if $(KEY),--key "$(KEY)") $(if $(WHY),--why "$(WHY)")
+
+.PHONY: models
+models: $(VENV)/serving ## what is published, pinned, serving on each replica, and previous
+	@$(PY) -m services.deployment models $(if $(TARGET),--target $(TARGET))
 
 .PHONY: check
 check: $(VENV)/serving ## what MODEL=path is, and whether it would be served
 	@$(PY) -m modelbundle check "$(MODEL)"
+
+.PHONY: keys
+keys: $(VENV)/serving ## a pair of keys: secrets/signing-key.pem signs models, keys/model-public.pem is for MODEL_PUBLIC_KEY_FILE
+	@$(PY) -m modelbundle keys secrets/signing-key.pem keys/model-public.pem
+
+.PHONY: sign
+sign: $(VENV)/serving ## the statement beside MODEL=path, signed with KEY=path
+	@$(PY) -m modelbundle sign "$(MODEL)" --key "$(KEY)"
 
 .PHONY: train
 train: $(VENV)/development ## fit the champion on the data in data/ and publish it to MODEL=path

@@ -1,18 +1,19 @@
-"""``python -m modelbundle check FILE``: what a model file is, and whether a replica would take it.
+"""``python -m modelbundle check|sign|verify FILE``, ``keys PRIVATE PUBLIC``: what a model file is, and who stands for it.
 
-Exit codes: 0 it would; 1 it would not, and why; 2 wrong usage.
+Exit codes: 0 done, or a replica would take it; 1 not, and why; 2 wrong usage.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import sys
 from pathlib import Path
 from typing import Any
 
-from modelbundle import bundle, golden
-from modelbundle.errors import BundleError
+from modelbundle import bundle, golden, statement
+from modelbundle.errors import BundleError, StatementError
 from modelbundle.model import Model
 
 
@@ -32,23 +33,10 @@ def describe(model: Model) -> dict[str, Any]:
     }
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command; prints the facts as lines, or one JSON object with ``--json``."""
-    parser = argparse.ArgumentParser(prog="python -m modelbundle", description=__doc__)
-    parser.add_argument("action", choices=["check"])
-    parser.add_argument("file", type=Path)
-    parser.add_argument("--sha256", help="the hash that the file must have")
-    parser.add_argument(
-        "--allow-pickle", action="store_true", help="unpickle a model without a compiled scorer: runs its code"
-    )
-    parser.add_argument("--json", action="store_true")
-    options = parser.parse_args(arguments)
-    try:
-        model = bundle.read(options.file, options.sha256, allow_pickle=options.allow_pickle)
-        golden.check(model)
-    except (BundleError, OSError) as error:
-        print(json.dumps({"error": str(error)}) if options.json else f"{options.file}: {error}", file=sys.stderr)
-        return 1
+def check(options: argparse.Namespace) -> int:
+    """Print the facts as lines, or as one JSON object."""
+    model = bundle.read(options.file, options.sha256, allow_pickle=options.allow_pickle)
+    golden.check(model)
     facts = describe(model)
     if options.json:
         print(json.dumps(facts))
@@ -56,6 +44,76 @@ def main(arguments: list[str] | None = None) -> int:
         for name, value in facts.items():
             print(f"{name + ':':<13}{', '.join(value) if isinstance(value, list) else value}")
     return 0
+
+
+def keys(options: argparse.Namespace) -> int:
+    """Write a pair of keys."""
+    statement.make_keys(options.private, options.public)
+    print(f"{options.private}: signs; keep it to yourself\n{options.public}: for MODEL_PUBLIC_KEY_FILE")
+    return 0
+
+
+def sign(options: argparse.Namespace) -> int:
+    """Write the statement beside the model."""
+    print(statement.sign_file(options.file, options.key, options.sequence))
+    return 0
+
+
+def verify(options: argparse.Namespace) -> int:
+    """Print what the statement beside the model says."""
+    beside = options.file.with_name(options.file.name + statement.SUFFIX)
+    with options.file.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    with beside.open("rb") as file:
+        raw = file.read(statement.MAX_BYTES + 1)
+    try:
+        found = statement.verify(raw, sha256, statement.read_public(options.public_key))
+    except StatementError as error:
+        raise StatementError(f"{beside.name} {error}") from None
+    print(f"sha256:      {found.sha256}\nsequence:    {found.sequence}\nkey:         {found.key}")
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m modelbundle", description=__doc__)
+    actions = parser.add_subparsers(required=True)
+    one = actions.add_parser("check", help="what a model file is, and whether a replica would take it")
+    one.add_argument("file", type=Path)
+    one.add_argument("--sha256", help="the hash that the file must have")
+    one.add_argument(
+        "--allow-pickle", action="store_true", help="unpickle a model without a compiled scorer: runs its code"
+    )
+    one.add_argument("--json", action="store_true")
+    one.set_defaults(run=check)
+    one = actions.add_parser("keys", help="make a pair of keys")
+    one.add_argument("private", type=Path)
+    one.add_argument("public", type=Path)
+    one.set_defaults(run=keys)
+    one = actions.add_parser("sign", help="write the statement FILE.sig")
+    one.add_argument("file", type=Path)
+    one.add_argument("--key", type=Path, required=True, help="the private key")
+    one.add_argument("--sequence", type=int, help="must rise; without it, the time in milliseconds")
+    one.set_defaults(run=sign)
+    one = actions.add_parser("verify", help="verify the statement FILE.sig")
+    one.add_argument("file", type=Path)
+    one.add_argument("--public-key", type=Path, required=True)
+    one.set_defaults(run=verify)
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; returns the exit code."""
+    options = parser().parse_args(arguments)
+    try:
+        return int(options.run(options))
+    except (BundleError, OSError) as error:
+        name = getattr(options, "file", None) or options.private
+        print(
+            json.dumps({"error": str(error)}) if getattr(options, "json", False) else f"{name}: {error}",
+            file=sys.stderr,
+        )
+        return 1
 
 
 if __name__ == "__main__":

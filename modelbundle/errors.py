@@ -7,6 +7,7 @@
     ├── HashMismatch       the bytes are not the ones that were pinned
     ├── RuntimeMismatch    the bundle needs other versions than those installed
     ├── GoldenMismatch     the model does not reproduce what its publisher saw
+    ├── StatementError     the signed statement is missing, forged, old, or about another model
     └── PublishError       a pipeline, frame or description cannot become a bundle
 
 Each carries its facts as attributes, so that a service can log and report them without parsing text.
@@ -54,6 +55,10 @@ class GoldenMismatch(BundleError):
         self.row = row
         self.expected = expected
         self.found = found
+
+
+class StatementError(BundleError):
+    """A statement or a key that cannot be accepted; the message says why."""
 
 
 class PublishError(BundleError):

@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import math
 import os
-import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,10 +20,12 @@ from modelbundle.author import Author
 from modelbundle.compiling import compile_candidates
 from modelbundle.compiling.encoding import NotCompilable
 from modelbundle.compiling.proof import Proof, ProofFailed, frame_columns, prove
+from modelbundle.durable import write
 from modelbundle.errors import PublishError
 from modelbundle.reasons import Reasons
 from modelbundle.schema import Schema
 from modelbundle.scorers.base import Scorer
+from modelbundle.statement import read_private, sign_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,14 +41,23 @@ class Published:
 
 
 def publish(
-    pipeline: Any, frame: pd.DataFrame, labels: Any, path: str | os.PathLike[str], *, author: Author
+    pipeline: Any,
+    frame: pd.DataFrame,
+    labels: Any,
+    path: str | os.PathLike[str],
+    *,
+    author: Author,
+    key: Path | None = None,
 ) -> Published:
     """Write ``pipeline``, fitted on ``frame`` (features only, n rows) and ``labels`` (n), as a bundle at ``path``.
 
     The fastest scorer whose equality to ``pipeline.predict_proba`` is proven on the frame and on adversarial rows is stored;
-    what was tried and refused stands in the manifest's ``scorer.refused``. Raises :class:`PublishError` and leaves ``path``
-    as it was.
+    what was tried and refused stands in the manifest's ``scorer.refused``. With ``key``, the file of a private key, a
+    statement is written beside the bundle: see :mod:`modelbundle.statement`. Raises :class:`PublishError` and leaves ``path``
+    as it was, or :class:`StatementError` for a key that cannot be used.
     """
+    if key is not None:
+        read_private(key)  # before the work
     classes = _classes(pipeline)
     if list(getattr(pipeline, "feature_names_in_", frame.columns)) != list(frame.columns):
         raise PublishError("the frame's columns are not those the pipeline was fitted on, in that order")
@@ -86,28 +96,9 @@ def publish(
     content = archive.pack(entries)
     _verify(content)
     write(Path(path), content)
+    if key is not None:
+        sign_file(Path(path), key)
     return Published(Path(path), archive.digest(content), data)
-
-
-def write(path: Path, content: bytes) -> None:
-    """Replace ``path`` by ``content`` atomically and durably; raises :class:`OSError` and leaves nothing behind."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
 
 
 def _classes(pipeline: Any) -> list[Any]:

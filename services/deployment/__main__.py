@@ -1,4 +1,4 @@
-"""``python -m services.deployment deploy FILE | rollback``: what ``make deploy`` and ``make rollback`` run.
+"""``python -m services.deployment deploy FILE | rollback | models``: what the targets of these names run.
 
 Exit codes: 0 done; 1 the model was refused and the old pin restored, or nothing could be done; 2 wrong usage.
 """
@@ -11,8 +11,9 @@ import sys
 from pathlib import Path
 
 from services.deployment.compose import Compose
-from services.deployment.deploy import change, prepare
+from services.deployment.deploy import change, prepare, sign
 from services.deployment.history import History
+from services.deployment.listing import lines, models
 from services.deployment.target import DeploymentError, Local, Target
 
 ROOT = Path.cwd()
@@ -37,17 +38,34 @@ def find_target(name: str | None) -> Target:
     raise DeploymentError("nothing is running: start it with `make run` or `docker-compose up -d`")
 
 
+def show(name: str | None, as_json: bool) -> int:
+    """Print the models; where nothing runs, those that are there."""
+    try:
+        target = find_target(name)
+    except DeploymentError as error:
+        if name is not None:
+            print(f"models: {error}", file=sys.stderr)
+            return 1
+        target = None
+    facts = models(ROOT / "models", target, History(ROOT / "run" / "deployments.jsonl"))
+    print(json.dumps(facts) if as_json else "\n".join(lines(facts)))
+    return 0
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; prints one line, or one JSON object with ``--json``."""
     parser = argparse.ArgumentParser(prog="python -m services.deployment", description=__doc__)
-    parser.add_argument("action", choices=["deploy", "rollback"])
+    parser.add_argument("action", choices=["deploy", "rollback", "models"])
     parser.add_argument("bundle", nargs="?", type=Path, help="the model file to deploy")
     parser.add_argument("--target", choices=["local", "compose"])
+    parser.add_argument("--key", type=Path, help="the private key that signs the model anew; a rollback needs it too")
     parser.add_argument("--why", default="", help="a note for the record")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
     if (options.action == "deploy") != (options.bundle is not None):
-        parser.error("deploy takes a model file; rollback takes none")
+        parser.error("deploy takes a model file; rollback and models take none")
+    if options.action == "models":
+        return show(options.target, options.json)
     say = (lambda _: None) if options.json else print
     try:
         target = find_target(options.target)
@@ -62,6 +80,8 @@ def main(arguments: list[str] | None = None) -> int:
             if found is None:
                 raise DeploymentError("there is no earlier model that was accepted here")
             pin = found
+        if options.key:
+            sign(pin, ROOT / "models", options.key)
         seconds = change(target, pin, history, options.action, options.why, say)
     except DeploymentError as error:
         print(json.dumps({"error": str(error)}) if options.json else f"{options.action}: {error}", file=sys.stderr)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 from services.deployment.target import DeploymentError, Pin, Target, replace_text
 
@@ -43,6 +45,17 @@ class Compose(Target):
         lines = self._run("logs", "--no-color", "--tail", "5", "model", check=False).splitlines()
         said = [line.partition("model service: ")[2] for line in lines if "model service: " in line]
         return said[-1] if said else None
+
+    def replicas(self) -> dict[str, dict[str, Any]]:
+        found: dict[str, dict[str, Any]] = {}
+        for container in self._run("ps", "-q", "predict", check=False).split():
+            command = ["docker", "exec", container, "python", "-m", "services.health", "/readyz"]
+            said = subprocess.run(command, capture_output=True, text=True, timeout=30)
+            try:
+                found[container[:12]] = dict(json.loads(said.stdout))
+            except ValueError:
+                found[container[:12]] = {}
+        return found
 
     def _run(self, *arguments: str, check: bool = True) -> str:
         environment = {k: v for k, v in os.environ.items() if k not in (FILE, SHA256)}

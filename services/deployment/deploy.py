@@ -14,6 +14,7 @@ import requests
 
 from modelbundle import bundle, golden
 from modelbundle.errors import BundleError
+from modelbundle.statement import SUFFIX, sign_file
 from services.deployment.history import History
 from services.deployment.target import DeploymentError, Pin, Target
 
@@ -36,7 +37,23 @@ def prepare(path: Path, models: Path, *, allow_pickle: bool = True) -> Pin:
         if target.exists() and hashlib.sha256(target.read_bytes()).hexdigest() != sha256:
             raise DeploymentError(f"{target} exists with other content: give the file a new name")
         shutil.copyfile(path, target)
+        signature = path.with_name(path.name + SUFFIX)
+        if signature.is_file():
+            shutil.copyfile(signature, target.with_name(signature.name))
     return Pin(path.name, sha256)
+
+
+def sign(pin: Pin, models: Path, key: Path) -> None:
+    """Write a new statement about the pinned file, which says that it is wanted now; raises :class:`DeploymentError`."""
+    path = models / pin.file
+    try:
+        if hashlib.sha256(path.read_bytes()).hexdigest() != pin.sha256:
+            raise DeploymentError(f"{path} is no longer the file that was accepted: it is not signed")
+        sign_file(path, key)
+    except OSError as error:
+        raise DeploymentError(f"{error.filename}: {error.strerror}") from None
+    except BundleError as error:
+        raise DeploymentError(str(error)) from None
 
 
 def change(target: Target, pin: Pin, history: History, action: str, why: str, say: Callable[[str], None]) -> float:

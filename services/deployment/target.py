@@ -8,6 +8,7 @@ import tempfile
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,10 @@ class Target(ABC):
     @abstractmethod
     def model_trouble(self) -> str | None:
         """Why the model service does not serve the pin, where it says so."""
+
+    @abstractmethod
+    def replicas(self) -> dict[str, dict[str, Any]]:
+        """What each replica says at ``/readyz``, by its name; empty facts of one that says nothing."""
 
 
 class Local(Target):
@@ -72,6 +77,14 @@ class Local(Target):
 
     def set_pin(self, pin: Pin) -> None:
         replace_text(self.run / "pin.json", json.dumps({"file": pin.file, "sha256": pin.sha256}) + "\n")
+
+    def replicas(self) -> dict[str, dict[str, Any]]:
+        import requests
+
+        try:
+            return {"local": dict(requests.get(f"{self.url}/readyz", timeout=2).json())}
+        except (requests.RequestException, ValueError):
+            return {"local": {}}
 
     def model_trouble(self) -> str | None:
         import requests

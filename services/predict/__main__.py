@@ -5,6 +5,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from modelbundle import statement
+from modelbundle.errors import StatementError
 from services import jsonlog
 from services.predict import access
 from services.predict.settings import SETTINGS, Settings, SettingsError
@@ -19,7 +21,9 @@ def main() -> None:
     try:
         settings = Settings.from_environment()
         keys = [name for name, _ in access.read(Path(settings.api_keys_file))] if settings.api_keys_file else None
-    except (SettingsError, access.KeysError, OSError) as error:
+        if settings.model_public_key_file:
+            statement.read_public(Path(settings.model_public_key_file))
+    except (SettingsError, StatementError, access.KeysError, OSError) as error:
         sys.exit(f"prediction API: {error}")
     if keys is None:
         open_to_all = "no API_KEYS_FILE is set: whoever reaches this address may ask for predictions"

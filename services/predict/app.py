@@ -17,6 +17,7 @@ from services.predict.models import Models
 from services.predict.scoring import Predictor
 from services.predict.settings import Settings
 from services.predict.store import Store
+from services.predict.trust import Trust
 
 
 def create_app(settings: Settings, store: Store | None = None) -> Flask:
@@ -52,9 +53,13 @@ def create_app(settings: Settings, store: Store | None = None) -> Flask:
 
 
 def loader(store: Store, settings: Settings) -> Callable[[str], Model]:
-    """A function that loads a model of the store by its SHA-256, verifies it again and checks its golden rows."""
+    """A function that loads a model of the store by its SHA-256, verifies it and its statement again and checks its golden
+    rows."""
+    trust = Trust.of(settings, store)
 
     def load(sha256: str) -> Model:
+        if trust:
+            trust.check(sha256)
         model = bundle.read(store.bundle(sha256), sha256, allow_pickle=settings.allow_pickle)
         golden.check(model)
         return model

@@ -15,6 +15,7 @@ import time
 import uuid
 from typing import Any
 
+from modelbundle.errors import StatementError
 from services import jsonlog
 from services.predict import switch
 from services.predict.rehearsal import RehearsalFailed, rehearse
@@ -22,6 +23,7 @@ from services.predict.settings import Settings
 from services.predict.source import Source, SourceError
 from services.predict.store import Lead, Store
 from services.predict.switch import Candidate, Outcome, Pin, Polled, Tried
+from services.predict.trust import Trust
 
 SEEK = 0.25  # seconds between attempts to take the lead
 COUNT = 0.02  # seconds between looks at the votes
@@ -36,6 +38,7 @@ class Leader:
     def __init__(self, store: Store, settings: Settings, source: Source | None = None) -> None:
         self.store = store
         self.settings = settings
+        self.trust = Trust.of(settings, store)
         self.source = source or Source(settings.model_server_url, max_bytes=settings.max_bundle_bytes)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="leader", daemon=True)
@@ -52,6 +55,7 @@ class Leader:
         self.began = 0.0
         self.deadline = 0.0
         self.failures = 0
+        self.attested: Pin | None = None  # the pin whose newest statement is known
 
     def start(self) -> None:
         """Begin, in a thread of its own."""
@@ -132,7 +136,17 @@ class Leader:
             self._confirm(None, str(error))
             return Polled(None, current)
         self._confirm(pin, "")
+        if self.trust and pin.sha256 == current.sha256:
+            self._renew(self.trust, pin)
         return Polled(pin, current, Pin(refused["sha256"], refused["id"]) if refused else None)
+
+    def _renew(self, trust: Trust, pin: Pin) -> None:
+        """Keys may have been exchanged under the current model: take the statement that the new ones accept."""
+        if pin == self.attested:
+            return
+        with contextlib.suppress(SourceError):
+            trust.renew(pin.sha256, self.source.statement(pin))
+            self.attested = pin
 
     def _confirm(self, pin: Pin | None, error: str) -> None:
         if pin is not None and pin != self.pin:
@@ -162,6 +176,8 @@ class Leader:
         try:
             if not self._have(pin):
                 self._download(pin)
+            if self.trust:
+                self.trust.keep(pin.sha256, self.source.statement(pin))
         except (SourceError, OSError) as error:
             if str(error) != self.trouble:
                 asked = self.source.request_id
@@ -202,6 +218,11 @@ class Leader:
         disk.sync_directory(self.store.bundles)
 
     def _rehearse(self, pin: Pin) -> Tried:
+        try:
+            if self.trust:
+                self.trust.admit(pin.sha256)  # before a byte of the model is parsed
+        except StatementError as error:
+            return Tried(Outcome.REFUSED, str(error))
         begun = self.store.journal_rehearsal(pin)
         if begun > switch.MOST_REHEARSALS:
             self.store.end_rehearsal()
@@ -219,6 +240,8 @@ class Leader:
 
     def _commit(self, candidate: Candidate) -> None:
         before = self.store.current()
+        if self.trust:
+            self.trust.accept(candidate.sha256)
         after = self.store.commit(candidate)
         took = time.monotonic() - self.began
         self.store.withdraw()

@@ -30,6 +30,9 @@ SETTINGS = (
     Setting("MAX_BODY_BYTES", "16777216", "bytes in one request's body"),
     Setting("MAX_CSV_ROWS", "100000", "rows in one request as CSV"),
     Setting("API_KEYS_FILE", "", "names and hashes of the keys that may ask; without it everyone may"),
+    Setting(
+        "MODEL_PUBLIC_KEY_FILE", "", "public keys in PEM; with it, only models that one of them signed are accepted"
+    ),
     Setting("BODY_SECONDS", "10", "how long a request's body may take to arrive"),
     Setting("POLL_SECONDS", "1", "how often the model service is asked"),
     Setting("FETCH_SECONDS", "60", "how long a download may take in all"),
@@ -60,6 +63,7 @@ class Settings:
     max_rows: int
     max_csv_rows: int
     api_keys_file: str
+    model_public_key_file: str
     max_body_bytes: int
     body_seconds: float
     poll_seconds: float

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 import requests
 from urllib3.exceptions import HTTPError
 
+from modelbundle import statement
 from services.predict.switch import Pin
 
 CHUNK = 256 * 1024
@@ -74,6 +75,22 @@ class Source:
         finally:
             response.close()
 
+    def statement(self, pin: Pin, timeout: float = 5.0) -> bytes | None:
+        """The statement that goes with ``pin``; None where there is none. Raises :class:`SourceError`."""
+        self.close()
+        response = self._ask("statement", {}, timeout, (200, 404))
+        try:
+            if response.status_code == 404:
+                return None
+            if response.headers.get("X-Pin-Id", pin.id) != pin.id:
+                raise SourceError("the pin changed while its statement was about to be fetched")
+            raw: bytes = response.raw.read(statement.MAX_BYTES + 1)
+        except (requests.RequestException, HTTPError, OSError) as error:
+            raise SourceError(f"the statement's download broke off ({type(error).__name__})") from None
+        finally:
+            response.close()
+        return raw
+
     def close(self) -> None:
         """Drop an answer that nobody fetched."""
         if self._open is not None:
@@ -81,17 +98,19 @@ class Source:
             self._open = None
 
     def _get(self, known: Iterable[str], timeout: float) -> requests.Response:
+        tags = ", ".join(f'"{sha256}"' for sha256 in known if sha256)
+        return self._ask("bundle", {"If-None-Match": tags} if tags else {}, timeout, (200, 304))
+
+    def _ask(self, path: str, more: dict[str, str], timeout: float, expected: tuple[int, int]) -> requests.Response:
         self.request_id = os.urandom(16).hex()
-        headers = {"Accept-Encoding": "identity", "X-Request-Id": self.request_id}
-        if tags := ", ".join(f'"{sha256}"' for sha256 in known if sha256):
-            headers["If-None-Match"] = tags
+        headers = {"Accept-Encoding": "identity", "X-Request-Id": self.request_id, **more}
         try:
             response = self._session.get(
-                f"{self.url}/bundle", headers=headers, timeout=timeout, stream=True, allow_redirects=False
+                f"{self.url}/{path}", headers=headers, timeout=timeout, stream=True, allow_redirects=False
             )
         except (requests.RequestException, HTTPError) as error:
             raise SourceError(f"the model service cannot be reached ({type(error).__name__})") from None
-        if response.status_code not in (200, 304):
+        if response.status_code not in expected:
             response.close()
             raise SourceError(f"the model service answered {response.status_code}")
         return response

@@ -5,7 +5,7 @@
     current              a link whose target is "<generation>-<sha256>": the commit point
     previous             the same, for the generation before
     candidate.json       what the leader asks the workers to prepare
-    bundles/<sha256>     verified model files
+    bundles/<sha256>     verified model files, and .sig: the statement that came with it
     workers/<id>         one per live worker, locked by it; holds its vote
     leader.lock          locked by the leader
     session.lock         locked (shared) by every gunicorn master and its workers; free: nobody is running
@@ -25,6 +25,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+from modelbundle.statement import SUFFIX
 from services.predict.disk import Disk
 from services.predict.switch import NOTHING, Candidate, Generation, Pin, Vote
 
@@ -77,10 +78,14 @@ class Store:
         """Where the file with this hash is, or would be."""
         return self.bundles / sha256
 
+    def statement(self, sha256: str) -> Path:
+        """Where the statement about this file is, or would be."""
+        return self.bundles / f"{sha256}{SUFFIX}"
+
     def prune(self, keep: set[str]) -> None:
         """Remove model files and unfinished downloads other than ``keep``."""
         for path in self.bundles.iterdir():
-            if path.name not in keep:
+            if path.name.removesuffix(SUFFIX) not in keep:
                 self.disk.unlink(path)
 
     # Candidate and votes

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from modelbundle import statement
 from tests.conftest import LOAN, Made
 from tests.integration.system import ROOT, ask, free_port, until
 
@@ -111,6 +112,48 @@ def test_run_deploy_and_roll_back(place: Place, bundles: list[Made]) -> None:
     assert place.command("rollback").stderr == (
         "rollback: nothing is running: start it with `make run` or `docker-compose up -d`\n"
     )
+
+
+def test_what_is_there_is_listed(place: Place, bundles: list[Made]) -> None:
+    """Which models, which is pinned and serving, what a rollback goes back to; also while nothing runs."""
+    found = place.command("models")
+    assert (found.returncode, found.stderr) == (0, "")
+    assert "late-payers.bundle" in found.stdout
+    assert "pinned" not in found.stdout
+    place.start()
+    assert place.command("deploy", str(bundles[1].path)).returncode == 0
+    facts = json.loads(place.command("models", "--json").stdout)
+    assert facts["target"] == "local"
+    assert facts["replicas"]["local"]["model_version"] == bundles[1].sha256
+    marks = {m["file"]: (m["pinned"], m["serving"], m["previous"], bool(m["accepted"])) for m in facts["models"]}
+    assert marks == {
+        "late-payers.bundle": (False, False, True, False),
+        bundles[1].path.name: (True, True, False, True),
+    }
+    shown = place.command("models").stdout
+    assert f"pinned serving  {bundles[1].path.name}" in shown
+    assert f"replica local: answers with {bundles[1].sha256[:12]}, generation 2, confirmed" in shown
+
+
+def test_deploying_with_a_key_signs_and_so_does_going_back(place: Place, bundles: list[Made]) -> None:
+    """Where models must be signed, each deployment is a new statement; without the key, nothing moves."""
+    private, public = place.root / "secrets" / "signing-key.pem", place.root / "keys" / "model-public.pem"
+    statement.make_keys(private, public)
+    statement.sign_file(place.root / "models" / "late-payers.bundle", private)
+    place.environment["MODEL_PUBLIC_KEY_FILE"] = str(public)
+    place.start()
+    unsigned = place.command("deploy", str(bundles[1].path))
+    assert unsigned.returncode == 1
+    assert "the model is not signed" in unsigned.stderr
+    assert place.version() == bundles[0].sha256
+    assert place.command("deploy", str(bundles[1].path), "--key", str(private)).returncode == 0
+    assert place.version() == bundles[1].sha256
+    bare = place.command("rollback")
+    assert bare.returncode == 1
+    assert "was accepted before: sign the model anew" in bare.stderr
+    assert place.version() == bundles[1].sha256
+    assert place.command("rollback", "--key", str(private)).returncode == 0
+    assert place.version() == bundles[0].sha256
 
 
 def test_what_cannot_be_served_is_not_deployed(place: Place, bundles: list[Made], tmp_path: Path) -> None:

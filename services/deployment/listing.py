@@ -1,0 +1,98 @@
+"""``make models``: what is published, what is pinned, what each replica answers with, and what a rollback would go back to."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from modelbundle import archive, manifest
+from modelbundle.errors import BundleError
+from modelbundle.statement import SUFFIX
+from services.deployment.history import History
+from services.deployment.target import Target
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One model file. ``roc_auc`` is the manifest's cross-validated one; ``accepted`` is when it last came to answer."""
+
+    file: str
+    sha256: str
+    written: str
+    name: str | None
+    roc_auc: float | None
+    signed: bool
+    pinned: bool
+    serving: bool
+    previous: bool
+    accepted: str | None
+
+
+def models(directory: Path, target: Target | None, history: History) -> dict[str, Any]:
+    """All of it as one JSON object: ``target``, ``replicas`` by name, and ``models``, the newest first."""
+    pin = target.pin() if target else None
+    replicas = target.replicas() if target else {}
+    previous = history.previous(target.name, pin) if target else None
+    serving = {facts.get("model_version") for facts in replicas.values()}
+    accepted = {
+        e["sha256"]: e["time"]
+        for e in history.entries()
+        if target and e.get("target") == target.name and e.get("result") == "accepted" and e.get("action") != "found"
+    }
+    listed = []
+    for path in sorted(directory.iterdir() if directory.is_dir() else ()):
+        if not path.is_file() or path.suffix in (SUFFIX, ".md") or path.name.startswith("."):
+            continue
+        content = path.read_bytes()
+        sha256 = hashlib.sha256(content).hexdigest()
+        name, roc_auc = _about(content)
+        listed.append(
+            Listed(
+                file=path.name,
+                sha256=sha256,
+                written=datetime.fromtimestamp(path.stat().st_mtime, UTC).isoformat(timespec="seconds"),
+                name=name,
+                roc_auc=roc_auc,
+                signed=path.with_name(path.name + SUFFIX).exists(),
+                pinned=pin is not None and (pin.file, pin.sha256) == (path.name, sha256),
+                serving=sha256 in serving,
+                previous=previous is not None and (previous.file, previous.sha256) == (path.name, sha256),
+                accepted=accepted.get(sha256),
+            )
+        )
+    listed.sort(key=lambda model: model.written, reverse=True)
+    return {"target": target.name if target else None, "replicas": replicas, "models": [asdict(m) for m in listed]}
+
+
+def _about(content: bytes) -> tuple[str | None, float | None]:
+    """A bundle's name and cross-validated ROC-AUC; nothing is unpickled."""
+    try:
+        about = manifest.parse(archive.unpack(content))
+    except BundleError:
+        return None, None
+    figures = about.data.get("metrics", {}).get("cross_validation", {})
+    value = figures.get("roc_auc", {}).get("value") if isinstance(figures, dict) else None
+    return about.name, value if isinstance(value, float) else None
+
+
+def lines(facts: dict[str, Any]) -> list[str]:
+    """The same for people."""
+    rows = [("", "file", "SHA-256", "written", "ROC-AUC", "signed", "answered last since")]
+    for model in facts["models"]:
+        marks = [mark for mark in ("pinned", "serving", "previous") if model[mark]]
+        roc_auc = f"{model['roc_auc']:.4f}" if model["roc_auc"] is not None else "-"
+        signed = "yes" if model["signed"] else "no"
+        accepted = (model["accepted"] or "-")[:19]
+        rows.append(
+            (" ".join(marks), model["file"], model["sha256"][:12], model["written"][:19], roc_auc, signed, accepted)
+        )
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    found = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    for name, replica in facts["replicas"].items():
+        version = (replica.get("model_version") or "nothing")[:12]
+        state = "confirmed" if replica.get("confirmed") else replica.get("trouble") or "not confirmed"
+        found.append(f"replica {name}: answers with {version}, generation {replica.get('generation', '-')}, {state}")
+    return found
