@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from pathlib import Path
 from typing import Any
 
 from gunicorn.app.base import BaseApplication
@@ -18,6 +17,7 @@ from services import jsonlog
 from services.gunicornlog import Logger
 from services.model import pin as pins
 from services.model.app import create_app
+from services.model.shelf import shelf
 from services.model.vault import Vault
 
 MAX_BYTES = 512 * 1024 * 1024
@@ -60,12 +60,11 @@ class ModelService(BaseApplication):  # type: ignore[misc]
 
 def main() -> None:
     """Validate, then serve."""
-    directory = Path(os.environ.get("MODEL_DIR") or "models")
     address = f"{os.environ.get('HOST') or '127.0.0.1'}:{os.environ.get('PORT') or '8000'}"
     max_bytes = int(os.environ.get("MAX_BUNDLE_BYTES") or MAX_BYTES)
     try:
         pin, pin_file = pins.from_environment(os.environ)
-        vault = Vault(directory, pin, pin_file, max_bytes)
+        vault = Vault(shelf(os.environ.get("MODEL_DIR") or "models"), pin, pin_file, max_bytes)
     except pins.PinError as error:
         sys.exit(f"model service: {error}")
     jsonlog.emit("model pinned", file=pin.file, sha256=pin.sha256, bytes=len(vault.served.content), address=address)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import stat
 import threading
 import time
 from dataclasses import dataclass
@@ -13,8 +11,10 @@ from pathlib import Path
 from services import jsonlog
 from services.model import pin as pins
 from services.model.pin import Pin, PinError
+from services.model.shelf import NotThere, Shelf
 
 WATCH = 0.2  # seconds between looks at the pin file
+MAX_STATEMENT_BYTES = 65_536
 AGAIN = 2.0  # seconds before a pin that could not be served is tried again
 
 
@@ -28,42 +28,27 @@ class Served:
     since: float
 
 
-def read_verified(directory: Path, pin: Pin, max_bytes: int) -> Served:
+def read_verified(shelf: Shelf, pin: Pin, max_bytes: int) -> Served:
     """The pinned file's bytes; raises :class:`PinError` with the expected and the found hash, or why it cannot be read."""
-    content = _read(directory / pin.file, max_bytes)
+    content = shelf.read(pin.file, max_bytes)
     found = hashlib.sha256(content).hexdigest()
     if found != pin.sha256:
         raise PinError(f"{pin.file}: expected SHA-256 {pin.sha256}, found {found}")
     try:
-        statement = _read(directory / f"{pin.file}.sig", 1 << 20)
-    except PinError:
+        statement = shelf.read(f"{pin.file}.sig", MAX_STATEMENT_BYTES)
+    except NotThere:
         statement = None
     return Served(pin, content, statement, time.time())
-
-
-def _read(path: Path, max_bytes: int) -> bytes:
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        with open(descriptor, "rb") as file:
-            facts = os.fstat(descriptor)
-            if not stat.S_ISREG(facts.st_mode):
-                raise PinError(f"{path.name}: not a regular file")
-            content = file.read(max_bytes + 1)
-    except OSError as error:
-        raise PinError(f"{path.name}: cannot be read ({error.strerror})") from None
-    if len(content) > max_bytes:
-        raise PinError(f"{path.name}: larger than {max_bytes} bytes")
-    return content
 
 
 class Vault:
     """Holds what is served and, where the pin is a file, follows it."""
 
-    def __init__(self, directory: Path, pin: Pin, pin_file: Path | None, max_bytes: int) -> None:
-        self.directory = directory
+    def __init__(self, shelf: Shelf, pin: Pin, pin_file: Path | None, max_bytes: int) -> None:
+        self.shelf = shelf
         self.pin_file = pin_file
         self.max_bytes = max_bytes
-        self.served = read_verified(directory, pin, max_bytes)
+        self.served = read_verified(shelf, pin, max_bytes)
         self.pinned: dict[str, str] | None = {"file": pin.file, "sha256": pin.sha256}
         self.why_not: str | None = None
         self._seen = self._mark()
@@ -93,7 +78,7 @@ class Vault:
         try:
             pin = pins.read(self.pin_file)
             self.pinned = {"file": pin.file, "sha256": pin.sha256}
-            served = read_verified(self.directory, pin, self.max_bytes)
+            served = read_verified(self.shelf, pin, self.max_bytes)
         except PinError as error:
             if str(error) != self.why_not:
                 jsonlog.emit("pin refused", "error", reason=str(error), serving=self.served.pin.sha256)

@@ -13,6 +13,7 @@ import pytest
 from services.model import pin as pins
 from services.model.app import create_app
 from services.model.pin import Pin, PinError
+from services.model.shelf import Directory
 from services.model.vault import Vault, read_verified
 
 CONTENT = b"the model's bytes"
@@ -46,7 +47,7 @@ def test_a_pin_that_cannot_be_one_is_refused_at_start(environment: dict[str, str
 def test_the_bytes_must_hash_to_the_pin(models: Path) -> None:
     """The error has both hashes."""
     with pytest.raises(PinError, match=f"expected SHA-256 {'0' * 64}, found {SHA}"):
-        read_verified(models, Pin.make("a.bundle", "0" * 64), 1000)
+        read_verified(Directory(models), Pin.make("a.bundle", "0" * 64), 1000)
 
 
 @pytest.mark.parametrize("name", ["missing", "folder", "pipe", "large"])
@@ -56,12 +57,12 @@ def test_what_is_no_plain_small_file_is_refused(models: Path, name: str) -> None
     os.mkfifo(models / "pipe")
     (models / "large").write_bytes(bytes(1001))
     with pytest.raises(PinError, match=name):
-        read_verified(models, Pin.make(name, SHA), 1000)
+        read_verified(Directory(models), Pin.make(name, SHA), 1000)
 
 
 def test_the_bytes_are_handed_out_under_their_hash(models: Path) -> None:
     """A strong ETag, 304 on a match, and a digest of the representation."""
-    client = create_app(Vault(models, Pin.make("a.bundle", SHA), None, 1000)).test_client()
+    client = create_app(Vault(Directory(models), Pin.make("a.bundle", SHA), None, 1000)).test_client()
     response = client.get("/bundle")
     assert response.data == CONTENT
     assert response.headers["ETag"] == f'"{SHA}"'
@@ -82,7 +83,7 @@ def test_a_pin_file_is_followed_and_a_bad_pin_keeps_the_old_model(models: Path) 
     file = models / "pin.json"
     file.write_text(json.dumps({"file": "a.bundle", "sha256": SHA}))
     pin, path = pins.from_environment({"MODEL_PIN_FILE": str(file)})
-    vault = Vault(models, pin, path, 1000)
+    vault = Vault(Directory(models), pin, path, 1000)
     client = create_app(vault).test_client()
     file.write_text(json.dumps({"file": "b.bundle", "sha256": sha256}))
     vault.look()
