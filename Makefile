@@ -73,6 +73,10 @@ test: $(VENV)/development ## all tests; those that need Docker skip, with a reas
 bench: $(VENV)/development ## measure against the naive ways of doing the same; writes benchmarks/results.json and the chart
 	@$(PY) -m benchmarks
 
+.PHONY: soak
+soak: $(VENV)/development ## MINUTES (10) of load with swaps and faults; says what was promised and what was kept
+	@$(PY) -m tests.soak --minutes $(or $(MINUTES),10)
+
 .PHONY: lint
 lint: $(VENV)/development ## ruff: rules and format
 	@$(PY) -m ruff check .

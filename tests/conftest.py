@@ -110,7 +110,11 @@ def make_logistic(c: float = 1.0) -> Pipeline:
 @pytest.fixture(scope="session")
 def bundles(tmp_path_factory: pytest.TempPathFactory) -> list[Made]:
     """Two additive bundles that answer differently."""
-    folder = tmp_path_factory.mktemp("bundles")
+    return make_bundles(tmp_path_factory.mktemp("bundles"))
+
+
+def make_bundles(folder: Path) -> list[Made]:
+    """The same, in a folder."""
     made = []
     for seed, name in enumerate(("first", "second")):
         frame, labels = make_book(seed=seed)
