@@ -45,6 +45,10 @@ rollback: $(VENV)/serving ## back to the model that was accepted before
 models: $(VENV)/serving ## what is published, pinned, serving on each replica, and previous
 	@$(PY) -m services.deployment models $(if $(TARGET),--target $(TARGET))
 
+.PHONY: audit
+audit: $(VENV)/serving ## one prediction's story, computed again: ID=prediction id, request id, or the caller's own id
+	@$(PY) -m services.predictionlog audit "$(ID)"
+
 .PHONY: check
 check: $(VENV)/serving ## what MODEL=path is, and whether it would be served
 	@$(PY) -m modelbundle check "$(MODEL)"

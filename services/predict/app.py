@@ -14,6 +14,7 @@ from services.edge import Edge
 from services.predict import access, docs, health, metrics, mlflow, oip, openapi, predictions
 from services.predict.body import Bodies
 from services.predict.models import Models
+from services.predict.recorder import Recorder
 from services.predict.scoring import Predictor
 from services.predict.settings import Settings
 from services.predict.store import Store
@@ -47,6 +48,7 @@ def create_app(settings: Settings, store: Store | None = None) -> Flask:
     app.extensions["models"] = models
     observer = metrics.init_app(app)
     app.extensions["predictor"].scored = observer.scored
+    app.extensions["recorder"] = app.extensions["predictor"].record = Recorder(settings, metrics.unlogged.inc)
     app.extensions["edge"] = app.wsgi_app = Edge(app.wsgi_app, observer)  # type: ignore[method-assign]
 
     return app

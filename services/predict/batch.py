@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import msgspec
 from flask import Request, Response
 
 from modelbundle.model import Model
-from modelbundle.validation import Invalid, TooManyRows, unescape
+from modelbundle.validation import Invalid, Many, One, TooManyRows, unescape
 from services.predict import table
 from services.predict.scoring import Predictor, idempotency_key, many, misfit, one, prediction_ids, signed
 from services.predict.table import Table
@@ -39,25 +40,21 @@ def answer(predictor: Predictor, request: Request, every_term: bool) -> Response
     response = Response(mimetype="text/csv")
     signed(response, serving, environ, 0)
     environ["request.streams"] = True
-    response.response = _lines(
-        predictor, Scorer(model, sent.header, key, every_term), sent, added, environ["request.facts"]
-    )
+    done = partial(predictor.done, serving, environ)
+    response.response = _lines(Scorer(model, sent.header, key, every_term, done), sent, added, environ["request.facts"])
     serving.held.in_use.append(None)
     response.call_on_close(serving.held.in_use.pop)
     return response
 
 
-def _lines(
-    predictor: Predictor, scorer: Scorer, sent: Table, added: Sequence[str], facts: dict[str, Any]
-) -> Iterator[bytes]:
+def _lines(scorer: Scorer, sent: Table, added: Sequence[str], facts: dict[str, Any]) -> Iterator[bytes]:
     yield _csv([[*sent.header, *added]])
     first, width = 0, len(sent.header)
     for rows in sent.chunks(CHUNK):
         answers = scorer.score(rows, first)
-        bands = [answer["band"] for answer in answers if "band" in answer]
-        predictor.scored(len(bands), bands)
-        facts["rows"] += len(bands)
-        facts["bad_rows"] = facts.get("bad_rows", 0) + len(rows) - len(bands)
+        good = sum("band" in answer for answer in answers)
+        facts["rows"] += good
+        facts["bad_rows"] = facts.get("bad_rows", 0) + len(rows) - good
         yield _csv(
             [*row[:width], *[""] * (width - len(row)), *(answer.get(name, "") for name in added)]
             for row, answer in zip(rows, answers, strict=True)
@@ -73,6 +70,7 @@ class Scorer:
     header: Sequence[str]
     key: str | None
     every_term: bool
+    done: Callable[[One | Many, list[dict[str, Any]]], None]
 
     def score(self, rows: Sequence[Sequence[str]], first: int) -> list[dict[str, Any]]:
         """The added columns of each row: the answer's, or only ``error``. ``first``: the position of the first of them."""
@@ -82,7 +80,9 @@ class Scorer:
             except (Invalid, TooManyRows):
                 pass
             else:
-                return [self._shown(a) for a in many(self.model, asked, self.key, self.every_term, first)]  # type: ignore[arg-type]
+                answers = many(self.model, asked, self.key, self.every_term, first)  # type: ignore[arg-type]
+                self.done(asked, answers)
+                return [self._shown(answer) for answer in answers]
         return [self._single(row, first + i) for i, row in enumerate(rows)]
 
     def _columns(self, rows: Sequence[Sequence[str]]) -> dict[str, list[Any]]:
@@ -97,7 +97,9 @@ class Scorer:
         except Invalid as invalid:
             return {"error": "; ".join(f"{unescape(p.pointer[1:])}: {p.detail}" for p in invalid.problems)}
         own = prediction_ids(1, self.key, model.version, [asked.row], position)[0]
-        return self._shown(one(model, asked, own, self.every_term))
+        answer = one(model, asked, own, self.every_term)
+        self.done(asked, [answer])
+        return self._shown(answer)
 
     def _shown(self, answer: dict[str, Any]) -> dict[str, Any]:
         if self.every_term:

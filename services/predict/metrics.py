@@ -7,7 +7,9 @@ application has, bands those of its models.
 
 from __future__ import annotations
 
+import math
 import os
+import time
 from collections import Counter as Tally
 from collections.abc import Iterable
 from typing import Any
@@ -16,6 +18,8 @@ from wsgiref.types import WSGIEnvironment
 from flask import Blueprint, Flask, Response, current_app
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
+
+from services.predictionlog import spool
 
 blueprint = Blueprint("metrics", __name__)
 BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
@@ -40,6 +44,13 @@ predictions = Counter("peerloan_predictions", "Rows that were scored, by band", 
 shed = Counter("peerloan_shed", "Requests answered 503 because too many were waiting", registry=registry)
 generation = Gauge(
     "peerloan_model_generation", "The current switch's number", multiprocess_mode="max", registry=registry
+)
+unlogged = Counter("peerloan_predictions_unlogged", "Rows that the prediction log did not take", registry=registry)
+spool_bytes = Gauge(
+    "peerloan_log_spool_bytes", "What waits for the database", multiprocess_mode="mostrecent", registry=registry
+)
+spool_seconds = Gauge(
+    "peerloan_log_spool_seconds", "How long the oldest of it waits", multiprocess_mode="mostrecent", registry=registry
 )
 
 
@@ -87,6 +98,9 @@ def init_app(app: Flask) -> Observer:
 def metrics() -> Response:
     """Everything that was measured, over all processes."""
     generation.set(current_app.extensions["store"].current().number)
+    root = current_app.extensions["recorder"].root
+    spool_bytes.set(spool.size(root))
+    spool_seconds.set(max(0.0, time.time() - (spool.oldest(root) or math.inf)))
     together = registry
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
         together = CollectorRegistry()

@@ -36,7 +36,7 @@ def invocations() -> Response:
         model = serving.held.model
         asked = _read(model, sent, predictor.max_rows)
         answers = each(model, asked, idempotency_key(request.environ))
-        predictor.scored(len(answers), [answer["band"] for answer in answers])
+        predictor.done(serving, request.environ, asked, answers)
         body = msgspec.json.encode({"predictions": answers})
         return signed(Response(body, mimetype="application/json"), serving, request.environ, len(answers))
 

@@ -96,7 +96,7 @@ def infer(name: str, version: str | None = None) -> Response:
         except (Invalid, TooManyRows) as error:
             raise misfit(error, request.environ, asked.place) from None
         answers = each(model, checked, idempotency_key(request.environ))
-        predictor.scored(len(answers), [answer["band"] for answer in answers])
+        predictor.done(serving, request.environ, checked, answers)
         result = {"model_name": name, "model_version": model.version, "outputs": _tensors(model, asked, answers)}
         if asked.id is not None:
             result["id"] = asked.id

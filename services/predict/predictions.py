@@ -61,12 +61,12 @@ def _answer(
     if isinstance(asked, One):
         body = one(model, asked, prediction_ids(1, key, model.version, [asked.row])[0], every_term)
         rows = 1
-        predictor.scored(1, (body["band"],))
+        predictor.done(serving, environ, asked, [body])
     else:
         answers = many(model, asked, key, every_term)
         body = {"predictions": answers, "model_version": model.version}
         rows = asked.rows
-        predictor.scored(rows, [answer["band"] for answer in answers])
+        predictor.done(serving, environ, asked, answers)
     return signed(Response(_encode(body), 200, mimetype="application/json"), serving, environ, rows)
 
 

@@ -24,9 +24,11 @@ class Replica:
         self.models = app.extensions["models"]
         self.worker = Worker(self.store, self.models, settings.prepare_seconds)
         self.leader = Leader(self.store, settings)
+        self.recorder = app.extensions["recorder"]
 
     def start(self) -> None:
         """Start following."""
+        self.recorder.open()
         self.worker.start()
         self.leader.start()
 
@@ -45,3 +47,4 @@ class Replica:
         """Stop following, for an orderly end."""
         self.leader.stop()
         self.worker.stop()
+        self.recorder.close()

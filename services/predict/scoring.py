@@ -23,13 +23,22 @@ _KEY = re.compile(r"[!-~]{1,255}")
 
 @dataclass(slots=True)
 class Predictor:
-    """What the views need, made once per application. ``scored`` is told how many rows were answered, and their bands."""
+    """What the views need, made once per application.
+
+    ``scored`` is told how many rows were answered, and their bands; ``record`` of every answer, before it leaves.
+    """
 
     models: Models
     bodies: Bodies
     max_rows: int
     max_csv_rows: int
     scored: Callable[[int, Iterable[str | None]], None] = lambda *_: None
+    record: Callable[[Serving, dict[str, Any], One | Many, list[dict[str, Any]]], None] = lambda *_: None
+
+    def done(self, serving: Serving, environ: dict[str, Any], asked: One | Many, answers: list[dict[str, Any]]) -> None:
+        """n rows were scored: log and count them."""
+        self.record(serving, environ, asked, answers)
+        self.scored(len(answers), [answer["band"] for answer in answers])
 
     def current(self) -> Serving:
         """What to answer with; raises :class:`Refused` with 503."""

@@ -21,6 +21,10 @@ SETTINGS = (
     Setting("MODEL_SERVER_URL", "http://127.0.0.1:8000", "where the model service is"),
     Setting("STATE_DIR", "run/state", "the replica's own state; disposable, rebuilt from the model service"),
     Setting("DATA_DIR", "run/data", "durable data: the prediction log"),
+    Setting(
+        "PREDICTION_LOG_URL", "", "SQLAlchemy's URL of the log's database (SQLite in DATA_DIR); `none` logs nothing"
+    ),
+    Setting("MAX_SPOOL_BYTES", "1073741824", "what waits for the database; beyond it predictions are not logged"),
     Setting("HOST", "127.0.0.1", "the address to listen on"),
     Setting("PORT", "5000", "the port to listen on"),
     Setting("WORKERS", "2", "gunicorn worker processes"),
@@ -44,6 +48,11 @@ SETTINGS = (
 )
 
 
+def default_url(data: Path) -> str:
+    """Where the prediction log goes if nothing is set."""
+    return f"sqlite:///{(data / 'predictions.sqlite').absolute()}"
+
+
 class SettingsError(ValueError):
     """A setting that cannot be used; the message names it and says what it must be."""
 
@@ -55,6 +64,8 @@ class Settings:
     model_server_url: str
     state_dir: Path
     data_dir: Path
+    prediction_log_url: str
+    max_spool_bytes: int
     host: str
     port: int
     workers: int
@@ -85,6 +96,7 @@ class Settings:
             converted[field] = _convert(name, value, str(cls.__annotations__[field]))
         if not str(converted["model_server_url"]).startswith(("http://", "https://")):
             raise SettingsError("MODEL_SERVER_URL must start with http:// or https://")
+        converted["prediction_log_url"] = converted["prediction_log_url"] or default_url(Path(values["DATA_DIR"]))
         return cls(**converted)  # type: ignore[arg-type]
 
 

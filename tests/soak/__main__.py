@@ -17,7 +17,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__)
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--swap-every", type=float, default=3, help="seconds")
-    parser.add_argument("--fault-every", type=float, default=20, help="seconds")
+    parser.add_argument("--fault-every", type=float, default=17, help="seconds")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)

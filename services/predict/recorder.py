@@ -1,0 +1,82 @@
+"""Hands every answered row to the prediction log before the answer leaves."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from modelbundle.validation import Many, One
+from services import jsonlog
+from services.predict.models import Serving
+from services.predict.settings import Settings
+from services.predictionlog import entry
+from services.predictionlog.shipper import Keeper
+from services.predictionlog.spool import Writer
+
+NONE = "none"
+SAY = 10.0  # seconds between complaints about a spool that takes nothing
+
+
+class Recorder:
+    """Appends to this process's spool once :meth:`open` was called, after the fork; before that it records nothing.
+
+    Where the spool is full, or the disk is, predictions are answered all the same: ``lost`` is told how many were not logged.
+    """
+
+    def __init__(self, settings: Settings, lost: Callable[[int], None] = lambda _: None) -> None:
+        self.lost = lost
+        self.root = settings.data_dir / "spool"
+        self._max_bytes = settings.max_spool_bytes
+        self._url = settings.prediction_log_url
+        self._writer: Writer | None = None
+        self._keeper: Keeper | None = None
+        self._said = 0.0
+
+    def open(self) -> None:
+        """Begin; raises :class:`OSError` where DATA_DIR cannot be written."""
+        if self._url == NONE:
+            return
+        self._writer = Writer(self.root, self._max_bytes)
+        self._writer.start()
+        self._keeper = Keeper(self.root, self._url)
+        self._keeper.start()
+
+    def close(self) -> None:
+        """End in good order: what was appended is shipped."""
+        if self._writer is not None and self._keeper is not None:
+            self._writer.close()
+            self._keeper.stop()
+
+    def __call__(
+        self, serving: Serving, environ: Mapping[str, Any], asked: One | Many, answers: Sequence[Mapping[str, Any]]
+    ) -> None:
+        """Record n answers to n validated rows."""
+        if self._writer is None:
+            return
+        lines = entry.encode(
+            serving.held.model.schema.names,
+            _rows(asked),
+            answers,
+            serving.generation.number,
+            environ["request.id"],
+            environ.get("request.key"),
+        )
+        try:
+            self._writer.append(lines)
+        except OSError as error:
+            self._complain(len(answers), error)
+
+    def _complain(self, rows: int, error: OSError) -> None:
+        self.lost(rows)
+        now = time.monotonic()
+        if now - self._said > SAY:
+            self._said = now
+            jsonlog.emit("predictions not logged", "error", reason=str(error))
+
+
+def _rows(asked: One | Many) -> Iterable[Sequence[Any]]:
+    if isinstance(asked, One):
+        return (asked.row,)
+    plain = [column if isinstance(column, list) else column.tolist() for column in asked.columns]
+    return zip(*plain, strict=True)

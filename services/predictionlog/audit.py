@@ -1,0 +1,76 @@
+"""Audit and erasure: one prediction's whole story, computed again from the log and the bundle; and what must be forgotten."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from modelbundle import archive, bundle
+from services.predictionlog.database import events, outcomes, predictions
+
+JSON = ("probabilities", "input", "reasons", "warnings")
+
+
+class NotFound(LookupError):
+    """Nothing in the log, or among the files, is what was asked for."""
+
+
+def find(engine: sa.Engine, wanted: str) -> list[dict[str, Any]]:
+    """The predictions with this prediction id, request id or caller's own id, oldest first, each with its outcome."""
+    query = (
+        sa.select(predictions, outcomes.c.is_late, outcomes.c.time.label("outcome_time"))
+        .outerjoin(outcomes, outcomes.c.prediction_id == predictions.c.prediction_id)
+        .where(
+            sa.or_(
+                predictions.c.prediction_id == wanted,
+                predictions.c.request_id == wanted,
+                predictions.c.record_id == wanted,
+            )
+        )
+        .order_by(predictions.c.time)
+    )
+    with engine.connect() as connection:
+        rows = [dict(row) for row in connection.execute(query).mappings()]
+    return [{name: json.loads(value) if name in JSON else value for name, value in row.items()} for row in rows]
+
+
+def locate(version: str, places: Iterable[Path]) -> Path:
+    """The file whose bytes hash to ``version``; raises :class:`NotFound`."""
+    for place in places:
+        for path in sorted(place.iterdir() if place.is_dir() else ()):
+            if path.is_file() and archive.digest(path.read_bytes()) == version:
+                return path
+    raise NotFound(f"no file hashes to {version}: the model is not kept here")
+
+
+def reproduce(found: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Score the logged input again with the logged version; ``reproduced`` is True where every bit is the same."""
+    model = bundle.read(path, found["model_version"])
+    asked = model.validator.record(found["input"])
+    answer = model.answer(asked.row, True)
+    again = {
+        "probabilities": answer["predict_proba"],
+        "band": answer["band"],
+        "reasons": answer["reasons"],
+        "contributions": answer.get("contributions"),
+        "baseline": answer["baseline"],
+    }
+    same = all(again[name] == found[name] for name in ("probabilities", "band", "reasons"))
+    return {"model_file": path.name, "reproduced": same, "again": again}
+
+
+def erase(engine: sa.Engine, condition: sa.ColumnElement[bool], why: dict[str, Any]) -> int:
+    """Delete predictions and their outcomes, and record that it was done; returns how many predictions are gone."""
+    chosen = sa.select(predictions.c.prediction_id).where(condition)
+    with engine.begin() as connection:
+        connection.execute(sa.delete(outcomes).where(outcomes.c.prediction_id.in_(chosen)))
+        gone = connection.execute(sa.delete(predictions).where(condition)).rowcount
+        detail = json.dumps({**why, "predictions": gone})
+        time = datetime.now(UTC).isoformat(timespec="microseconds")
+        connection.execute(sa.insert(events).values(time=time, kind="erasure", detail=detail))
+    return gone

@@ -1,0 +1,96 @@
+"""The database behind the prediction log: SQLite, or PostgreSQL for several hosts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.pool import NullPool
+
+metadata = sa.MetaData()
+predictions = sa.Table(
+    "predictions",
+    metadata,
+    sa.Column("prediction_id", sa.String(64), primary_key=True),
+    sa.Column("time", sa.String(32), nullable=False, index=True),  # ISO 8601 in UTC: sorts as it is
+    sa.Column("model_version", sa.String(64), nullable=False, index=True),
+    sa.Column("generation", sa.BigInteger, nullable=False),
+    sa.Column("request_id", sa.String(64), nullable=False, index=True),
+    sa.Column("key_name", sa.String(64)),
+    sa.Column("record_id", sa.String(64), index=True),
+    sa.Column("probability", sa.Double, nullable=False),
+    sa.Column("band", sa.String(64)),
+    sa.Column("probabilities", sa.Text, nullable=False),
+    sa.Column("input", sa.Text, nullable=False),
+    sa.Column("reasons", sa.Text, nullable=False),
+    sa.Column("warnings", sa.Text, nullable=False),
+)
+outcomes = sa.Table(
+    "outcomes",
+    metadata,
+    sa.Column("prediction_id", sa.String(64), primary_key=True),
+    sa.Column("is_late", sa.Boolean, nullable=False),
+    sa.Column("time", sa.String(32), nullable=False),
+    sa.Column("key_name", sa.String(64)),
+)
+events = sa.Table(  # switches, refusals, erasures: what happened besides predictions
+    "events",
+    metadata,
+    sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=True),
+    sa.Column("time", sa.String(32), nullable=False),
+    sa.Column("kind", sa.String(32), nullable=False, index=True),
+    sa.Column("detail", sa.Text, nullable=False),
+)
+
+_COLUMNS = [column.name for column in predictions.columns]
+_INSERT = sa.text(
+    f"INSERT INTO predictions ({', '.join(_COLUMNS)}) VALUES ({', '.join(f':{name}' for name in _COLUMNS)})"
+    " ON CONFLICT (prediction_id) DO NOTHING"
+)
+
+
+def connect(url: str) -> sa.Engine:
+    """An engine that opens a connection for each use and keeps none; none is carried across a fork.
+
+    Raises :class:`sqlalchemy.exc.ArgumentError` for what is no URL.
+    """
+    parsed = sa.make_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        engine = sa.create_engine(parsed, poolclass=NullPool, connect_args={"timeout": 5.0})
+        sa.event.listen(engine, "connect", _prepare_sqlite)
+        sa.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+        return engine
+    if parsed.drivername in ("postgres", "postgresql"):
+        parsed = parsed.set(drivername="postgresql+psycopg")
+    return sa.create_engine(parsed, poolclass=NullPool, connect_args={"connect_timeout": 5})
+
+
+def _prepare_sqlite(connection: Any, _: Any) -> None:
+    # Python's module begins no transaction before it makes a table: with its own handling off, a migration is one.
+    connection.isolation_level = None
+    # A rollback journal, not a write-ahead log: many machines' SQLite has the reset race of 3.7.0 to 3.51.2.
+    connection.execute("PRAGMA journal_mode = DELETE")
+    connection.execute("PRAGMA synchronous = FULL")
+
+
+def migrate(engine: sa.Engine) -> None:
+    """Bring the database to this version's tables; raises :class:`sqlalchemy.exc.SQLAlchemyError`."""
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).with_name("migrations")))
+    with engine.begin() as connection:
+        if engine.dialect.name == "postgresql":
+            connection.execute(sa.text("SELECT pg_advisory_xact_lock(7210591)"))  # one migration at a time
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+
+def insert(engine: sa.Engine, rows: Sequence[dict[str, Any]]) -> None:
+    """Insert rows that are not there yet, all in one transaction."""
+    if rows:
+        with engine.begin() as connection:
+            connection.execute(_INSERT, rows)

@@ -1,0 +1,149 @@
+"""The spool: files that requests append to, and that a shipper empties. See the package for the way of a row."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+OPEN, CLOSED = ".open", ".segment"
+CLOSE_EVERY = 0.5  # seconds
+LOCK = "lock"
+
+
+class Full(OSError):
+    """The spool has reached its bound: nothing is appended until the shipper has made room."""
+
+
+class Writer:
+    """One process's spool below ``root``; made after the fork. Its directory stays locked while the process lives.
+
+    Methods raise :class:`OSError` where the disk does.
+    """
+
+    def __init__(self, root: Path, max_bytes: int) -> None:
+        self.root = root
+        self.max_bytes = max_bytes
+        self.full = False
+        self.directory = root / f"{time.time_ns():x}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        self.directory.mkdir(parents=True)
+        self._held = os.open(self.directory / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(self._held, fcntl.LOCK_EX)
+        self._lock = threading.Lock()
+        self._number = 0
+        self._descriptor = -1
+        self._path = self.directory
+        self._dirty = False
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="spool", daemon=True)
+        self._open()
+
+    def start(self) -> None:
+        """Close segments from now on, in a thread."""
+        self._thread.start()
+
+    def append(self, lines: bytes) -> None:
+        """Append whole lines; they are the kernel's when this returns. Raises :class:`Full`."""
+        if self.full:
+            raise Full(28, "the spool is full")
+        with self._lock:
+            self._dirty = True
+            written = os.write(self._descriptor, lines)
+            if written != len(lines):  # a disk that fills up: what was torn is not taken for a line
+                os.ftruncate(self._descriptor, os.fstat(self._descriptor).st_size - written)
+                raise OSError(28, "No space left on device")
+
+    def close(self) -> None:
+        """Close the last segment and leave."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(5)
+        with self._lock:
+            self._turn(last=True)
+        os.close(self._held)
+
+    def turn(self) -> None:
+        """Close the open segment, durably, if it has anything, and measure how full the spool is."""
+        with self._lock:
+            if self._dirty:
+                self._turn()
+        self.full = size(self.root) >= self.max_bytes
+
+    def _run(self) -> None:
+        while not self._stop.wait(CLOSE_EVERY):
+            with suppress(OSError):  # the next turn tries again
+                self.turn()
+
+    def _open(self) -> None:
+        self._number += 1
+        self._path = self.directory / f"{self._number:012d}{OPEN}"
+        self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        self._dirty = False
+
+    def _turn(self, last: bool = False) -> None:
+        before, path = self._descriptor, self._path
+        if not last:
+            self._open()
+        os.fsync(before)
+        os.close(before)
+        os.rename(path, path.with_suffix(CLOSED))
+
+
+def size(root: Path) -> int:
+    """Bytes in the spool, of all writers."""
+    total = 0
+    for path in _files(root):
+        with suppress(FileNotFoundError):
+            total += path.stat().st_size
+    return total
+
+
+def oldest(root: Path) -> float | None:
+    """When the segment that waits longest was last written to (Unix time); None where nothing waits."""
+    times = []
+    for path in _files(root):
+        with suppress(FileNotFoundError):
+            facts = path.stat()
+            if facts.st_size:
+                times.append(facts.st_mtime)
+    return min(times, default=None)
+
+
+def _files(root: Path) -> Iterator[Path]:
+    yield from root.glob(f"*/*{OPEN}")
+    yield from root.glob(f"*/*{CLOSED}")
+
+
+def adopt(root: Path) -> None:
+    """Close what dead writers left open, and remove their empty directories."""
+    for lock in sorted(root.glob(f"*/{LOCK}")):
+        directory = lock.parent
+        with suppress(FileNotFoundError):
+            descriptor = os.open(lock, os.O_RDWR | os.O_CLOEXEC)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                for path in directory.glob(f"*{OPEN}"):
+                    path.rename(path.with_suffix(CLOSED))
+                if not any(directory.glob(f"*{CLOSED}")):
+                    lock.unlink()
+                    directory.rmdir()
+            except BlockingIOError:
+                pass
+            finally:
+                os.close(descriptor)
+
+
+def segments(root: Path) -> list[Path]:
+    """The closed segments, oldest first by writer and number."""
+    return sorted(root.glob(f"*/*{CLOSED}"))
+
+
+def lines(path: Path) -> list[bytes]:
+    """The whole lines of a segment; a last one that a full disk cut short was never acknowledged, and is left out."""
+    raw = path.read_bytes()
+    return raw[: raw.rfind(b"\n") + 1].splitlines()
