@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from tests.conftest import LOAN, Made
 from tests.integration.system import System, running
 
-ROUNDS, EXAMPLES, EACH = 5, 200, 10
+ROUNDS, EXAMPLES, EACH = 4, 240, 10
 HANG = 10  # seconds: an answer that takes longer never comes
 PATHS = ("/predict", "/invocations", "/v2/models/first/infer", "/v2/models/x/infer", "/predict?contributions=all")
 JSON, CSV = "application/json", "text/csv"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import signal
@@ -46,7 +47,7 @@ class Asking:
         while not self._stop.is_set():
             try:
                 status, _, raw = ask(self.port, "POST", "/predict", body, {"Content-Type": "application/json"})
-            except OSError:
+            except (OSError, http.client.HTTPException):
                 status = 0
             if status == 200:
                 self.ids.extend(p["prediction_id"] for p in json.loads(raw)["predictions"])
