@@ -64,14 +64,18 @@ class Writer:
         if self._thread.is_alive():
             self._thread.join(5)
         with self._lock:
-            self._turn(last=True)
+            before = self._descriptor, self._path
+            self._descriptor = -1
+        _finish(*before)
         os.close(self._held)
 
     def turn(self) -> None:
         """Close the open segment, durably, if it has anything, and measure how full the spool is."""
-        with self._lock:
-            if self._dirty:
-                self._turn()
+        if self._dirty:
+            with self._lock:
+                before = self._descriptor, self._path
+                self._open()
+            _finish(*before)  # outside the lock: no request waits for the disk
         self.full = size(self.root) >= self.max_bytes
 
     def _run(self) -> None:
@@ -85,12 +89,12 @@ class Writer:
         self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
         self._dirty = False
 
-    def _turn(self, last: bool = False) -> None:
-        before, path = self._descriptor, self._path
-        if not last:
-            self._open()
-        os.fsync(before)
-        os.close(before)
+
+def _finish(descriptor: int, path: Path) -> None:
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
         os.rename(path, path.with_suffix(CLOSED))
 
 
