@@ -1,7 +1,7 @@
 #!/bin/sh
 # Resolves the .in files into locked ones: one set of versions, every file with its hashes, no index named.
 set -eu
-compile="$1 -m uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-emit-index-url --no-header --no-annotate --no-strip-extras"
+compile="$1 -m uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-emit-index-url --no-header --no-annotate"
 $compile predict.in -o predict.txt
 $compile model.in -c predict.txt -o model.txt
 $compile predict.in dev.in -c predict.txt -o dev.txt
