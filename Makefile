@@ -18,11 +18,11 @@ $(VENV)/made:
 	@touch $@
 
 $(VENV)/serving: env-setup/predict.txt | $(VENV)/made
-	@$(PY) -m pip install --quiet --require-hashes -r env-setup/predict.txt
+	@$(PY) -m pip install --quiet --no-deps --require-hashes -r env-setup/predict.txt
 	@touch $@
 
 $(VENV)/development: env-setup/dev.txt | $(VENV)/made
-	@$(PY) -m pip install --quiet --require-hashes -r env-setup/dev.txt
+	@$(PY) -m pip install --quiet --no-deps --require-hashes -r env-setup/dev.txt
 	@touch $@ $(VENV)/serving
 
 .PHONY: run
