@@ -5,3 +5,6 @@ compile="$1 -m uv pip compile --quiet --universal --generate-hashes --python-ver
 $compile predict.in -o predict.txt
 $compile model.in -c predict.txt -o model.txt
 $compile predict.in dev.in -c predict.txt -o dev.txt
+$compile score.in -c dev.txt -o score.txt
+$compile telemetry.in -c dev.txt -o telemetry.txt
+$compile spark.in -c dev.txt -o spark.txt
