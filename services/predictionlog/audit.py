@@ -11,9 +11,14 @@ from typing import Any
 import sqlalchemy as sa
 
 from modelbundle import archive, bundle
-from services.predictionlog.database import events, outcomes, predictions
+from services.predictionlog.database import challenges, events, outcomes, predictions
 
 JSON = ("probabilities", "input", "reasons", "warnings")
+CHALLENGES = (
+    sa.select(challenges.c.model_version, challenges.c.probability, challenges.c.time)
+    .where(challenges.c.prediction_id == sa.bindparam("prediction_id"))
+    .order_by(challenges.c.time)
+)
 
 
 class NotFound(LookupError):
@@ -21,7 +26,8 @@ class NotFound(LookupError):
 
 
 def find(engine: sa.Engine, wanted: str) -> list[dict[str, Any]]:
-    """The predictions with this prediction id, request id or caller's own id, oldest first, each with its outcome."""
+    """The predictions with this prediction id, request id or caller's own id, oldest first, each with its outcome and with
+    what challengers said."""
     query = (
         sa.select(predictions, outcomes.c.is_late, outcomes.c.time.label("outcome_time"))
         .outerjoin(outcomes, outcomes.c.prediction_id == predictions.c.prediction_id)
@@ -35,7 +41,10 @@ def find(engine: sa.Engine, wanted: str) -> list[dict[str, Any]]:
         .order_by(predictions.c.time)
     )
     with engine.connect() as connection:
-        rows = [dict(row) for row in connection.execute(query).mappings()]
+        rows: list[dict[str, Any]] = [dict(row) for row in connection.execute(query).mappings()]
+        for row in rows:
+            said = connection.execute(CHALLENGES, {"prediction_id": row["prediction_id"]})
+            row["challenges"] = [dict(one) for one in said.mappings()]
     return [{name: json.loads(value) if name in JSON else value for name, value in row.items()} for row in rows]
 
 
@@ -65,7 +74,7 @@ def reproduce(found: dict[str, Any], path: Path) -> dict[str, Any]:
 
 
 def erase(engine: sa.Engine, condition: sa.ColumnElement[bool], why: dict[str, Any]) -> int:
-    """Delete predictions and their outcomes, and record that it was done; returns how many predictions are gone."""
+    """Delete predictions, with their outcomes and what challengers said; record it; returns how many predictions are gone."""
     chosen = sa.select(predictions.c.prediction_id).where(condition)
     with engine.begin() as connection:
         connection.execute(sa.delete(outcomes).where(outcomes.c.prediction_id.in_(chosen)))

@@ -35,6 +35,20 @@ outcomes = sa.Table(
     sa.Column("time", sa.String(32), nullable=False),
     sa.Column("key_name", sa.String(64)),
 )
+challenges = sa.Table(  # what challengers say of predictions that the champion answered; erased with them
+    "challenges",
+    metadata,
+    sa.Column(
+        "prediction_id",
+        sa.String(64),
+        sa.ForeignKey("predictions.prediction_id", ondelete="CASCADE"),
+        primary_key=True,
+    ),
+    sa.Column("model_version", sa.String(64), primary_key=True),
+    sa.Column("probability", sa.Double, nullable=False),
+    sa.Column("time", sa.String(32), nullable=False),  # when it was scored
+    sa.Index("ix_challenges_model_version_time", "model_version", "time"),
+)
 events = sa.Table(  # switches, refusals, erasures: what happened besides predictions
     "events",
     metadata,
@@ -48,6 +62,11 @@ _COLUMNS = [column.name for column in predictions.columns]
 _INSERT = sa.text(
     f"INSERT INTO predictions ({', '.join(_COLUMNS)}) VALUES ({', '.join(f':{name}' for name in _COLUMNS)})"
     " ON CONFLICT (prediction_id) DO NOTHING"
+)
+_CHALLENGE = sa.text(  # of a prediction that was erased meanwhile, nothing is kept
+    "INSERT INTO challenges (prediction_id, model_version, probability, time)"
+    " SELECT prediction_id, :model_version, :probability, :time FROM predictions WHERE prediction_id = :prediction_id"
+    " ON CONFLICT (prediction_id, model_version) DO NOTHING"
 )
 
 
@@ -73,6 +92,7 @@ def _prepare_sqlite(connection: Any, _: Any) -> None:
     # A rollback journal, not a write-ahead log: many machines' SQLite has the reset race of 3.7.0 to 3.51.2.
     connection.execute("PRAGMA journal_mode = DELETE")
     connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA foreign_keys = ON")
 
 
 def migrate(engine: sa.Engine) -> None:
@@ -94,3 +114,10 @@ def insert(engine: sa.Engine, rows: Sequence[dict[str, Any]]) -> None:
     if rows:
         with engine.begin() as connection:
             connection.execute(_INSERT, rows)
+
+
+def challenge(engine: sa.Engine, rows: Sequence[dict[str, Any]]) -> None:
+    """Insert what a challenger says, the columns of :data:`challenges`, of predictions that are there; once per version."""
+    if rows:
+        with engine.begin() as connection:
+            connection.execute(_CHALLENGE, rows)

@@ -1,0 +1,76 @@
+"""The prediction log's database: what is inserted once, migrated, and forgotten."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from services.predictionlog import audit, database
+from services.predictionlog.database import challenges
+
+TIME = "2026-11-24T10:00:00.000000+00:00"
+
+
+def prediction(number: int) -> dict[str, Any]:
+    texts = dict.fromkeys(("probabilities", "input", "reasons", "warnings"), "[]")
+    own = {"prediction_id": f"p{number}", "record_id": f"loan-{number}", "request_id": "r", "key_name": None}
+    return {**own, **texts, "time": TIME, "model_version": "a" * 64, "generation": 1, "probability": 0.1, "band": None}
+
+
+def said(number: int, version: str = "b", probability: float = 0.2) -> dict[str, Any]:
+    return {"prediction_id": f"p{number}", "model_version": version * 64, "probability": probability, "time": TIME}
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> sa.Engine:
+    engine = database.connect(f"sqlite:///{tmp_path}/log.sqlite")
+    database.migrate(engine)
+    database.insert(engine, [prediction(1), prediction(2)])
+    return engine
+
+
+def test_what_a_challenger_says_is_kept_once_per_version_and_only_beside_a_prediction(engine: sa.Engine) -> None:
+    """Scored again after a crash, the first word stays; of a prediction that is not there (any more) nothing is kept."""
+    database.challenge(engine, [said(1), said(2), said(3)])
+    database.challenge(engine, [said(1, probability=0.9), said(1, "c", 0.3)])
+    (story,) = audit.find(engine, "loan-1")
+    assert [(c["model_version"][0], c["probability"]) for c in story["challenges"]] == [("b", 0.2), ("c", 0.3)]
+    with engine.connect() as connection:
+        assert connection.execute(sa.select(sa.func.count()).select_from(challenges)).scalar_one() == 3
+
+
+def test_erasure_takes_what_challengers_said_too(engine: sa.Engine) -> None:
+    """And a challenger that comes late finds nothing to say it of."""
+    database.challenge(engine, [said(1), said(2)])
+    assert audit.erase(engine, database.predictions.c.record_id == "loan-1", {"record_id": "loan-1"}) == 1
+    database.challenge(engine, [said(1, "c")])
+    with engine.connect() as connection:
+        assert connection.execute(sa.select(challenges.c.prediction_id)).scalars().all() == ["p2"]
+
+
+def test_the_migrations_make_the_tables_that_the_code_names(engine: sa.Engine) -> None:
+    """Nothing is left to migrate."""
+    from alembic.autogenerate import compare_metadata
+    from alembic.migration import MigrationContext
+
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), database.metadata) == []
+
+
+def test_the_migrations_go_back(engine: sa.Engine) -> None:
+    """One by one, with what is in them."""
+    from alembic import command
+    from alembic.config import Config
+
+    database.challenge(engine, [said(1)])
+    config = Config()
+    config.set_main_option("script_location", str(Path(database.__file__).with_name("migrations")))
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0001")
+        assert "challenges" not in sa.inspect(connection).get_table_names()
+    database.migrate(engine)
+    assert audit.find(engine, "loan-1")[0]["challenges"] == []
