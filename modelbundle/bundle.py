@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import platform
 import warnings
+import zipfile
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
@@ -57,6 +58,25 @@ def load(data: bytes, version: str | None = None, *, allow_pickle: bool = True, 
     about = manifest.parse(entries)
     reasons = Reasons.from_json(about.data.get("reasons"), about.schema)
     return Model(version, about, _scorer(about, entries, allow_pickle), reasons)
+
+
+def entry(path: Path, about: manifest.Manifest, name: str) -> bytes | None:
+    """One entry of the bundle at ``path``, read by itself; None where there is none, as in a plain pipeline.
+
+    ``about`` is the manifest of the loaded model: the entry must be as it lists it. Raises :class:`OSError`, and
+    :class:`FormatError` where it is not.
+    """
+    listed = about.data.get("files", {}).get(name)
+    if listed is None:
+        return None
+    try:
+        with zipfile.ZipFile(path) as file:
+            content = file.read(name)
+    except (zipfile.BadZipFile, KeyError) as error:
+        raise FormatError(name, f"cannot be read ({type(error).__name__})") from None
+    if archive.digest(content) != listed["sha256"]:
+        raise FormatError(name, "not what the manifest lists")
+    return content
 
 
 def _scorer(about: manifest.Manifest, entries: Mapping[str, bytes], allow_pickle: bool) -> Scorer:

@@ -96,7 +96,7 @@ class AdditiveScorer(Scorer):
         """Measure the averages on the training columns; contributions are against them."""
         indices = self._indices(columns)
         terms = [table[k] for table, k in zip(self.tables, indices, strict=True)]
-        terms += [_line_terms(line, columns) for line in self.lines]
+        terms += [_line_terms(line, columns[line.feature]) for line in self.lines]
         terms += [_pair_terms(pair, pair.table, indices) for pair in self.pairs]
         self._set_averages([float(np.add.accumulate(term)[-1] / len(term)) for term in terms])
 
@@ -109,6 +109,18 @@ class AdditiveScorer(Scorer):
         """The labels of a category that have a score of their own; none for a number."""
         bins = self.bins[feature]
         return bins.labels if isinstance(bins, CategoryBins) else ()
+
+    def own_terms(self, feature: int, column: Column) -> FloatArray:
+        """The contributions of one feature without its halves of the pairs, for n values, shape (n,)."""
+        terms: FloatArray = self._centered[feature][self.bins[feature].indices(column)]
+        for line, average in zip(self.lines, self._line_averages, strict=True):
+            if line.feature == feature:
+                terms = terms + (_line_terms(line, column) - average)
+        return terms
+
+    def pair_terms(self, n: int) -> FloatArray:
+        """The table of pair ``n`` against its average; each of the two features has half of it."""
+        return self._halves[n] * 2.0
 
     # One row, in plain Python: faster than numpy for so little
 
@@ -175,7 +187,7 @@ class AdditiveScorer(Scorer):
         for table, k in zip(self.tables, indices, strict=True):
             scores += table[k]
         for line in self.lines:
-            scores += _line_terms(line, columns)
+            scores += _line_terms(line, columns[line.feature])
         for pair in self.pairs:
             scores += _pair_terms(pair, pair.table, indices)
         return scores
@@ -185,7 +197,7 @@ class AdditiveScorer(Scorer):
         for i, k in enumerate(indices):
             result[:, i] = self._centered[i][k]
         for line, average in zip(self.lines, self._line_averages, strict=True):
-            result[:, line.feature] += _line_terms(line, columns) - average
+            result[:, line.feature] += _line_terms(line, columns[line.feature]) - average
         for pair, halves in zip(self.pairs, self._halves, strict=True):
             half = _pair_terms(pair, halves, indices)
             for feature in pair.features:
@@ -240,8 +252,8 @@ class AdditiveScorer(Scorer):
         return cls(parts.number(header.get("intercept")), bins, tables, pairs, averages, lines)
 
 
-def _line_terms(line: Line, columns: Sequence[Column]) -> FloatArray:
-    numbers = np.asarray(columns[line.feature], dtype=np.float64)
+def _line_terms(line: Line, column: Column) -> FloatArray:
+    numbers = np.asarray(column, dtype=np.float64)
     with np.errstate(over="ignore"):
         terms = np.minimum(np.maximum(line.slope * (numbers - line.center), -STEEPEST), STEEPEST)
     terms[np.isnan(numbers)] = 0.0

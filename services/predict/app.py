@@ -14,6 +14,7 @@ from services.edge import Edge
 from services.predict import access, docs, health, metrics, mlflow, oip, openapi, predictions
 from services.predict.body import Bodies
 from services.predict.models import Models
+from services.predict.papers import Cabinet
 from services.predict.recorder import Recorder
 from services.predict.scoring import Predictor
 from services.predict.settings import Settings
@@ -46,6 +47,7 @@ def create_app(settings: Settings, store: Store | None = None) -> Flask:
     health.init_app(app, health.Health(store, models))
     app.extensions["store"] = store
     app.extensions["models"] = models
+    app.extensions["papers"] = Cabinet(store)
     observer = metrics.init_app(app)
     app.extensions["predictor"].scored = observer.scored
     app.extensions["recorder"] = app.extensions["predictor"].record = Recorder(settings, metrics.unlogged.inc)

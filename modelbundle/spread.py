@@ -1,0 +1,94 @@
+"""How training rows were spread over a feature's values, from ``reference.json``, and which range of them is worth showing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+from modelbundle.schema import Feature
+
+Range = tuple[float, float]
+NARROWEST = 0.04  # of the shown range: a narrower bin is drawn with its neighbour
+
+
+@dataclass(frozen=True, slots=True)
+class Density:
+    """``shares`` (m) of the training rows between the ``edges`` (m + 1), those beyond the shown range in the outermost bins."""
+
+    edges: tuple[float, ...]
+    shares: tuple[float, ...]
+
+    def heights(self) -> tuple[float, ...]:
+        """Rows per unit of the value, the highest being 1."""
+        rates = [share / (b - a) for share, (a, b) in zip(self.shares, pairwise(self.edges), strict=True)]
+        highest = max(rates) or 1.0
+        return tuple(rate / highest for rate in rates)
+
+    def to_json(self) -> dict[str, Any]:
+        """For a browser."""
+        return {"edges": self.edges, "shares": self.shares, "heights": self.heights()}
+
+
+def shown(feature: Feature, described: Mapping[str, Any], cuts: Range | None) -> Range:
+    """The range of a number that is worth showing: what was seen, without the far tails in which nothing happens.
+
+    ``described``: the feature's entry in ``reference.json``, or empty. ``cuts``: the range in which a model's term changes.
+    """
+    edges = _edges(described)
+    ranges = [cuts] if cuts else []
+    if edges:
+        width = edges[-1] - edges[0]
+        ranges.append((edges[0] - width, edges[-1] + width))
+    low, high = feature.observed or (-float("inf"), float("inf"))
+    if ranges:
+        low, high = max(low, min(r[0] for r in ranges)), min(high, max(r[1] for r in ranges))
+    if not -float("inf") < low < high < float("inf"):
+        middle = next((x for x in (low, high) if abs(x) < float("inf")), 0.0)
+        return middle - 0.5, middle + 0.5
+    return low, high
+
+
+def density(feature: Feature, described: Mapping[str, Any], within: Range) -> Density | None:
+    """The rows' spread over the range that is shown; None where the reference does not say.
+
+    A bin of the reference includes its upper edge; where values are whole numbers, so are the edges, and a bin's reach
+    is drawn half a unit further.
+    """
+    counts, inner = described.get("counts"), _edges(described)
+    if not isinstance(counts, list) or len(counts) != len(inner) + 1 or sum(counts) <= 0:
+        return None
+    low, high = within
+    total = sum(counts)
+    narrowest = NARROWEST * (high - low)
+    ends = [edge + 0.5 * feature.integer for edge in inner]
+    edges, shares_ = [low], [0.0]
+    for end, count in zip([*ends, high], counts, strict=True):
+        shares_[-1] += count / total
+        if end > edges[-1] + narrowest and end < high - narrowest:
+            edges.append(end)
+            shares_.append(0.0)
+    return Density((*edges, high), tuple(shares_))
+
+
+def shares(described: Mapping[str, Any], names: Sequence[str]) -> tuple[float, ...] | None:
+    """The share of the training rows of each of a category's ``names``; None where the reference does not say."""
+    counts = described.get("categories")
+    if not isinstance(counts, dict):
+        return None
+    total = sum(counts.values()) + described.get("other", 0) + described.get("missing", 0)
+    return tuple(counts.get(name, 0) / total for name in names) if total else None
+
+
+def missing_share(described: Mapping[str, Any]) -> float:
+    """The share of the training rows in which the feature was missing; 0 where the reference does not say."""
+    counts = described.get("counts") or described.get("categories", {}).values()
+    missing = described.get("missing", 0)
+    total = sum(counts) + described.get("other", 0) + missing
+    return float(missing / total) if total else 0.0
+
+
+def _edges(described: Mapping[str, Any]) -> list[float]:
+    edges = described.get("edges")
+    return edges if isinstance(edges, list) else []
