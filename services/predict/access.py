@@ -83,6 +83,7 @@ def init_app(app: Flask, keys: Keys | None) -> None:
     """Ask for a key for whatever changes or scores something; what only reads is open."""
     if keys is None:
         return
+    app.extensions["keys"] = keys
 
     @app.before_request
     def check() -> None:
