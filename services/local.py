@@ -68,6 +68,8 @@ class Supervisor:
             "STATE_DIR": os.environ.get("STATE_DIR") or str(run / "state"),
             "DATA_DIR": os.environ.get("DATA_DIR") or str(run / "data"),
         }
+        logs = os.environ.get("PREDICTION_LOG_URL") != "none"
+        self.data_dir = str(Path(self.predict_env["DATA_DIR"]).absolute()) if logs else None
         self.log = run / "services.log"
         self.model: subprocess.Popen[bytes] | None = None
         self.predict: subprocess.Popen[bytes] | None = None
@@ -83,7 +85,7 @@ class Supervisor:
             signal.signal(number, lambda *_: self.ending.set())
         self.model = self.spawn("services.model", self.model_env)
         self.predict = self.spawn("services.predict", self.predict_env)
-        facts = {"pid": os.getpid(), "url": self.url, "model_url": self.model_url}
+        facts = {"pid": os.getpid(), "url": self.url, "model_url": self.model_url, "data_dir": self.data_dir}
         replace_text(self.run / "running.json", json.dumps(facts) + "\n")
         deadline = time.monotonic() + 30
         ready: dict[str, Any] = {}

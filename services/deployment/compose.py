@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from services.deployment.target import DeploymentError, Pin, Target, replace_text
+from services.predictionlog import event
 
 FILE, SHA256 = "MODEL_FILE_NAME", "MODEL_SHA256"
 
@@ -56,6 +57,10 @@ class Compose(Target):
             except ValueError:
                 found[container[:12]] = {}
         return found
+
+    def log(self, entry: dict[str, Any]) -> None:
+        command = ["python", "-m", "services.predictionlog.event", event.DEPLOYMENT, json.dumps(entry)]
+        self._run("exec", "-T", "predict", *command)
 
     def _run(self, *arguments: str, check: bool = True) -> str:
         environment = {k: v for k, v in os.environ.items() if k not in (FILE, SHA256)}

@@ -73,13 +73,21 @@ def change(target: Target, pin: Pin, history: History, action: str, why: str, sa
         reason = str(error)
     took = time.monotonic() - began
     if reason is None:
-        history.add(target.name, action, pin, "accepted", seconds=round(took, 3), why=why)
+        _log(target, history.add(target.name, action, pin, "accepted", seconds=round(took, 3), why=why), say)
         return took
-    history.add(target.name, action, pin, "refused", reason=reason, why=why)
+    _log(target, history.add(target.name, action, pin, "refused", reason=reason, why=why), say)
     if before is not None and before != pin:
         say(f"restoring {before.file}")
         target.set_pin(before)
     raise DeploymentError(f"{pin.file} was not taken: {reason}")
+
+
+def _log(target: Target, entry: dict[str, Any], say: Callable[[str], None]) -> None:
+    """The same in the system's own log; that it does not take it is no reason to fail."""
+    try:
+        target.log(entry)
+    except (DeploymentError, OSError) as error:
+        say(f"it stands in the history, but not in the prediction log: {error}")
 
 
 def _wait(target: Target, pin: Pin, since: datetime, already: Any) -> str | None:

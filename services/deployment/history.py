@@ -18,8 +18,8 @@ class History:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def add(self, target: str, action: str, pin: Pin, result: str, **more: Any) -> None:
-        """Add one line, durably."""
+    def add(self, target: str, action: str, pin: Pin, result: str, **more: Any) -> dict[str, Any]:
+        """Add one line, durably, and return what it says."""
         entry = {
             "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
             "user": _user(),
@@ -37,6 +37,7 @@ class History:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+        return entry
 
     def entries(self) -> list[dict[str, Any]]:
         """All lines, oldest first; a line that a crash tore is left out."""

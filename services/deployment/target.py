@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from services.predictionlog import event
+
 
 @dataclass(frozen=True, slots=True)
 class Pin:
@@ -44,6 +46,10 @@ class Target(ABC):
     @abstractmethod
     def replicas(self) -> dict[str, dict[str, Any]]:
         """What each replica says at ``/readyz``, by its name; empty facts of one that says nothing."""
+
+    @abstractmethod
+    def log(self, entry: dict[str, Any]) -> None:
+        """Put a deployment on its way into the prediction log; raises :class:`DeploymentError` or :class:`OSError`."""
 
 
 class Local(Target):
@@ -85,6 +91,10 @@ class Local(Target):
             return {"local": dict(requests.get(f"{self.url}/readyz", timeout=2).json())}
         except (requests.RequestException, ValueError):
             return {"local": {}}
+
+    def log(self, entry: dict[str, Any]) -> None:
+        if data := self._facts.get("data_dir"):
+            event.append(Path(data) / "spool", event.DEPLOYMENT, entry)
 
     def model_trouble(self) -> str | None:
         import requests

@@ -13,11 +13,13 @@ import random
 import threading
 import time
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 from modelbundle.errors import StatementError
 from services import jsonlog
-from services.predict import switch
+from services.predict import metrics, switch
+from services.predict.chronicle import Chronicle
 from services.predict.rehearsal import RehearsalFailed, rehearse
 from services.predict.settings import Settings
 from services.predict.source import Source, SourceError
@@ -35,8 +37,15 @@ MOST_BACK_OFF = 1.0
 class Leader:
     """The leader's thread of one worker."""
 
-    def __init__(self, store: Store, settings: Settings, source: Source | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        settings: Settings,
+        source: Source | None = None,
+        write: Callable[[bytes], bool] = lambda _: True,
+    ) -> None:
         self.store = store
+        self.chronicle = Chronicle(store, write)
         self.settings = settings
         self.trust = Trust.of(settings, store)
         self.source = source or Source(settings.model_server_url, max_bytes=settings.max_bundle_bytes)
@@ -116,9 +125,10 @@ class Leader:
                 self._commit(candidate)
             case switch.Withdraw():
                 self.store.withdraw()
-            case switch.Refuse(pin, reason):
-                self.store.refuse(pin, reason)
+            case switch.Refuse(pin, reason, kind):
+                self.store.refuse(pin, reason, kind)
                 self.store.withdraw()
+                metrics.switches.labels("refused", kind).inc()
                 jsonlog.emit("model refused", "error", model_version=pin.sha256, reason=reason)
             case switch.Rest(failing):
                 self._rest(failing)
@@ -171,6 +181,7 @@ class Leader:
             "leader": os.getpid(),
         }
         self.store.write_status(status)
+        self.chronicle.catch_up()
 
     def _fetch(self, pin: Pin) -> Tried:
         try:
@@ -185,6 +196,7 @@ class Leader:
                     "model not fetched", "warning", model_version=pin.sha256, reason=str(error), request_id=asked
                 )
             self.trouble = str(error)
+            metrics.fetch_failures.inc()
             return Tried(Outcome.RETRY, str(error))
         self.trouble = ""
         return Tried(Outcome.DONE)
@@ -222,7 +234,7 @@ class Leader:
             if self.trust:
                 self.trust.admit(pin.sha256)  # before a byte of the model is parsed
         except StatementError as error:
-            return Tried(Outcome.REFUSED, str(error))
+            return Tried(Outcome.REFUSED, str(error), "statement")
         begun = self.store.journal_rehearsal(pin)
         if begun > switch.MOST_REHEARSALS:
             self.store.end_rehearsal()
@@ -231,7 +243,7 @@ class Leader:
             rehearse(self.store.bundle(pin.sha256), pin.sha256, self.settings)
         except RehearsalFailed as failure:
             self.store.end_rehearsal()
-            return Tried(Outcome.REFUSED, str(failure))
+            return Tried(Outcome.REFUSED, str(failure), failure.kind)
         except OSError as error:
             self.store.end_rehearsal()
             return Tried(Outcome.RETRY, str(error))
@@ -244,6 +256,8 @@ class Leader:
             self.trust.accept(candidate.sha256)
         after = self.store.commit(candidate)
         took = time.monotonic() - self.began
+        metrics.switches.labels("switched", "").inc()
+        self.chronicle.catch_up(seconds=round(took, 3), request_id=self.source.request_id)
         self.store.withdraw()
         self.store.prune({before.sha256, after.sha256})
         self._publish()

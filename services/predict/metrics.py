@@ -19,6 +19,7 @@ from flask import Blueprint, Flask, Response, current_app
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from services.predict.switch import REFUSALS
 from services.predictionlog import spool
 
 blueprint = Blueprint("metrics", __name__)
@@ -45,6 +46,13 @@ shed = Counter("peerloan_shed", "Requests answered 503 because too many were wai
 generation = Gauge(
     "peerloan_model_generation", "The current switch's number", multiprocess_mode="max", registry=registry
 )
+switches = Counter(
+    "peerloan_model_switches",
+    "What became of pins, by outcome (switched, refused) and the class of the reason",
+    ["outcome", "reason"],
+    registry=registry,
+)
+fetch_failures = Counter("peerloan_model_fetch_failures", "Downloads of a model that failed", registry=registry)
 unlogged = Counter("peerloan_predictions_unlogged", "Rows that the prediction log did not take", registry=registry)
 spool_bytes = Gauge(
     "peerloan_log_spool_bytes", "What waits for the database", multiprocess_mode="mostrecent", registry=registry
@@ -88,9 +96,17 @@ class Observer:
             child.inc(count)
 
 
+def prepare() -> None:
+    """Labelled counts begin at 0, so that the first of a kind is seen as an increase."""
+    switches.labels("switched", "")
+    for reason in REFUSALS:
+        switches.labels("refused", reason)
+
+
 def init_app(app: Flask) -> Observer:
     """Add ``/metrics`` to ``app``; returns what counts."""
     app.register_blueprint(blueprint)
+    prepare()
     return Observer(str(rule) for rule in app.url_map.iter_rules() if not rule.arguments)
 
 

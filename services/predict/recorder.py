@@ -67,6 +67,16 @@ class Recorder:
         except OSError as error:
             self._complain(len(answers), error)
 
+    def note(self, line: bytes) -> bool:
+        """Record an event; False where the disk does not take it now."""
+        if self._writer is not None:
+            try:
+                self._writer.append(line, whatever=True)
+            except OSError as error:
+                jsonlog.emit("event not logged", "error", reason=str(error))
+                return False
+        return True
+
     def _complain(self, rows: int, error: OSError) -> None:
         self.lost(rows)
         now = time.monotonic()

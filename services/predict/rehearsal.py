@@ -18,8 +18,21 @@ from services.predict.settings import Settings
 PASSED, REFUSED = 0, 3
 
 
+KINDS = {
+    "StatementError": "statement",
+    "FormatError": "format",
+    "RuntimeMismatch": "runtime",
+    "GoldenMismatch": "golden",
+    "HashMismatch": "hash",
+}
+
+
 class RehearsalFailed(Exception):
-    """The model did not pass; the message is the reason, in one line."""
+    """The model did not pass; the message is the reason, in one line, ``kind`` its class."""
+
+    def __init__(self, reason: str, kind: str = "rehearsal") -> None:
+        super().__init__(reason)
+        self.kind = kind
 
 
 def rehearse(path: Path, sha256: str, settings: Settings) -> None:
@@ -35,7 +48,8 @@ def rehearse(path: Path, sha256: str, settings: Settings) -> None:
         process.kill()
         process.wait()
     if process.returncode == REFUSED:
-        raise RehearsalFailed(output.decode("utf-8", "replace").strip()[-500:])
+        reason = output.decode("utf-8", "replace").strip()[-500:]
+        raise RehearsalFailed(reason, KINDS.get(reason.partition(":")[0], "rehearsal"))
     if process.returncode < 0:
         raise RehearsalFailed(f"loading it ended the process ({signal.Signals(-process.returncode).name})")
     if process.returncode != PASSED:

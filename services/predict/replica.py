@@ -23,8 +23,8 @@ class Replica:
         self.store = app.extensions["store"]
         self.models = app.extensions["models"]
         self.worker = Worker(self.store, self.models, settings.prepare_seconds)
-        self.leader = Leader(self.store, settings)
         self.recorder = app.extensions["recorder"]
+        self.leader = Leader(self.store, settings, write=self.recorder.note)
 
     def start(self) -> None:
         """Start following."""

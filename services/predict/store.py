@@ -53,6 +53,10 @@ class Store:
         """The generation before the current one."""
         return read_link(str(self.root / "previous"))
 
+    def switched(self) -> int:
+        """When the current link was made, in nanoseconds since 1970."""
+        return os.lstat(self.link).st_mtime_ns
+
     def commit(self, candidate: Candidate) -> Generation:
         """Make the candidate current: one rename."""
         before = self.current()
@@ -145,13 +149,13 @@ class Store:
         """The rehearsal came to an end, whichever."""
         self.disk.unlink(self.root / "rehearsals.json")
 
-    def refuse(self, pin: Pin, reason: str) -> None:
-        """Remember a refused pin, durably."""
-        content = {"id": pin.id, "sha256": pin.sha256, "reason": reason, "time": time.time()}
+    def refuse(self, pin: Pin, reason: str, kind: str) -> None:
+        """Remember a refused pin, durably; ``kind`` is the class of the reason."""
+        content = {"id": pin.id, "sha256": pin.sha256, "reason": reason, "kind": kind, "time": time.time()}
         self.disk.write_file(self.root / "refused.json", json.dumps(content).encode(), durable=True)
 
     def refused(self) -> dict[str, Any] | None:
-        """The pin that was refused last, with ``reason`` and ``time``."""
+        """The pin that was refused last, with ``reason``, ``kind`` and ``time``."""
         return self._read("refused.json")
 
     # Status

@@ -25,6 +25,7 @@ from enum import Enum
 
 MOST_FAILED_POLLS = 3
 MOST_REHEARSALS = 3
+REFUSALS = ("statement", "format", "runtime", "golden", "hash", "rehearsal", "veto", "late")  # the classes of reasons
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,10 +121,11 @@ class Withdraw:
 
 @dataclass(frozen=True, slots=True)
 class Refuse:
-    """Remember that this pin is refused, until the pin changes, and remove its candidate."""
+    """Remember that this pin is refused, until the pin changes, and remove its candidate. ``kind`` is one of :data:`REFUSALS`."""
 
     pin: Pin
     reason: str
+    kind: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +161,7 @@ class Tried:
 
     outcome: Outcome
     reason: str = ""
+    kind: str = "rehearsal"  # of a refusal
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,8 +229,8 @@ def lead(leader: Leader, result: Result) -> tuple[Leader, Action]:
         case Phase.REHEARSING, Tried(Outcome.DONE):
             assert leader.pin is not None
             return replace(leader, phase=Phase.PREPARING), Propose(leader.pin)
-        case ((Phase.FETCHING | Phase.REHEARSING), Tried(outcome, reason)):
-            return _refuse(leader, reason) if outcome is Outcome.REFUSED else _back(leader, failing=True)
+        case ((Phase.FETCHING | Phase.REHEARSING), Tried(outcome, reason, kind)):
+            return _refuse(leader, reason, kind) if outcome is Outcome.REFUSED else _back(leader, failing=True)
         case Phase.PREPARING, Proposed(candidate):
             return replace(leader, candidate=candidate), Count(candidate)
         case Phase.PREPARING, Counted() as counted:
@@ -254,11 +257,11 @@ def _watch(leader: Leader, polled: Polled) -> tuple[Leader, Action]:
 def _count(leader: Leader, counted: Counted) -> tuple[Leader, Action]:
     assert leader.candidate is not None
     if Vote.VETO in counted.votes.values():
-        return _refuse(leader, f"a worker could not prepare it: {counted.reason}")
+        return _refuse(leader, f"a worker could not prepare it: {counted.reason}", "veto")
     if counted.votes and all(vote is Vote.READY for vote in counted.votes.values()):
         return replace(leader, phase=Phase.CONFIRMING), Poll()
     if counted.late:
-        return _refuse(leader, "a worker did not prepare it in time")
+        return _refuse(leader, "a worker did not prepare it in time", "late")
     return leader, Count(leader.candidate)
 
 
@@ -269,9 +272,9 @@ def _confirm(leader: Leader, polled: Polled) -> tuple[Leader, Action]:
     return replace(leader, phase=Phase.ENDING), Withdraw()
 
 
-def _refuse(leader: Leader, reason: str) -> tuple[Leader, Action]:
+def _refuse(leader: Leader, reason: str, kind: str) -> tuple[Leader, Action]:
     assert leader.pin is not None
-    return replace(leader, phase=Phase.ENDING), Refuse(leader.pin, reason)
+    return replace(leader, phase=Phase.ENDING), Refuse(leader.pin, reason, kind)
 
 
 def _back(leader: Leader, failing: bool = False) -> tuple[Leader, Action]:

@@ -1,4 +1,4 @@
-"""``python -m services.predictionlog audit ID | erase --before DATE | erase --request-id ID | erase --record-id ID``.
+"""``python -m services.predictionlog audit ID | events | erase --before DATE | erase --request-id ID | erase --record-id ID``.
 
 The database is ``PREDICTION_LOG_URL``, or the SQLite file of ``DATA_DIR`` (run/data).
 Exit codes: 0 done, and reproduced; 1 not; 2 wrong usage.
@@ -18,8 +18,8 @@ import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 from modelbundle.errors import BundleError
-from services.predictionlog import audit
-from services.predictionlog.database import connect, predictions
+from services.predictionlog import audit, event
+from services.predictionlog.database import connect, events, predictions
 
 
 def show(engine: sa.Engine, wanted: str, places: list[Path]) -> int:
@@ -35,6 +35,15 @@ def show(engine: sa.Engine, wanted: str, places: list[Path]) -> int:
             stories.append({**one, "reproduced": False, "why_not": str(error)})
     print(json.dumps(stories, indent=2))
     return 0 if all(story["reproduced"] for story in stories) else 1
+
+
+def history(engine: sa.Engine, kind: str | None) -> int:
+    """Print each event as one line of JSON, oldest first."""
+    query = sa.select(events).order_by(events.c.time, events.c.id)
+    with engine.connect() as connection:
+        for row in connection.execute(query if kind is None else query.where(events.c.kind == kind)).mappings():
+            print(json.dumps({"time": row["time"], "kind": row["kind"], **json.loads(row["detail"])}))
+    return 0
 
 
 def erase(engine: sa.Engine, options: argparse.Namespace) -> int:
@@ -58,6 +67,8 @@ def main(arguments: list[str] | None = None) -> int:
     one = actions.add_parser("audit", help="what was answered, and whether the model still says so")
     one.add_argument("id", help="a prediction id, a request id, or the caller's own id")
     one.add_argument("--models", type=Path, action="append", help="where bundles are kept (models, STATE_DIR/bundles)")
+    one = actions.add_parser("events", help="switches, refusals, deployments and erasures, as lines of JSON")
+    one.add_argument("--kind", choices=[event.SWITCH, event.REFUSAL, event.DEPLOYMENT, event.ERASURE])
     one = actions.add_parser("erase", help="forget predictions, and record that")
     which = one.add_mutually_exclusive_group(required=True)
     which.add_argument("--before", type=date.fromisoformat, help="a date in UTC, as 2026-01-31")
@@ -72,6 +83,8 @@ def main(arguments: list[str] | None = None) -> int:
         engine = connect(url)
         if options.action == "erase":
             return erase(engine, options)
+        if options.action == "events":
+            return history(engine, options.kind)
         state = Path(os.environ.get("STATE_DIR") or "run/state")
         return show(engine, options.id, options.models or [Path("models"), state / "bundles"])
     except (audit.NotFound, SQLAlchemyError, OSError) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from modelbundle import archive, bundle
+from services.predictionlog import event
 from services.predictionlog.database import challenges, events, outcomes, predictions
 
 JSON = ("probabilities", "input", "reasons", "warnings")
@@ -81,5 +83,6 @@ def erase(engine: sa.Engine, condition: sa.ColumnElement[bool], why: dict[str, A
         gone = connection.execute(sa.delete(predictions).where(condition)).rowcount
         detail = json.dumps({**why, "predictions": gone})
         time = datetime.now(UTC).isoformat(timespec="microseconds")
-        connection.execute(sa.insert(events).values(time=time, kind="erasure", detail=detail))
+        own = {"event_id": uuid.uuid4().hex, "kind": event.ERASURE}
+        connection.execute(sa.insert(events).values(**own, time=time, detail=detail))
     return gone

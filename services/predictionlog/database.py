@@ -49,13 +49,14 @@ challenges = sa.Table(  # what challengers say of predictions that the champion 
     sa.Column("time", sa.String(32), nullable=False),  # when it was scored
     sa.Index("ix_challenges_model_version_time", "model_version", "time"),
 )
-events = sa.Table(  # switches, refusals, erasures: what happened besides predictions
+events = sa.Table(  # switches, refusals, deployments, erasures: what happened besides predictions
     "events",
     metadata,
     sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=True),
     sa.Column("time", sa.String(32), nullable=False),
     sa.Column("kind", sa.String(32), nullable=False, index=True),
     sa.Column("detail", sa.Text, nullable=False),
+    sa.Column("event_id", sa.String(32), unique=True, index=True),
 )
 
 _COLUMNS = [column.name for column in predictions.columns]
@@ -67,6 +68,10 @@ _CHALLENGE = sa.text(  # of a prediction that was erased meanwhile, nothing is k
     "INSERT INTO challenges (prediction_id, model_version, probability, time)"
     " SELECT prediction_id, :model_version, :probability, :time FROM predictions WHERE prediction_id = :prediction_id"
     " ON CONFLICT (prediction_id, model_version) DO NOTHING"
+)
+_INSERT_EVENT = sa.text(
+    "INSERT INTO events (event_id, time, kind, detail) VALUES (:event_id, :time, :kind, :detail)"
+    " ON CONFLICT (event_id) DO NOTHING"
 )
 
 
@@ -121,3 +126,10 @@ def challenge(engine: sa.Engine, rows: Sequence[dict[str, Any]]) -> None:
     if rows:
         with engine.begin() as connection:
             connection.execute(_CHALLENGE, rows)
+
+
+def insert_events(engine: sa.Engine, rows: Sequence[dict[str, Any]]) -> None:
+    """Insert events that are not there yet, all in one transaction."""
+    if rows:
+        with engine.begin() as connection:
+            connection.execute(_INSERT_EVENT, rows)

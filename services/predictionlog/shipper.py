@@ -15,12 +15,12 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from services import jsonlog
-from services.predictionlog import spool
-from services.predictionlog.entry import decode
+from services.predictionlog import entry, event, spool
 
 LOCK = "shipper.lock"
 EVERY = 0.5  # seconds between rounds
@@ -119,14 +119,20 @@ class Shipper:
         return False
 
     def _ship(self, path: Path) -> None:
-        rows, damaged = [], 0
+        rows: list[dict[str, Any]] = []
+        events: list[dict[str, Any]] = []
+        damaged = 0
         for line in spool.lines(path):
             try:
-                rows.append(decode(line))
+                if event.is_one(line):
+                    events.append(event.decode(line))
+                else:
+                    rows.append(entry.decode(line))
             except (msgspec.MsgspecError, ValueError, OverflowError):
                 damaged += 1
         for start in range(0, len(rows), BATCH):
             self.database.insert(self.engine, rows[start : start + BATCH])
+        self.database.insert_events(self.engine, events)
         if damaged:  # kept for a person to look at; it must not stop the others
             jsonlog.emit("segment damaged", "error", file=path.name, lines=damaged)
             path.rename(path.with_suffix(".damaged"))

@@ -109,6 +109,11 @@ def test_run_deploy_and_roll_back(place: Place, bundles: list[Made]) -> None:
     code, output = place.stop()
     assert code == 0, output
     assert "PeerLoan is ready" in output
+    told = place.command("events", module="services.predictionlog").stdout
+    events = list(map(json.loads, told.splitlines()))
+    assert [e["model_version"] for e in events if e["kind"] == "switch"] == [bundles[i].sha256 for i in (0, 1, 0)]
+    deployed = [(e["action"], e["why"], e["result"], bool(e["user"])) for e in events if e["kind"] == "deployment"]
+    assert deployed == [("deploy", "better", "accepted", True), ("rollback", "", "accepted", True)]
     assert place.command("rollback").stderr == (
         "rollback: nothing is running: start it with `make run` or `docker-compose up -d`\n"
     )

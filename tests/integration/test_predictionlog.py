@@ -118,6 +118,9 @@ def test_kills_lose_and_double_nothing(serving: System) -> None:
     assert len(asking.ids) > 200
     assert set(asking.ids) <= set(found)
     assert set(found.values()) == {1}
+    with sqlite3.connect(database(serving)) as connection:
+        query = "SELECT count(*) FROM events WHERE kind = 'switch'"
+        assert connection.execute(query).fetchone()[0] == serving.readyz()[1]["generation"]
     serving.stop_predict()
     until(lambda: not shippers(serving), 20, "the shipper ends with the service")
 
@@ -199,7 +202,8 @@ def test_a_prediction_is_reproduced_bit_for_bit_after_two_swaps(serving: System,
     assert command(serving, "erase", "--before", "2020-01-01").stdout.startswith("0 predictions")
     assert command(serving, "erase", "--request-id", "quarter-end").stdout.startswith("7 predictions")
     with sqlite3.connect(database(serving)) as connection:
-        recorded = [json.loads(row[0]) for row in connection.execute("SELECT detail FROM events ORDER BY id")]
+        query = "SELECT detail FROM events WHERE kind = 'erasure' ORDER BY id"
+        recorded = [json.loads(row[0]) for row in connection.execute(query)]
     assert [(event["predictions"], "by" in event) for event in recorded] == [(1, True), (0, True), (7, True)]
 
 

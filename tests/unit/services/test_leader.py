@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from services.predict.source import Source, SourceError
 from services.predict.store import Store
 from services.predict.switch import Pin
 from services.predict.worker import Worker
+from services.predictionlog import event
 from tests.conftest import Made
 
 
@@ -96,7 +98,19 @@ class Replica:
         self.models = Models(self.store, loader(self.store, settings))
         self.worker = Worker(self.store, self.models, prepare_seconds=1)
         self.source = Files(world)
-        self.leader = Leader(self.store, settings, self.source)
+        self.lines: list[bytes] = []
+        self.takes = True
+        self.leader = Leader(self.store, settings, self.source, self.write)
+
+    def write(self, line: bytes) -> bool:
+        if self.takes:
+            self.lines.append(line)
+        return self.takes
+
+    def events(self) -> dict[str, dict[str, Any]]:
+        """What was written down, by the event's id; of two with one id the first, as in the database."""
+        found = map(event.decode, self.lines)
+        return {e["event_id"]: {"kind": e["kind"], **json.loads(e["detail"])} for e in reversed(list(found))}
 
     def pin(self, made: Made, own: str) -> None:
         self.source.serves = (Pin(made.sha256, own), made.path.read_bytes())
@@ -271,6 +285,53 @@ def test_a_pin_that_changes_while_the_workers_prepare_is_not_committed(
     assert replica.store.current().number == 1
     assert set(generations) == {1}
     assert replica.store.candidate() is None
+    replica.close()
+
+
+def test_every_switch_and_refusal_is_written_down_once_whenever_the_leader_dies(
+    settings: Settings, bundles: list[Made], tmp_path: Path, rehearsals: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed right after the rename or the refusal, or while the disk took nothing: the next reign makes up for it."""
+    _, replica = make(settings, bundles, tmp_path)
+
+    class Killed(BaseException):
+        pass
+
+    def dies(**_: Any) -> None:
+        if replica.store.current().sha256 == bundles[1].sha256:
+            raise Killed
+
+    with monkeypatch.context() as fatal:
+        fatal.setattr(replica.leader.chronicle, "catch_up", dies)
+        replica.pin(bundles[1], "2")
+        with pytest.raises(Killed):
+            replica.reign()
+    replica.takes = False
+    replica.source.serves = (Pin("f" * 64, "3"), b"not a model")
+    monkeypatch.setattr(replica.leader, "_have", lambda _: True)
+    replica.reign(rests=2)
+    assert len(replica.events()) == 1
+    replica.takes = True
+    again = Replica(settings, World())
+    again.leader.chronicle.store = replica.store
+    again.leader.chronicle.catch_up()
+    replica.leader.chronicle.catch_up()
+    before = len(replica.lines)
+    replica.leader.chronicle.catch_up()
+    assert len(replica.lines) == before
+    told = [
+        (e["kind"], e["model_version"], e.get("old"), e.get("generation"), e.get("why"))
+        for e in replica.events().values()
+    ]
+    assert sorted(told) == sorted(
+        [
+            ("switch", bundles[0].sha256, None, 1, None),
+            ("switch", bundles[1].sha256, bundles[0].sha256, 2, None),
+            ("refusal", "f" * 64, None, None, "rehearsal"),
+        ]
+    )
+    assert set(again.events()) < set(replica.events()), "what another process writes down is the same event"
+    again.close()
     replica.close()
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from services.predictionlog import audit, database
+from services.predictionlog import audit, database, event, spool
 from services.predictionlog.database import challenges
 
 TIME = "2026-11-24T10:00:00.000000+00:00"
@@ -58,6 +58,33 @@ def test_the_migrations_make_the_tables_that_the_code_names(engine: sa.Engine) -
 
     with engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), database.metadata) == []
+
+
+def test_an_event_that_is_written_twice_is_one_row_and_sits_beside_predictions_in_the_spool(
+    engine: sa.Engine, tmp_path: Path
+) -> None:
+    """The shipper tells the two kinds of line apart; the first of two events with one id stays."""
+    from services.predictionlog.shipper import Shipper
+
+    root = tmp_path / "spool"
+    writer = spool.Writer(root, max_bytes=1)
+    writer.append(event.encode("e1", event.SWITCH, 0.0, {"seconds": 1}))
+    writer.turn()
+    with pytest.raises(spool.Full):
+        writer.append(b"a prediction\n")
+    writer.append(event.encode("e1", event.SWITCH, 0.0, {}) + event.encode("e2", event.REFUSAL, 1.5, {}), whatever=True)
+    writer.close()
+    event.append(root, event.DEPLOYMENT, {"user": "ann"})
+    assert Shipper(root, f"sqlite:///{tmp_path}/log.sqlite").round()
+    with engine.connect() as connection:
+        rows = connection.execute(sa.select(database.events).order_by(database.events.c.time)).mappings().all()
+    assert [(row["event_id"], row["kind"], row["detail"]) for row in rows[:2]] == [
+        ("e1", "switch", '{"seconds":1}'),
+        ("e2", "refusal", "{}"),
+    ]
+    assert rows[1]["time"] == "1970-01-01T00:00:01.500000+00:00"
+    assert (rows[2]["kind"], rows[2]["detail"], len(rows)) == ("deployment", '{"user":"ann"}', 3)
+    assert spool.oldest(root) is None
 
 
 def test_the_migrations_go_back(engine: sa.Engine) -> None:
