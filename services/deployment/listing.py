@@ -44,7 +44,7 @@ def models(directory: Path, target: Target | None, history: History) -> dict[str
     }
     listed = []
     for path in sorted(directory.iterdir() if directory.is_dir() else ()):
-        if not path.is_file() or path.suffix in (SUFFIX, ".md") or path.name.startswith("."):
+        if not path.is_file() or path.suffix in (SUFFIX, ".md", ".yaml") or path.name.startswith("."):
             continue
         content = path.read_bytes()
         sha256 = hashlib.sha256(content).hexdigest()
