@@ -55,19 +55,21 @@ def keys(options: argparse.Namespace) -> int:
 
 def sign(options: argparse.Namespace) -> int:
     """Write the statement beside the model."""
-    print(statement.sign_file(options.file, options.key, options.sequence))
+    role = statement.CHALLENGER if options.challenger else statement.CHAMPION
+    print(statement.sign_file(options.file, options.key, options.sequence, role))
     return 0
 
 
 def verify(options: argparse.Namespace) -> int:
     """Print what the statement beside the model says."""
-    beside = options.file.with_name(options.file.name + statement.SUFFIX)
+    role = statement.CHALLENGER if options.challenger else statement.CHAMPION
+    beside = options.file.with_name(options.file.name + statement.SUFFIXES[role])
     with options.file.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     with beside.open("rb") as file:
         raw = file.read(statement.MAX_BYTES + 1)
     try:
-        found = statement.verify(raw, sha256, statement.read_public(options.public_key))
+        found = statement.verify(raw, sha256, statement.read_public(options.public_key), role)
     except StatementError as error:
         raise StatementError(f"{beside.name} {error}") from None
     print(f"sha256:      {found.sha256}\nsequence:    {found.sequence}\nkey:         {found.key}")
@@ -94,10 +96,14 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("file", type=Path)
     one.add_argument("--key", type=Path, required=True, help="the private key")
     one.add_argument("--sequence", type=int, help="must rise; without it, the time in milliseconds")
+    one.add_argument(
+        "--challenger", action="store_true", help="write FILE.challenger.sig: it may be scored silently, not answer"
+    )
     one.set_defaults(run=sign)
     one = actions.add_parser("verify", help="verify the statement FILE.sig")
     one.add_argument("file", type=Path)
     one.add_argument("--public-key", type=Path, required=True)
+    one.add_argument("--challenger", action="store_true", help="what FILE.challenger.sig says")
     one.set_defaults(run=verify)
     return parser
 

@@ -3,7 +3,9 @@
 A statement is the file ``NAME.sig`` beside a model: an OpenSSF Model Signing file (Sigstore bundle v0.3 around a DSSE envelope
 around an in-toto Statement v1, signed with ECDSA on P-256 and SHA-256), which ``model_signing verify key`` accepts. Its predicate
 has one member more, ``sequence``: a whole number that rises with every statement of a key's owner. A signature proves who
-made a file, not that it is wanted now; the number lets a reader refuse an older statement that somebody sends again.
+made a file, not that it is wanted now; the number lets a reader refuse an older statement that somebody sends again. A model
+that is only to be scored silently has a statement of its own, ``NAME.challenger.sig``, whose predicate says
+``"role": "challenger"``: it is no word that the model may answer.
 
 https://github.com/ossf/model-signing-spec, https://github.com/secure-systems-lab/dsse/blob/master/protocol.md
 """
@@ -27,7 +29,9 @@ from modelbundle.errors import StatementError
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey, EllipticCurvePublicKey
 
+CHAMPION, CHALLENGER = "champion", "challenger"  # what a model is wanted for
 SUFFIX = ".sig"
+SUFFIXES = {CHAMPION: SUFFIX, CHALLENGER: f".challenger{SUFFIX}"}
 MAX_BYTES = 65_536
 MAX_KEYS = 64
 LARGEST = (1 << 53) - 1  # every reader of JSON has it exactly
@@ -90,8 +94,10 @@ def read_public(path: Path) -> list[EllipticCurvePublicKey]:
         raise StatementError(f"{path} has a public key that cannot be read") from None
 
 
-def sign(sha256: str, name: str, key: EllipticCurvePrivateKey, sequence: int | None = None) -> bytes:
-    """A statement about the file ``name`` whose bytes hash to ``sha256`` (hex).
+def sign(
+    sha256: str, name: str, key: EllipticCurvePrivateKey, sequence: int | None = None, role: str = CHAMPION
+) -> bytes:
+    """A statement about the file ``name`` whose bytes hash to ``sha256`` (hex), which is wanted in ``role``.
 
     ``sequence`` is 1 to 2**53 - 1; without it, it is the Unix time in milliseconds, which rises by itself.
     """
@@ -109,6 +115,7 @@ def sign(sha256: str, name: str, key: EllipticCurvePrivateKey, sequence: int | N
             "serialization": SERIALIZATION,
             "resources": [{"name": ".", "digest": sha256, "algorithm": "sha256"}],
             "sequence": number,
+            **({} if role == CHAMPION else {"role": role}),
         },
     }
     payload = json.dumps(content, indent=2).encode()
@@ -125,22 +132,22 @@ def sign(sha256: str, name: str, key: EllipticCurvePrivateKey, sequence: int | N
     return json.dumps(document).encode()
 
 
-def sign_file(path: Path, private: Path, sequence: int | None = None) -> Path:
+def sign_file(path: Path, private: Path, sequence: int | None = None, role: str = CHAMPION) -> Path:
     """Write the statement of a model file beside it; raises :class:`StatementError` and :class:`OSError`."""
     from modelbundle.durable import write
 
     key = read_private(private)
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    signature = path.with_name(path.name + SUFFIX)
-    write(signature, sign(sha256, path.name, key, sequence))
+    signature = path.with_name(path.name + SUFFIXES[role])
+    write(signature, sign(sha256, path.name, key, sequence, role))
     return signature
 
 
-def verify(raw: bytes, sha256: str, keys: Sequence[EllipticCurvePublicKey]) -> Statement:
+def verify(raw: bytes, sha256: str, keys: Sequence[EllipticCurvePublicKey], role: str = CHAMPION) -> Statement:
     """What ``raw`` says of the bytes that hash to ``sha256``; nothing of the payload is read before its signature was verified.
 
-    Raises :class:`StatementError` with the reason.
+    Raises :class:`StatementError` with the reason, which may be that the model is wanted in another role.
     """
     if len(raw) > MAX_BYTES:
         raise StatementError(f"is larger than {MAX_BYTES} bytes")
@@ -153,6 +160,7 @@ def verify(raw: bytes, sha256: str, keys: Sequence[EllipticCurvePublicKey]) -> S
         predicate = content["predicate"]
         kinds = (content["_type"], content["predicateType"])
         subjects, resources, sequence = content["subject"], predicate["resources"], predicate.get("sequence")
+        signed_for = predicate.get("role", CHAMPION)
         about = {(r["name"], r["algorithm"], r["digest"]) for r in resources}
         roots = [s["digest"]["sha256"] for s in subjects]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
@@ -161,6 +169,8 @@ def verify(raw: bytes, sha256: str, keys: Sequence[EllipticCurvePublicKey]) -> S
         raise StatementError("is signed, but not a statement about a model")
     if about != {(".", "sha256", sha256)} or roots != [_root(sha256)]:
         raise StatementError(f"is not about the model {sha256}")
+    if signed_for != role:
+        raise StatementError(f"is not about a {role}: sign the model as one")
     if type(sequence) is not int or not 0 < sequence <= LARGEST:
         raise StatementError("has no sequence: sign it with `python -m modelbundle sign`")
     return Statement(sha256, sequence, _hint(signer))

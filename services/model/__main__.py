@@ -63,10 +63,11 @@ def main() -> None:
     address = f"{os.environ.get('HOST') or '127.0.0.1'}:{os.environ.get('PORT') or '8000'}"
     max_bytes = int(os.environ.get("MAX_BUNDLE_BYTES") or MAX_BYTES)
     try:
-        pin, pin_file = pins.from_environment(os.environ)
-        vault = Vault(shelf(os.environ.get("MODEL_DIR") or "models"), pin, pin_file, max_bytes)
+        wanted, pin_file = pins.from_environment(os.environ)
+        vault = Vault(shelf(os.environ.get("MODEL_DIR") or "models"), wanted, pin_file, max_bytes)
     except pins.PinError as error:
         sys.exit(f"model service: {error}")
+    pin = wanted.champion
     jsonlog.emit("model pinned", file=pin.file, sha256=pin.sha256, bytes=len(vault.served.content), address=address)
     ModelService(vault, address).run()
 

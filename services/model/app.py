@@ -1,4 +1,4 @@
-"""The model service's application factory: hands out the current model's verified bytes."""
+"""The model service's application factory: hands out the verified bytes of the current model, and of its challenger."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from typing import Any
 
 from flask import Flask, Response, g, jsonify, request
 
+from modelbundle.statement import CHALLENGER, CHAMPION, SUFFIXES
 from services import problem
 from services.edge import Edge
+from services.model.pin import Pin
 from services.model.vault import Served, Vault
 from services.problem import Refused
 
@@ -28,28 +30,25 @@ def create_app(vault: Vault) -> Flask:
     @app.get("/bundle")
     def bundle() -> Response:
         """The bytes, under a strong ETag that is their SHA-256."""
-        served = vault.served
-        response = Response(status=200, mimetype="application/octet-stream")
-        _describe(response, served)
-        if request.if_none_match.contains(served.pin.sha256):
-            response.status_code = 304
-            del response.headers["Content-Type"]
-            return response
-        response.set_data(served.content)
-        sha256 = base64.b64encode(bytes.fromhex(served.pin.sha256)).decode()
-        response.headers["Repr-Digest"] = f"sha-256=:{sha256}:"
+        response = _bytes(vault.served)
+        if challenger := vault.challenger.served:
+            response.headers["X-Challenger-Id"] = challenger.pin.id  # so that one poll tells of both
         return response
 
     @app.get("/statement")
     def statement() -> Response:
         """The signature file that lies beside the model."""
-        served = vault.served
-        if served.statement is None:
-            raise Refused(404, f"There is no {served.pin.file}.sig beside the model.")
-        response = Response(served.statement, mimetype="application/json")
-        _describe(response, served)
-        del response.headers["ETag"]
-        return response
+        return _statement(vault.served, CHAMPION)
+
+    @app.get("/challenger")
+    def challenger() -> Response:
+        """The challenger's bytes, as at ``/bundle``; 404 where none is pinned."""
+        return _bytes(_challenger(vault))
+
+    @app.get("/challenger/statement")
+    def challenger_statement() -> Response:
+        """The signature file that lies beside the challenger."""
+        return _statement(_challenger(vault), CHALLENGER)
 
     @app.get("/pin")
     def pin() -> Response:
@@ -60,6 +59,11 @@ def create_app(vault: Vault) -> Flask:
             "serving": {"file": served.pin.file, "sha256": served.pin.sha256, "since": _moment(served.since)},
             "id": served.pin.id,
             "why_not": vault.why_not,
+            "challenger": {
+                "pinned": _named(vault.challenger.pinned),
+                "serving": _named(other.pin) if (other := vault.challenger.served) else None,
+                "why_not": vault.challenger.why_not,
+            },
         }
         return jsonify(facts)
 
@@ -69,6 +73,43 @@ def create_app(vault: Vault) -> Flask:
         return jsonify(status="alive", sha256=vault.served.pin.sha256)
 
     return app
+
+
+def _challenger(vault: Vault) -> Served:
+    served, why_not = vault.challenger.served, vault.challenger.why_not
+    if served is not None:
+        return served
+    if vault.challenger.pinned is None and why_not is None:
+        raise Refused(404, "No challenger is pinned.")
+    raise Refused(
+        503, f"The challenger cannot be served: {why_not or 'it is being read'}.", headers={"Retry-After": "2"}
+    )
+
+
+def _bytes(served: Served) -> Response:
+    response = Response(status=200, mimetype="application/octet-stream")
+    _describe(response, served)
+    if request.if_none_match.contains(served.pin.sha256):
+        response.status_code = 304
+        del response.headers["Content-Type"]
+        return response
+    response.set_data(served.content)
+    sha256 = base64.b64encode(bytes.fromhex(served.pin.sha256)).decode()
+    response.headers["Repr-Digest"] = f"sha-256=:{sha256}:"
+    return response
+
+
+def _statement(served: Served, role: str) -> Response:
+    if served.statement is None:
+        raise Refused(404, f"There is no {served.pin.file}{SUFFIXES[role]} beside the model.")
+    response = Response(served.statement, mimetype="application/json")
+    _describe(response, served)
+    del response.headers["ETag"]
+    return response
+
+
+def _named(pin: Pin | None) -> dict[str, str] | None:
+    return {"file": pin.file, "sha256": pin.sha256} if pin else None
 
 
 def _describe(response: Response, served: Served) -> None:

@@ -38,24 +38,51 @@ class Pin:
             raise PinError("the SHA-256 must be 64 hexadecimal digits")
         return cls(file, sha256.lower(), f"{time.time_ns():x}-{uuid.uuid4().hex[:8]}")
 
+    def same(self, other: object) -> bool:
+        """Whether another pin names the same file and bytes, whenever it was set."""
+        return isinstance(other, Pin) and (self.file, self.sha256) == (other.file, other.sha256)
 
-def from_environment(environment: Mapping[str, str]) -> tuple[Pin, Path | None]:
-    """The pin at start, and the file that it came from where it is one that may change.
+
+@dataclass(frozen=True, slots=True)
+class Pins:
+    """The champion's pin, and the challenger's: None where there is none, an error where it cannot be one.
+
+    What is wrong with a challenger is said, and does not make the champion's pin invalid.
+    """
+
+    champion: Pin
+    challenger: Pin | PinError | None = None
+
+
+def from_environment(environment: Mapping[str, str]) -> tuple[Pins, Path | None]:
+    """The pins at start, and the file that they came from where it is one that may change.
 
     ``MODEL_FILE_NAME`` with ``MODEL_SHA256``, or ``MODEL_PIN_FILE``; both, neither or half of it raises :class:`PinError`.
+    Beside the names, ``CHALLENGER_FILE_NAME`` with ``CHALLENGER_SHA256``; beside the file, its member ``challenger``.
     """
     file, sha256, path = (environment.get(name, "") for name in ("MODEL_FILE_NAME", "MODEL_SHA256", "MODEL_PIN_FILE"))
+    other = (environment.get("CHALLENGER_FILE_NAME", ""), environment.get("CHALLENGER_SHA256", ""))
     if path and (file or sha256):
         raise PinError("set MODEL_PIN_FILE, or MODEL_FILE_NAME and MODEL_SHA256, not both")
+    if path and any(other):
+        raise PinError("with MODEL_PIN_FILE, the challenger is a member of that file, not CHALLENGER_FILE_NAME")
     if path:
         return read(Path(path)), Path(path)
     if not file or not sha256:
         raise PinError("no pin: set MODEL_FILE_NAME and MODEL_SHA256, or MODEL_PIN_FILE")
-    return Pin.make(file, sha256), None
+    return Pins(Pin.make(file, sha256), _challenger(*other) if any(other) else None), None
 
 
-def read(path: Path) -> Pin:
-    """A pin from a JSON file ``{"file": …, "sha256": …}``; raises :class:`PinError`."""
+def _challenger(file: object, sha256: object) -> Pin | PinError:
+    try:
+        return Pin.make(file, sha256)
+    except PinError as error:
+        return PinError(f"the challenger: {error}")
+
+
+def read(path: Path) -> Pins:
+    """The pins from a JSON file ``{"file": …, "sha256": …, "challenger": {"file": …, "sha256": …}}``, whose last member may be
+    left out or null; raises :class:`PinError`."""
     try:
         data = json.loads(path.read_text("utf-8"))
     except OSError as error:
@@ -64,4 +91,10 @@ def read(path: Path) -> Pin:
         raise PinError("the pin file is not JSON") from None
     if not isinstance(data, dict):
         raise PinError('the pin file must hold {"file": …, "sha256": …}')
-    return Pin.make(data.get("file"), data.get("sha256"))
+    champion = Pin.make(data.get("file"), data.get("sha256"))
+    other = data.get("challenger")
+    if other is None:
+        return Pins(champion)
+    if not isinstance(other, dict):
+        return Pins(champion, PinError('the challenger must be {"file": …, "sha256": …}'))
+    return Pins(champion, _challenger(other.get("file"), other.get("sha256")))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from datetime import UTC, datetime
 from typing import Any
@@ -36,7 +37,7 @@ class Health:
         except NoModel as error:
             why = str(error)
         facts["ready"] = why is None
-        fresh = time.time() - status.get("checked", 0) < STALE
+        fresh = 0 <= time.monotonic() - status.get("beat", math.inf) < STALE
         facts["confirmed"] = bool(why is None and fresh and status.get("confirmed"))
         facts["since"] = moment(status.get("since"))
         facts["checked"] = moment(status.get("checked"))

@@ -7,7 +7,6 @@ of the process would, and the next leader starts from what the store says.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import random
 import threading
@@ -16,11 +15,10 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-from modelbundle.errors import StatementError
 from services import jsonlog
 from services.predict import metrics, switch
 from services.predict.chronicle import Chronicle
-from services.predict.rehearsal import RehearsalFailed, rehearse
+from services.predict.intake import Intake
 from services.predict.settings import Settings
 from services.predict.source import Source, SourceError
 from services.predict.store import Lead, Store
@@ -49,6 +47,7 @@ class Leader:
         self.settings = settings
         self.trust = Trust.of(settings, store)
         self.source = source or Source(settings.model_server_url, max_bytes=settings.max_bundle_bytes)
+        self.intake = Intake(store, settings, self.source, self.trust)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="leader", daemon=True)
         self._reset()
@@ -57,6 +56,7 @@ class Leader:
         self.state = switch.Leader()
         status = self.store.status()
         self.pin: Pin | None = None
+        self.challenger: str | None = status.get("challenger")  # the identity of its pin
         self.error = ""  # why the last poll gave no pin
         self.trouble = ""  # why the pinned model is not here yet
         self.confirmed: bool | None = status.get("confirmed")
@@ -166,6 +166,8 @@ class Leader:
                 "model service answers again"
             )
         self.pin, self.error = pin, error
+        if pin is not None:
+            self.challenger = self.source.challenger
         self._publish()
 
     def _publish(self) -> None:
@@ -176,8 +178,10 @@ class Leader:
             "confirmed": confirmed,
             "since": self.since,
             "checked": time.time(),
+            "beat": time.monotonic(),  # of this machine since it started: no clock that somebody sets
             "wanted": self.pin.sha256 if self.pin else None,
             "trouble": self.error or self.trouble or None,
+            "challenger": self.challenger,
             "leader": os.getpid(),
         }
         self.store.write_status(status)
@@ -185,10 +189,7 @@ class Leader:
 
     def _fetch(self, pin: Pin) -> Tried:
         try:
-            if not self._have(pin):
-                self._download(pin)
-            if self.trust:
-                self.trust.keep(pin.sha256, self.source.statement(pin))
+            self.intake.fetch(pin, {self.store.current().sha256, self.store.previous().sha256})
         except (SourceError, OSError) as error:
             if str(error) != self.trouble:
                 asked = self.source.request_id
@@ -201,54 +202,11 @@ class Leader:
         self.trouble = ""
         return Tried(Outcome.DONE)
 
-    def _have(self, pin: Pin) -> bool:
-        found = hashlib.sha256()
-        try:
-            with self.store.bundle(pin.sha256).open("rb") as file:
-                while chunk := file.read(1 << 20):
-                    found.update(chunk)
-        except FileNotFoundError:
-            return False
-        return found.hexdigest() == pin.sha256
-
-    def _download(self, pin: Pin) -> None:
-        """The bytes into a file that gets its name only once they were verified and are durable."""
-        disk = self.store.disk
-        current, previous = self.store.current(), self.store.previous()
-        self.store.prune({current.sha256, previous.sha256})
-        temporary = self.store.bundles / f".{pin.sha256}.part"
-        descriptor = disk.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        try:
-            self.source.fetch(pin, lambda chunk: disk.write(descriptor, chunk), self.settings.fetch_seconds)
-            disk.fsync(descriptor)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-        finally:
-            os.close(descriptor)
-        disk.replace(temporary, self.store.bundle(pin.sha256))
-        disk.sync_directory(self.store.bundles)
-
     def _rehearse(self, pin: Pin) -> Tried:
-        try:
-            if self.trust:
-                self.trust.admit(pin.sha256)  # before a byte of the model is parsed
-        except StatementError as error:
-            return Tried(Outcome.REFUSED, str(error), "statement")
-        begun = self.store.journal_rehearsal(pin)
-        if begun > switch.MOST_REHEARSALS:
+        tried = self.intake.rehearse(pin)
+        if tried.outcome is Outcome.DONE:
             self.store.end_rehearsal()
-            return Tried(Outcome.REFUSED, f"{switch.MOST_REHEARSALS} rehearsals of it began and none ended")
-        try:
-            rehearse(self.store.bundle(pin.sha256), pin.sha256, self.settings)
-        except RehearsalFailed as failure:
-            self.store.end_rehearsal()
-            return Tried(Outcome.REFUSED, str(failure), failure.kind)
-        except OSError as error:
-            self.store.end_rehearsal()
-            return Tried(Outcome.RETRY, str(error))
-        self.store.end_rehearsal()
-        return Tried(Outcome.DONE)
+        return tried
 
     def _commit(self, candidate: Candidate) -> None:
         before = self.store.current()

@@ -8,10 +8,11 @@ from typing import Any
 
 from modelbundle.validation import Many, One
 from services import jsonlog
+from services.keeper import Keeper
 from services.predict.models import Serving
 from services.predict.settings import Settings
 from services.predictionlog import entry
-from services.predictionlog.shipper import Keeper
+from services.predictionlog.shipper import keeper
 from services.predictionlog.spool import Writer
 
 NONE = "none"
@@ -39,7 +40,7 @@ class Recorder:
             return
         self._writer = Writer(self.root, self._max_bytes)
         self._writer.start()
-        self._keeper = Keeper(self.root, self._url)
+        self._keeper = keeper(self.root, self._url)
         self._keeper.start()
 
     def close(self) -> None:

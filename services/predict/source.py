@@ -15,6 +15,8 @@ from modelbundle import statement
 from services.predict.switch import Pin
 
 CHUNK = 256 * 1024
+CHAMPION = ("bundle", "statement")
+CHALLENGER = ("challenger", "challenger/statement")
 _ETAG = re.compile(r'"([0-9a-f]{64})"')
 _PIN_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
@@ -23,12 +25,25 @@ class SourceError(Exception):
     """The model service gave no usable answer; the message says what happened. Always worth another try."""
 
 
+class Nothing(SourceError):
+    """The model service says that there is no such model."""
+
+
 class Source:
     """A connection to one model service. Not thread-safe: the leader has its own."""
 
-    def __init__(self, url: str, *, max_bytes: int, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        max_bytes: int,
+        clock: Callable[[], float] = time.monotonic,
+        paths: tuple[str, str] = CHAMPION,
+    ) -> None:
         self.url = url.rstrip("/")
         self.max_bytes = max_bytes
+        self.bundle_path, self.statement_path = paths
+        self.challenger: str | None = None  # the identity of the challenger's pin, as the last poll told
         self._clock = clock
         self._session = requests.Session()
         self._session.trust_env = False  # no proxy stands between the services, and no .netrc is read
@@ -44,6 +59,8 @@ class Source:
         self.close()
         response = self._get(known, timeout)
         pin = self._pin(response)
+        told = response.headers.get("X-Challenger-Id", "")
+        self.challenger = told if _PIN_ID.fullmatch(told) else None
         if response.status_code == 304:
             response.close()
         else:
@@ -78,7 +95,7 @@ class Source:
     def statement(self, pin: Pin, timeout: float = 5.0) -> bytes | None:
         """The statement that goes with ``pin``; None where there is none. Raises :class:`SourceError`."""
         self.close()
-        response = self._ask("statement", {}, timeout, (200, 404))
+        response = self._ask(self.statement_path, {}, timeout, (200, 404))
         try:
             if response.status_code == 404:
                 return None
@@ -99,7 +116,7 @@ class Source:
 
     def _get(self, known: Iterable[str], timeout: float) -> requests.Response:
         tags = ", ".join(f'"{sha256}"' for sha256 in known if sha256)
-        return self._ask("bundle", {"If-None-Match": tags} if tags else {}, timeout, (200, 304))
+        return self._ask(self.bundle_path, {"If-None-Match": tags} if tags else {}, timeout, (200, 304))
 
     def _ask(self, path: str, more: dict[str, str], timeout: float, expected: tuple[int, int]) -> requests.Response:
         self.request_id = os.urandom(16).hex()
@@ -112,7 +129,8 @@ class Source:
             raise SourceError(f"the model service cannot be reached ({type(error).__name__})") from None
         if response.status_code not in expected:
             response.close()
-            raise SourceError(f"the model service answered {response.status_code}")
+            kind = Nothing if response.status_code == 404 else SourceError
+            raise kind(f"the model service answered {response.status_code}")
         return response
 
     @staticmethod

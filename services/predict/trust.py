@@ -7,7 +7,7 @@ from pathlib import Path
 
 from modelbundle import statement
 from modelbundle.errors import StatementError
-from modelbundle.statement import Statement
+from modelbundle.statement import CHAMPION, Statement
 from services.predict.settings import Settings
 from services.predict.store import Store
 
@@ -16,20 +16,24 @@ class Trust:
     """The public keys (read anew each time, so that they can be rotated), and the highest sequence that was accepted.
 
     The sequence is kept in ``DATA_DIR``, which outlives ``STATE_DIR``: a model service that was taken over cannot bring back an
-    older model, however well it was signed then. Going back takes a new statement about the old model.
+    older model, however well it was signed then. Going back takes a new statement about the old model. Each role has statements
+    and a sequence of its own: nothing that was signed to be scored silently can be brought to answer, and neither raises the
+    other's sequence.
     """
 
-    def __init__(self, keys: Path, store: Store, ledger: Path) -> None:
+    def __init__(self, keys: Path, store: Store, ledger: Path, role: str = CHAMPION) -> None:
         self.keys = keys
         self.store = store
         self.ledger = ledger
+        self.role = role
 
     @classmethod
-    def of(cls, settings: Settings, store: Store) -> Trust | None:
-        """What the settings ask for; None where no keys are set."""
+    def of(cls, settings: Settings, store: Store, role: str = CHAMPION) -> Trust | None:
+        """What the settings ask for of models in ``role``; None where no keys are set."""
         if not settings.model_public_key_file:
             return None
-        return cls(Path(settings.model_public_key_file), store, settings.data_dir / "statement.json")
+        ledger = settings.data_dir / ("statement.json" if role == CHAMPION else f"{role}-statement.json")
+        return cls(Path(settings.model_public_key_file), store, ledger, role)
 
     def check(self, sha256: str) -> Statement:
         """The statement kept for a model, verified now; raises :class:`StatementError`, or :class:`OSError`."""
@@ -92,6 +96,6 @@ class Trust:
         except OSError as error:
             raise StatementError(f"{self.keys} cannot be read ({error.strerror})") from None
         try:
-            return statement.verify(raw, sha256, keys)
+            return statement.verify(raw, sha256, keys, self.role)
         except StatementError as error:
             raise StatementError(f"the model's statement {error}") from None

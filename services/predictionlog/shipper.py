@@ -1,26 +1,25 @@
 """The shipper: a process that empties the spool into the database. ``python -m services.predictionlog.shipper SPOOL URL``.
 
-Exactly one ships at a time: it holds a lock that the kernel frees when it dies. Every worker keeps a :class:`Keeper`, which
-starts one where there is none. It ends when the pipe to the worker that started it does, after one last round.
+Exactly one ships at a time, kept alive by the workers: see :mod:`services.keeper`. It ends when the pipe to the worker that
+started it does, after one last round.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import select
 import signal
-import subprocess
 import sys
-import threading
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from services import jsonlog
+from services.keeper import Keeper, take
 from services.predictionlog import entry, event, spool
+from services.predictionlog.handover import Queue
 
 LOCK = "shipper.lock"
 EVERY = 0.5  # seconds between rounds
@@ -28,65 +27,21 @@ BATCH = 2000  # rows in a transaction
 MOST_BACK_OFF = 10.0
 
 
-class Keeper:
+def keeper(root: Path, url: str) -> Keeper:
     """Keeps a shipper alive from a thread of a worker."""
-
-    def __init__(self, root: Path, url: str) -> None:
-        self.root = root
-        self.url = url
-        self.child: subprocess.Popen[bytes] | None = None
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="shipper", daemon=True)
-
-    def start(self) -> None:
-        """Begin."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Let our shipper, if there is one, make its last round."""
-        self._stop.set()
-        self._thread.join(5)
-        if self.child is not None and self.child.stdin is not None:
-            self.child.stdin.close()
-
-    def _run(self) -> None:
-        while not self._stop.wait(EVERY):
-            with contextlib.suppress(OSError):
-                if (self.child is None or self.child.poll() is not None) and _free(self.root):
-                    self.child = self._spawn()
-
-    def _spawn(self) -> subprocess.Popen[bytes]:
-        # The address may hold a password: the environment is not for everybody to read, a command line is.
-        environment = {**os.environ, "PREDICTION_LOG_URL": self.url}
-        command = [sys.executable, "-m", "services.predictionlog.shipper", str(self.root)]
-        return subprocess.Popen(command, stdin=subprocess.PIPE, env=environment, start_new_session=True)
-
-
-def _free(root: Path) -> bool:
-    descriptor = _lock(root)
-    if descriptor is not None:
-        os.close(descriptor)
-    return descriptor is not None
-
-
-def _lock(root: Path) -> int | None:
-    root.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(root / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        return None
-    return descriptor
+    # The address may hold a password: the environment is not for everybody to read, a command line is.
+    own = {"PREDICTION_LOG_URL": url}
+    return Keeper(root / LOCK, "services.predictionlog.shipper", [str(root)], own)
 
 
 class Shipper:
-    """Moves closed segments into the database."""
+    """Moves closed segments into the database, and on to the queue where somebody waits for them."""
 
     def __init__(self, root: Path, url: str) -> None:
         from services.predictionlog import database
 
         self.root = root
+        self.queue = Queue.beside(root)
         self.database = database
         self.engine = database.connect(url)
         self.migrated = False
@@ -136,13 +91,13 @@ class Shipper:
         if damaged:  # kept for a person to look at; it must not stop the others
             jsonlog.emit("segment damaged", "error", file=path.name, lines=damaged)
             path.rename(path.with_suffix(".damaged"))
-        else:
+        elif not rows or not self.queue.offer(path, len(rows)):
             path.unlink()
 
 
 def main(root: Path) -> int:
     """Ship until the parent is gone."""
-    if _lock(root) is None:
+    if take(root / LOCK) is None:
         return 0
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # whoever stops the service ends the workers first
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -60,11 +60,12 @@ def test_without_a_number_the_clock_gives_one(keys: tuple[Path, Path]) -> None:
     assert 1_700_000_000_000 < first <= second
 
 
-def test_the_reference_implementation_accepts_ours(keys: tuple[Path, Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize("role", statement.SUFFIXES)
+def test_the_reference_implementation_accepts_ours(keys: tuple[Path, Path], tmp_path: Path, role: str) -> None:
     """And refuses the same file with one byte changed."""
     file = tmp_path / "m.bundle"
     file.write_bytes(CONTENT)
-    signature = statement.sign_file(file, keys[0])
+    signature = statement.sign_file(file, keys[0], role=role)
     arguments = ["verify", "key", "--public_key", str(keys[1]), "--signature", str(signature), str(file)]
     accepted = reference(*arguments)
     assert accepted.returncode == 0, accepted.stdout + accepted.stderr
@@ -80,6 +81,16 @@ def test_one_of_the_reference_implementation_lacks_only_the_sequence(keys: tuple
     assert made.returncode == 0, made.stdout + made.stderr
     with pytest.raises(StatementError, match="has no sequence: sign it with"):
         statement.verify(signature.read_bytes(), SHA256, trusted(keys))
+
+
+def test_a_statement_is_good_for_one_role(keys: tuple[Path, Path]) -> None:
+    """What may be scored silently may not answer for that, nor the other way round."""
+    own = {role: statement.sign(SHA256, "m", statement.read_private(keys[0]), 7, role) for role in statement.SUFFIXES}
+    for role, raw in own.items():
+        assert statement.verify(raw, SHA256, trusted(keys), role).sequence == 7
+        (other,) = set(own) - {role}
+        with pytest.raises(StatementError, match=f"not about a {other}"):
+            statement.verify(raw, SHA256, trusted(keys), other)
 
 
 def test_any_of_several_keys_will_do(keys: tuple[Path, Path], tmp_path: Path) -> None:

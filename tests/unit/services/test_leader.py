@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from services.predict import intake, switch
 from services.predict import leader as leading
-from services.predict import switch
 from services.predict.app import loader
 from services.predict.disk import Disk
 from services.predict.leader import Leader
@@ -150,7 +150,7 @@ def rehearsals(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> list[str]
         except Exception as error:
             raise RehearsalFailed(str(error)) from None
 
-    monkeypatch.setattr(leading, "rehearse", here)
+    monkeypatch.setattr(intake, "rehearse", here)
     monkeypatch.setattr(leading, "COUNT", 0.0)
     return seen
 
@@ -244,16 +244,16 @@ def test_a_rehearsal_that_three_leaders_did_not_survive_is_a_refusal(
         raise Killed
 
     replica.pin(bundles[1], "2")
-    good = leading.rehearse
-    monkeypatch.setattr(leading, "rehearse", dies)
+    good = intake.rehearse
+    monkeypatch.setattr(intake, "rehearse", dies)
     for _ in range(2):
         with pytest.raises(Killed):
             replica.reign()
-    monkeypatch.setattr(leading, "rehearse", good)
+    monkeypatch.setattr(intake, "rehearse", good)
     replica.reign()
     assert replica.store.current().sha256 == bundles[1].sha256, "two chance kills are forgiven"
     replica.pin(bundles[0], "3")
-    monkeypatch.setattr(leading, "rehearse", dies)
+    monkeypatch.setattr(intake, "rehearse", dies)
     for _ in range(3):
         with pytest.raises(Killed):
             replica.reign()
@@ -308,7 +308,7 @@ def test_every_switch_and_refusal_is_written_down_once_whenever_the_leader_dies(
             replica.reign()
     replica.takes = False
     replica.source.serves = (Pin("f" * 64, "3"), b"not a model")
-    monkeypatch.setattr(replica.leader, "_have", lambda _: True)
+    monkeypatch.setattr(replica.leader.intake, "_have", lambda _: True)
     replica.reign(rests=2)
     assert len(replica.events()) == 1
     replica.takes = True

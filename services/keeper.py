@@ -1,0 +1,93 @@
+"""Keeps one process of its own alive beside the workers of a service, whichever worker starts it.
+
+Exactly one runs at a time: it holds a lock that the kernel frees when it dies. Every worker keeps a :class:`Keeper`, which starts
+one where there is none. The process ends when the pipe on its standard input does, that is with the worker that started it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+EVERY = 0.5  # seconds between looks
+LIVED = 10.0  # seconds; one that fails sooner is started again after a pause that doubles up to this
+
+
+class Keeper:
+    """Runs ``python -m MODULE ARGUMENTS`` while ``wanted()`` says so; ``lock`` is the file that the process locks."""
+
+    def __init__(
+        self,
+        lock: Path,
+        module: str,
+        arguments: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+        wanted: Callable[[], bool] = lambda: True,
+    ) -> None:
+        self.lock = lock
+        self.command = [sys.executable, "-m", module, *arguments]
+        self.environment = environment or {}
+        self.wanted = wanted
+        self.child: subprocess.Popen[bytes] | None = None
+        self._began = 0.0
+        self._pause = EVERY
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=module.rpartition(".")[2], daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Let our process, if there is one, come to its end."""
+        self._stop.set()
+        self._thread.join(5)
+        if self.child is not None and self.child.stdin is not None:
+            self.child.stdin.close()
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._pause):
+            with contextlib.suppress(OSError):
+                if self.child is not None and self.child.poll() is not None:
+                    fine = self.child.returncode == 0 or time.monotonic() - self._began > LIVED
+                    self._pause = EVERY if fine else min(self._pause * 2, LIVED)
+                    self._bury(self.child)
+                elif self.child is None and self.wanted() and free(self.lock):
+                    self._began = time.monotonic()
+                    self.child = self._spawn()
+
+    def _bury(self, child: subprocess.Popen[bytes]) -> None:
+        self.child = None
+        if child.stdin is not None:
+            child.stdin.close()
+
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        environment = {**os.environ, **self.environment}
+        return subprocess.Popen(self.command, stdin=subprocess.PIPE, env=environment, start_new_session=True)
+
+
+def take(lock: Path) -> int | None:
+    """The lock, held until the returned descriptor is closed; None where another process has it."""
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def free(lock: Path) -> bool:
+    """Whether nobody holds the lock."""
+    descriptor = take(lock)
+    if descriptor is not None:
+        os.close(descriptor)
+    return descriptor is not None
