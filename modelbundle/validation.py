@@ -154,7 +154,7 @@ class Validator:
         else:
             own = record.get("id") if self.has_id else None
             present += self.has_id and "id" in record
-            if present == len(record) and (own is None or _reference(own)):
+            if present == len(record) and (own is None or is_reference(own)):
                 return One(row, own, warnings)
         raise self._invalid(self._explain(record, pointer))
 
@@ -233,7 +233,7 @@ class Validator:
             for i in unseen:
                 many.warnings.setdefault(i, []).append({"pointer": where(feature.name, i), "detail": detail})
         if ids is not None:
-            if not all(own is None or _reference(own) for own in ids):
+            if not all(own is None or is_reference(own) for own in ids):
                 return None
             many.ids = list(ids)
         return many
@@ -273,7 +273,7 @@ class Validator:
                 detail = expectation(feature, record[feature.name])
                 if detail:
                     yield Problem(f"{pointer}/{escape(feature.name)}", detail)
-        if self.has_id and record.get("id") is not None and not _reference(record["id"]):
+        if self.has_id and record.get("id") is not None and not is_reference(record["id"]):
             yield Problem(f"{pointer}/id", ID_RULE)
 
     def _explain_columns(self, document: Mapping[str, list[Any]], rows: int) -> Iterator[Problem]:
@@ -281,7 +281,7 @@ class Validator:
             feature = self.schema.features[self.schema.index[name]] if name in self.schema.index else None
             for i in range(rows):
                 detail = expectation(feature, values[i]) if feature else None
-                if name == "id" and self.has_id and values[i] is not None and not _reference(values[i]):
+                if name == "id" and self.has_id and values[i] is not None and not is_reference(values[i]):
                     detail = ID_RULE
                 if detail:
                     yield Problem(f"/{escape(name)}/{i}", detail)
@@ -312,7 +312,7 @@ class Validator:
 UNKNOWN = "unknown field"
 MISSING = "missing; required"
 UNSEEN = "not seen in training, or too rarely to name; scored as an unknown category"
-ID_RULE = f"must be a string of 1 to {MAX_ID} characters"
+ID_RULE = f"must be a string of 1 to {MAX_ID} characters other than NUL"
 
 
 def expectation(feature: Feature, value: object) -> str | None:
@@ -357,8 +357,9 @@ def _has_surrogate(text: str) -> bool:
     return any("\ud800" <= character <= "\udfff" for character in text)
 
 
-def _reference(own: object) -> bool:
-    return type(own) is str and 0 < len(own) <= MAX_ID and not _has_surrogate(own)
+def is_reference(own: object) -> bool:
+    """Whether ``own`` can be a caller's own reference. PostgreSQL keeps every character but NUL."""
+    return type(own) is str and 0 < len(own) <= MAX_ID and "\0" not in own and not _has_surrogate(own)
 
 
 def _in_column(problem: Problem) -> Problem:

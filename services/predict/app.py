@@ -11,7 +11,7 @@ from modelbundle import bundle, golden
 from modelbundle.model import Model
 from services import problem
 from services.edge import Edge
-from services.predict import access, docs, health, metrics, mlflow, oip, openapi, pages, predictions, tryit
+from services.predict import access, docs, health, metrics, mlflow, oip, openapi, outcomes, pages, predictions, tryit
 from services.predict.body import Bodies
 from services.predict.models import Models
 from services.predict.papers import Cabinet
@@ -39,6 +39,7 @@ def create_app(settings: Settings, store: Store | None = None) -> Flask:
     problem.init_app(app)
     access.init_app(app, access.Keys(Path(settings.api_keys_file)) if settings.api_keys_file else None)
     bodies = Bodies(settings.max_body_bytes, settings.body_seconds)
+    outcomes.init_app(app, outcomes.Outcomes(settings, bodies))
     predictions.init_app(app, Predictor(models, bodies, settings.max_rows, settings.max_csv_rows))
     app.register_blueprint(oip.blueprint)
     app.register_blueprint(mlflow.blueprint)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -48,14 +46,14 @@ def answer(predictor: Predictor, request: Request, every_term: bool) -> Response
 
 
 def _lines(scorer: Scorer, sent: Table, added: Sequence[str], facts: dict[str, Any]) -> Iterator[bytes]:
-    yield _csv([[*sent.header, *added]])
+    yield table.encode([[*sent.header, *added]])
     first, width = 0, len(sent.header)
     for rows in sent.chunks(CHUNK):
         answers = scorer.score(rows, first)
         good = sum("band" in answer for answer in answers)
         facts["rows"] += good
         facts["bad_rows"] = facts.get("bad_rows", 0) + len(rows) - good
-        yield _csv(
+        yield table.encode(
             [*row[:width], *[""] * (width - len(row)), *(answer.get(name, "") for name in added)]
             for row, answer in zip(rows, answers, strict=True)
         )
@@ -114,9 +112,3 @@ class Scorer:
 
 def _named(warning: dict[str, str]) -> str:
     return f"{unescape(warning['pointer'].split('/')[1])}: {warning['detail']}"
-
-
-def _csv(rows: Any) -> bytes:
-    text = io.StringIO()
-    csv.writer(text).writerows(rows)
-    return text.getvalue().encode()

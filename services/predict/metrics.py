@@ -52,6 +52,7 @@ switches = Counter(
     ["outcome", "reason"],
     registry=registry,
 )
+outcomes = Counter("peerloan_outcomes", "Outcomes that were sent, by what came of them", ["status"], registry=registry)
 fetch_failures = Counter("peerloan_model_fetch_failures", "Downloads of a model that failed", registry=registry)
 unlogged = Counter("peerloan_predictions_unlogged", "Rows that the prediction log did not take", registry=registry)
 spool_bytes = Gauge(

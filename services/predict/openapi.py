@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 from flask import Blueprint, Flask, Response, current_app, request
 
 from modelbundle.model import Model
-from services.predict import shapes
+from services.predict import openapi_outcomes, shapes
 from services.predict.batch import ADDED
 from services.predict.scoring import Predictor, each, signed
 from services.predict.settings import Settings
@@ -19,14 +20,16 @@ REASONS = {
     400: "The body is not JSON, or not CSV",
     401: "A key is needed",
     403: "The key is not known",
-    404: "There is nothing at this address",
+    404: "There is nothing at this address, or no such prediction",
     408: "The body arrived too slowly",
+    409: "Another outcome is recorded",
     413: "Too large, or too many rows",
     415: "The wrong Content-Type",
     422: "It does not fit the model's schema; `errors` names every problem",
     429: "Too many requests; Retry-After says when to come back",
-    503: "There is no model yet, or too much load; Retry-After says when to come back",
+    503: "There is no model yet, no database, or too much load; Retry-After says when to come back",
 }
+SCORING = (400, 404, 408, 413, 415, 422, 429, 503)  # 404 where a model is named in the address
 LOCKS: Json = {
     "bearer": {"type": "http", "scheme": "bearer"},
     "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
@@ -64,7 +67,9 @@ class Description:
             },
             "servers": [{"url": "."}],
             "paths": self._paths(model),
-            "components": {"schemas": shapes.components(model, self.max_rows)},
+            "components": {
+                "schemas": {**shapes.components(model, self.max_rows), **openapi_outcomes.schemas(self.max_rows)}
+            },
         }
         if self.keyed:
             document["components"]["securitySchemes"] = LOCKS
@@ -77,6 +82,9 @@ class Description:
             "/predict": {"post": self._scores(self._predict(model))},
             "/invocations": {"post": self._scores(self._invocations(model), 422)},
             f"/v2/models/{name}/infer": {"post": self._scores(self._infer(model), 422, 404)},
+            "/outcomes": {
+                "post": self._errors(openapi_outcomes.operation(), (400, 404, 408, 409, 413, 415, 422, 429, 503))
+            },
             f"/v2/models/{name}": {"get": _reads("The model's tensors (Open Inference Protocol)", plain, 503)},
             f"/v2/models/{name}/ready": {"get": _reads("Whether this model answers", plain, 503)},
             "/v2": {"get": _reads("The server (Open Inference Protocol)", plain)},
@@ -90,9 +98,12 @@ class Description:
         }
 
     def _scores(self, operation: Json, *without: int) -> Json:
-        for status, reason in REASONS.items():
-            if (status not in without) != (status == 404) and (self.keyed or status not in (401, 403)):
-                operation["responses"][str(status)] = _problem(reason)
+        statuses = [status for status in SCORING if (status not in without) != (status == 404)]
+        return self._errors(operation, statuses)
+
+    def _errors(self, operation: Json, statuses: Iterable[int]) -> Json:
+        for status in sorted({*statuses, *((401, 403) if self.keyed else ())}):
+            operation["responses"][str(status)] = _problem(REASONS[status])
         if self.keyed:
             operation["security"] = [{lock: []} for lock in LOCKS]
         return operation

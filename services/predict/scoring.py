@@ -64,9 +64,12 @@ def no_model(error: NoModel) -> Refused:
 
 
 def misfit(
-    error: Invalid | TooManyRows, environ: dict[str, Any], place: Callable[[str], str] = lambda pointer: pointer
+    error: Invalid | TooManyRows,
+    environ: dict[str, Any],
+    place: Callable[[str], str] = lambda pointer: pointer,
+    what: str = "the model's schema",
 ) -> Refused:
-    """The answer to what does not fit the schema; ``place`` translates pointers into the document that was sent."""
+    """The answer to what does not fit; ``place`` translates pointers into the document that was sent."""
     if isinstance(error, TooManyRows):
         return Refused(413, f"{error}.", max_rows=error.limit)
     errors = [_placed(p, place(p.pointer)) for p in error.problems]
@@ -74,7 +77,7 @@ def misfit(
     count = "1 problem" if error.total == 1 else f"{error.total} problems"
     if error.total >= MOST_COUNTED:
         count = f"at least {count}"
-    return Refused(422, f"The request does not fit the model's schema: {count}.", errors)
+    return Refused(422, f"The request does not fit {what}: {count}.", errors)
 
 
 def _placed(problem: Problem, pointer: str) -> dict[str, str]:

@@ -107,6 +107,7 @@ def own_id() -> Json:
         "type": ["string", "null"],
         "minLength": 1,
         "maxLength": MAX_ID,
+        "pattern": "^[^\\u0000]*$",
         "description": "your own reference; echoed",
     }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
@@ -93,6 +93,13 @@ def columns(header: Sequence[str], rows: Sequence[Sequence[str]], schema: Schema
             feature = schema.features[schema.index[name]] if name in schema.index else None
             found[name] = values(cells, feature)
     return found
+
+
+def encode(rows: Iterable[Iterable[Any]]) -> bytes:
+    """Rows as CSV."""
+    text = io.StringIO()
+    csv.writer(text).writerows(rows)
+    return text.getvalue().encode()
 
 
 def check_type(request: Request) -> None:

@@ -75,20 +75,28 @@ _INSERT_EVENT = sa.text(
 )
 
 
-def connect(url: str) -> sa.Engine:
+# A server that fell silent is noticed: PostgreSQL's client, in milliseconds and seconds.
+ALIVE = {"tcp_user_timeout": 5000, "keepalives_idle": 2, "keepalives_interval": 2, "keepalives_count": 2}
+
+
+def connect(url: str, seconds: int | None = None) -> sa.Engine:
     """An engine that opens a connection for each use and keeps none; none is carried across a fork.
 
+    ``seconds`` bounds a statement, and the wait for what others hold; without it a statement takes as long as it takes.
     Raises :class:`sqlalchemy.exc.ArgumentError` for what is no URL.
     """
     parsed = sa.make_url(url)
     if parsed.get_backend_name() == "sqlite":
-        engine = sa.create_engine(parsed, poolclass=NullPool, connect_args={"timeout": 5.0})
+        engine = sa.create_engine(parsed, poolclass=NullPool, connect_args={"timeout": seconds or 5.0})
         sa.event.listen(engine, "connect", _prepare_sqlite)
         sa.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
         return engine
     if parsed.drivername in ("postgres", "postgresql"):
         parsed = parsed.set(drivername="postgresql+psycopg")
-    return sa.create_engine(parsed, poolclass=NullPool, connect_args={"connect_timeout": 5})
+    bound = {"options": f"-c statement_timeout={seconds}s -c lock_timeout={seconds}s"} if seconds else {}
+    return sa.create_engine(
+        parsed, poolclass=NullPool, connect_args={"connect_timeout": seconds or 5, **ALIVE, **bound}
+    )
 
 
 def _prepare_sqlite(connection: Any, _: Any) -> None:

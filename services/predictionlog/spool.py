@@ -119,6 +119,16 @@ def oldest(root: Path) -> float | None:
     return min(times, default=None)
 
 
+def waiting(root: Path) -> frozenset[str]:
+    """The segments that hold something and were not shipped yet, open ones too, by names that they keep when they are closed."""
+    found = set()
+    for path in _files(root):
+        with suppress(FileNotFoundError):
+            if path.stat().st_size:
+                found.add(f"{path.parent.name}/{path.stem}")
+    return frozenset(found)
+
+
 def _files(root: Path) -> Iterator[Path]:
     yield from root.glob(f"*/*{OPEN}")
     yield from root.glob(f"*/*{CLOSED}")

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from services.local import EXAMPLE
 from tests.integration.examples import Example, read, settled, without
-from tests.integration.system import ROOT, System, ask, running
+from tests.integration.system import ROOT, System, ask, running, until
 
 KEY = "example-key"
 SHIPPED = ROOT / "models" / "late-payers.bundle"
@@ -36,7 +37,21 @@ def ship(root: Path, **environment: str) -> Iterator[System]:
 
 @pytest.fixture(scope="module")
 def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    yield from ship(tmp_path_factory.mktemp("examples"), MAX_ROWS="3")
+    """With an outcome of a loan, which an example contradicts."""
+    for system in ship(tmp_path_factory.mktemp("examples"), MAX_ROWS="3"):
+        record(system, "loan-17")
+        yield system
+
+
+def record(system: System, own: str) -> None:
+    """A loan that was scored, and late."""
+    system.post({**json.loads(EXAMPLE), "id": own})
+    until(lambda: system.post({"id": own, "is_late": True}, "/outcomes")[0] == 200, 20, "the outcome is recorded")
+
+
+@pytest.fixture(scope="module")
+def open_to_all(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    yield from ship(tmp_path_factory.mktemp("open"), HOST="0.0.0.0")
 
 
 @pytest.fixture(scope="module")
@@ -60,13 +75,14 @@ def compare(example: Example, system: System) -> None:
 def test_every_error_of_the_catalogue(request: pytest.FixtureRequest, example: Example) -> None:
     """Each request gets exactly the documented answer."""
     keys = "keys" in example.promised.lower() or "key is" in example.promised.lower()
-    compare(example, request.getfixturevalue("locked" if keys else "system"))
+    where = "open_to_all" if "API_KEYS_FILE" in example.promised else "locked" if keys else "system"
+    compare(example, request.getfixturevalue(where))
 
 
 def test_the_catalogue_has_an_example_of_every_error() -> None:
     """What can be shown with one request is shown."""
     statuses = {json.loads(example.promised)["status"] for example in read(ERRORS)}
-    assert statuses == {400, 401, 403, 404, 405, 413, 415, 422}
+    assert statuses == {400, 401, 403, 404, 405, 409, 413, 415, 422}
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=range(len(COMMANDS)))

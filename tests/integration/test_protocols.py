@@ -107,4 +107,4 @@ def test_schemathesis_finds_nothing(system: System, tmp_path: Path) -> None:
     }
     found = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
     assert found.returncode == 0, found.stdout[-8000:] + found.stderr[-2000:]
-    assert "Tested: 11" in found.stdout
+    assert "Tested: 12" in found.stdout

@@ -1,0 +1,112 @@
+"""What became of loans: who was late. One outcome per prediction, which stays; saying it again changes nothing."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from services.predictionlog.claim import CONTRADICTED, RECORDED, REPEATED, UNKNOWN, Claim, Result
+from services.predictionlog.database import outcomes, predictions
+
+AT_A_TIME = 1000  # ids in one statement
+_KNOWN = sa.select(predictions.c.prediction_id, predictions.c.record_id, predictions.c.time)
+_INSERT = sa.text(
+    "INSERT INTO outcomes (prediction_id, is_late, time, key_name) VALUES (:prediction_id, :is_late, :time, :key_name)"
+    " ON CONFLICT (prediction_id) DO NOTHING"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What is known of one that was claimed about."""
+
+    id: str
+    record_id: str | None
+    time: str
+
+
+def record(engine: sa.Engine, claims: Sequence[Claim], key_name: str | None) -> list[Result]:
+    """Record what is new, in one transaction, and say of each claim, in order, what came of it.
+
+    Raises :class:`sqlalchemy.exc.SQLAlchemyError`; then nothing was recorded, or, where the database went away as it was
+    told to commit, everything: sending it again finds out.
+    """
+    with engine.begin() as connection:
+        known = _Known(connection, claims)
+        results = [known.judge(claim) for claim in claims]
+        new = sorted(known.new)  # in one order, so that two requests never wait for each other
+        now = datetime.now(UTC).isoformat(timespec="microseconds")
+        if new:
+            rows = [
+                {"prediction_id": own, "is_late": known.outcomes[own], "time": now, "key_name": key_name} for own in new
+            ]
+            connection.execute(_INSERT, rows)
+        recorded = _outcomes(connection, new)  # another request may have been first
+    return [_settled(result, claim, recorded) for result, claim in zip(results, claims, strict=True)]
+
+
+class _Known:
+    """The predictions that the claims are about, and their outcomes; ``new`` are the ids that got theirs from these claims."""
+
+    def __init__(self, connection: sa.Connection, claims: Sequence[Claim]) -> None:
+        self.by_id: dict[str, Prediction] = {}
+        self.by_record: dict[str, list[Prediction]] = defaultdict(list)
+        self.new: set[str] = set()
+        for column, wanted in (
+            (predictions.c.prediction_id, {c.prediction_id for c in claims if c.prediction_id is not None}),
+            (predictions.c.record_id, {c.record_id for c in claims if c.record_id is not None}),
+        ):
+            for ids in _portions(wanted):
+                # Not erased before the outcome stands beside it: then the erasure finds both.
+                query = _KNOWN.where(column.in_(ids)).with_for_update(read=True)
+                for row in connection.execute(query):
+                    self.by_id[row[0]] = Prediction(*row)
+        for found in sorted(self.by_id.values(), key=lambda p: p.time):
+            if found.record_id is not None:
+                self.by_record[found.record_id].append(found)
+        self.outcomes = _outcomes(connection, self.by_id)
+
+    def judge(self, claim: Claim) -> Result:
+        found = self._about(claim)
+        if not found:
+            return Result(UNKNOWN)
+        still_open = [p.id for p in found if p.id not in self.outcomes]
+        if still_open:
+            self.outcomes.update(dict.fromkeys(still_open, claim.is_late))
+            self.new.update(still_open)
+            return Result(RECORDED, tuple(still_open))
+        latest = found[-1].id
+        return Result(REPEATED if self.outcomes[latest] == claim.is_late else CONTRADICTED, (latest,))
+
+    def _about(self, claim: Claim) -> list[Prediction]:
+        if claim.prediction_id is not None:
+            found = self.by_id.get(claim.prediction_id)
+            return [found] if found else []
+        assert claim.record_id is not None
+        return [p for p in self.by_record[claim.record_id] if claim.before is None or p.time < claim.before]
+
+
+def _settled(result: Result, claim: Claim, recorded: dict[str, bool]) -> Result:
+    """The result, given what the database says after the insert."""
+    if result.status == RECORDED and any(recorded[own] != claim.is_late for own in result.prediction_ids):
+        return Result(CONTRADICTED, result.prediction_ids)
+    return result
+
+
+def _outcomes(connection: sa.Connection, wanted: Iterable[str]) -> dict[str, bool]:
+    found: dict[str, bool] = {}
+    for ids in _portions(wanted):
+        query = sa.select(outcomes.c.prediction_id, outcomes.c.is_late).where(outcomes.c.prediction_id.in_(ids))
+        found.update((row[0], bool(row[1])) for row in connection.execute(query))
+    return found
+
+
+def _portions(wanted: Iterable[Any]) -> Iterator[list[Any]]:
+    ids = sorted(wanted)
+    for start in range(0, len(ids), AT_A_TIME):
+        yield ids[start : start + AT_A_TIME]
