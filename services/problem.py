@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
 
-from flask import Flask, Response, g
+from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
 from services import jsonlog
@@ -42,7 +42,9 @@ def response(
     **more: Any,
 ) -> Response:
     """A problem document as Flask's response."""
-    answer = Response(encode(status, detail, g.get("request_id"), errors, **more), status, mimetype=MEDIA_TYPE)
+    answer = Response(
+        encode(status, detail, request.environ.get("request.id"), errors, **more), status, mimetype=MEDIA_TYPE
+    )
     answer.headers.update(headers or {})
     return answer
 
@@ -82,7 +84,8 @@ def init_app(app: Flask) -> None:
     def our_bug(error: Exception) -> Response:
         import traceback
 
-        jsonlog.emit("bug", "error", request_id=g.get("request_id"), trace="".join(traceback.format_exception(error)))
+        own = request.environ.get("request.id")
+        jsonlog.emit("bug", "error", request_id=own, trace="".join(traceback.format_exception(error)))
         return response(500, "This is a bug of ours. Please report it with the request id.")
 
 

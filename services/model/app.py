@@ -6,7 +6,7 @@ import base64
 from datetime import UTC, datetime
 from typing import Any
 
-from flask import Flask, Response, g, jsonify, request
+from flask import Flask, Response, jsonify, request
 
 from modelbundle.statement import CHALLENGER, CHAMPION, SUFFIXES
 from services import problem
@@ -20,10 +20,6 @@ def create_app(vault: Vault) -> Flask:
     """An application around a vault that already holds a verified model."""
     app = Flask("services.model", static_folder=None)
     app.wsgi_app = Edge(app.wsgi_app)  # type: ignore[method-assign]
-
-    @app.before_request
-    def name_the_request() -> None:
-        g.request_id = request.environ.get("request.id")
 
     problem.init_app(app)
 

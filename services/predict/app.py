@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from flask import Flask, g, request
+from flask import Flask
 
 from modelbundle import bundle, golden
 from modelbundle.model import Model
@@ -32,10 +32,6 @@ def create_app(settings: Settings, store: Store | None = None) -> Flask:
     store = store or Store(settings.state_dir)
     models = Models(store, loader(store, settings))
 
-    @app.before_request
-    def name_the_request() -> None:
-        g.request_id = request.environ.get("request.id")
-
     problem.init_app(app)
     access.init_app(app, access.Keys(Path(settings.api_keys_file)) if settings.api_keys_file else None)
     bodies = Bodies(settings.max_body_bytes, settings.body_seconds)
@@ -51,7 +47,7 @@ def create_app(settings: Settings, store: Store | None = None) -> Flask:
     app.extensions["store"] = store
     app.extensions["models"] = models
     app.extensions["papers"] = Cabinet(store)
-    observer = metrics.init_app(app)
+    app.extensions["observer"] = observer = metrics.init_app(app)
     app.extensions["predictor"].scored = observer.scored
     app.extensions["recorder"] = app.extensions["predictor"].record = Recorder(settings, metrics.unlogged.inc)
     app.extensions["edge"] = app.wsgi_app = Edge(app.wsgi_app, observer)  # type: ignore[method-assign]

@@ -106,7 +106,7 @@ class Discarded:
 
 def check_type(request: Request) -> None:
     """Raise :class:`Refused` with 415 unless the body is declared as plain UTF-8 JSON."""
-    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+    if request.environ.get("HTTP_CONTENT_ENCODING", "identity").lower() != "identity":
         raise Refused(415, "The body must not be compressed.")
     declared = request.environ.get("CONTENT_TYPE", "")
     if declared == "application/json":

@@ -15,7 +15,7 @@ from services.predict import table
 from services.predict.body import check_type
 from services.predict.document import parse
 from services.predict.models import NoModel
-from services.predict.scoring import Predictor, each, idempotency_key, misfit, signed
+from services.predict.scoring import Answer, Predictor, each, idempotency_key, misfit, signed
 from services.predict.table import Table
 from services.problem import Refused
 
@@ -38,7 +38,7 @@ def invocations() -> Response:
         answers = each(model, asked, idempotency_key(request.environ))
         predictor.done(serving, request.environ, asked, answers)
         body = msgspec.json.encode({"predictions": answers})
-        return signed(Response(body, mimetype="application/json"), serving, request.environ, len(answers))
+        return signed(Answer(body), serving, request.environ, len(answers))
 
 
 @blueprint.get("/ping")

@@ -16,7 +16,7 @@ from services import problem
 from services.predict.body import check_type
 from services.predict.document import parse
 from services.predict.models import NoModel, Serving
-from services.predict.scoring import Predictor, each, idempotency_key, misfit, signed
+from services.predict.scoring import Answer, Predictor, each, idempotency_key, misfit, signed
 from services.predict.tensors import Asked, read
 from services.problem import Refused
 
@@ -100,8 +100,7 @@ def infer(name: str, version: str | None = None) -> Response:
         result = {"model_name": name, "model_version": model.version, "outputs": _tensors(model, asked, answers)}
         if asked.id is not None:
             result["id"] = asked.id
-        response = Response(msgspec.json.encode(result), mimetype="application/json")
-        return signed(response, serving, request.environ, len(answers))
+        return signed(Answer(msgspec.json.encode(result)), serving, request.environ, len(answers))
 
 
 @blueprint.errorhandler(Refused)

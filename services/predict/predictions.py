@@ -12,7 +12,17 @@ from services.predict import batch
 from services.predict.body import check_type
 from services.predict.document import parse
 from services.predict.models import NoModel, Serving
-from services.predict.scoring import Predictor, idempotency_key, many, misfit, no_model, one, prediction_ids, signed
+from services.predict.scoring import (
+    Answer,
+    Predictor,
+    idempotency_key,
+    many,
+    misfit,
+    no_model,
+    one,
+    prediction_ids,
+    signed,
+)
 from services.problem import Refused
 
 blueprint = Blueprint("predictions", __name__)
@@ -67,7 +77,7 @@ def _answer(
         body = {"predictions": answers, "model_version": model.version}
         rows = asked.rows
         predictor.done(serving, environ, asked, answers)
-    return signed(Response(_encode(body), 200, mimetype="application/json"), serving, environ, rows)
+    return signed(Answer(_encode(body)), serving, environ, rows)
 
 
 def _every_term(value: str | None) -> bool:

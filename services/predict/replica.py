@@ -24,11 +24,13 @@ class Replica:
         self.models = app.extensions["models"]
         self.worker = Worker(self.store, self.models, settings.prepare_seconds)
         self.recorder = app.extensions["recorder"]
+        self.observer = app.extensions["observer"]
         self.leader = Leader(self.store, settings, write=self.recorder.note)
 
     def start(self) -> None:
         """Start following."""
         self.recorder.open()
+        self.observer.start()
         self.worker.start()
         self.leader.start()
 
@@ -48,3 +50,4 @@ class Replica:
         self.leader.stop()
         self.worker.stop()
         self.recorder.close()
+        self.observer.stop()

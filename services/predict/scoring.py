@@ -25,20 +25,20 @@ _KEY = re.compile(r"[!-~]{1,255}")
 class Predictor:
     """What the views need, made once per application.
 
-    ``scored`` is told how many rows were answered, and their bands; ``record`` of every answer, before it leaves.
+    ``scored`` is told the band of every row that was answered; ``record`` of every answer, before it leaves.
     """
 
     models: Models
     bodies: Bodies
     max_rows: int
     max_csv_rows: int
-    scored: Callable[[int, Iterable[str | None]], None] = lambda *_: None
+    scored: Callable[[Iterable[str | None]], None] = lambda *_: None
     record: Callable[[Serving, dict[str, Any], One | Many, list[dict[str, Any]]], None] = lambda *_: None
 
     def done(self, serving: Serving, environ: dict[str, Any], asked: One | Many, answers: list[dict[str, Any]]) -> None:
         """n rows were scored: log and count them."""
         self.record(serving, environ, asked, answers)
-        self.scored(len(answers), [answer["band"] for answer in answers])
+        self.scored([answer["band"] for answer in answers])
 
     def current(self) -> Serving:
         """What to answer with; raises :class:`Refused` with 503."""
@@ -147,10 +147,24 @@ def prediction_ids(rows: int, key: str | None, version: str, values: Any, first:
     return ids
 
 
+class Answer(Response):
+    """A body of JSON that is complete, with 200: there is nothing to work out when it is sent, as there is for any other."""
+
+    def __init__(self, body: bytes) -> None:
+        super().__init__(headers=[("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
+        self.response = [body]
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        """Send it."""
+        del environ
+        start_response(self.status, self.headers.to_wsgi_list())
+        return self.response  # type: ignore[return-value]
+
+
 def signed(response: Response, serving: Serving, environ: dict[str, Any], rows: int) -> Response:
     """``response`` with the headers that name its model, noted for the log."""
     version, generation = serving.held.model.version, serving.generation.number
     environ["request.facts"] = {"model_version": version, "generation": generation, "rows": rows}
-    response.headers["X-Model-Version"] = version
-    response.headers["X-Model-Generation"] = str(generation)
+    response.headers.add("X-Model-Version", version)
+    response.headers.add("X-Model-Generation", str(generation))
     return response
