@@ -11,7 +11,20 @@ from modelbundle import bundle, golden
 from modelbundle.model import Model
 from services import problem
 from services.edge import Edge
-from services.predict import access, docs, health, metrics, mlflow, oip, openapi, outcomes, pages, predictions, tryit
+from services.predict import (
+    access,
+    book,
+    docs,
+    health,
+    metrics,
+    mlflow,
+    oip,
+    openapi,
+    outcomes,
+    pages,
+    predictions,
+    tryit,
+)
 from services.predict.body import Bodies
 from services.predict.models import Models
 from services.predict.papers import Cabinet
@@ -44,6 +57,7 @@ def create_app(settings: Settings, store: Store | None = None) -> Flask:
     health.init_app(app, health.Health(store, models))
     pages.init_app(app)
     tryit.init_app(app)
+    book.init_app(app)
     app.extensions["store"] = store
     app.extensions["models"] = models
     app.extensions["papers"] = Cabinet(store)

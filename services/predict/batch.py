@@ -18,6 +18,7 @@ from services.predict.table import Table
 
 CHUNK = 500  # rows that are scored and sent at a time
 ADDED = ("prediction", "probability", "band", "reasons", "warnings", "error", "prediction_id", "model_version")
+CELLS = "has {} cells where the header has {}"
 
 
 def answer(predictor: Predictor, request: Request, every_term: bool) -> Response:
@@ -88,7 +89,7 @@ class Scorer:
 
     def _single(self, row: Sequence[str], position: int) -> dict[str, Any]:
         if len(row) != len(self.header):
-            return {"error": f"has {len(row)} cells where the header has {len(self.header)}"}
+            return {"error": CELLS.format(len(row), len(self.header))}
         model = self.model
         try:
             asked = model.validator.record({name: cells[0] for name, cells in self._columns([row]).items()})

@@ -22,8 +22,8 @@ blueprint = Blueprint("pages", __name__)
 ROOT = Path(__file__).parent
 POLICY = (
     "Content-Security-Policy",
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; form-action 'self';"
-    " frame-ancestors 'none'; base-uri 'none'",
+    "default-src 'none'; script-src 'self'; worker-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self';"
+    " form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
 )
 PAGE = (("Cache-Control", "no-store"), POLICY)
 KINDS = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}

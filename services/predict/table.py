@@ -17,6 +17,7 @@ from services.problem import Refused
 
 MOST_COLUMNS = 200
 TWICE = "stands in the header more than once"
+TAKEN = "is a column that the answer adds"
 LARGEST_CELL = 1 << 27  # a cell is never cut by the reader: what is too long is named on its row
 csv.field_size_limit(LARGEST_CELL)
 
@@ -44,7 +45,7 @@ class Table:
             return [Problem("", f"has {len(self.header)} columns; at most {MOST_COLUMNS} are accepted")]
         seen = dict.fromkeys(self.header)
         problems = [Problem(_pointer(name), TWICE) for name in seen if self.header.count(name) > 1]
-        problems += [Problem(_pointer(name), "is a column that the answer adds") for name in seen if name in added]
+        problems += [Problem(_pointer(name), TAKEN) for name in seen if name in added]
         absent = [f"`{name}`" for name in validator.schema.names if name not in seen]
         for problem in map(validator.hinted, validator.names(seen)):
             if not others or problem.detail.startswith("missing") or any(name in problem.detail for name in absent):

@@ -117,6 +117,7 @@ def test_all_that_can_be_asked_is_described(client: FlaskClient, document: dict[
     """Every route of the application, but for the pages and what is for operators."""
     rules = {rule.rule.replace("<name>", "first") for rule in client.application.url_map.iter_rules()}
     pages = {"/", "/static/<digest>/first", "/docs", "/docs/first"}
+    pages |= {"/batch", "/batch/model.json", "/batch/template.csv"}
     left_out = {"/metrics", "/ping", "/openapi.json", *pages}
     versions = {rule for rule in rules if "<version>" in rule}  # the same, for the one version that is served
     assert set(document["paths"]) == rules - left_out - versions
