@@ -63,6 +63,7 @@ def create_app(settings: Settings, store: Store | None = None) -> Flask:
     app.extensions["papers"] = Cabinet(store)
     app.extensions["observer"] = observer = metrics.init_app(app)
     app.extensions["predictor"].scored = observer.scored
+    app.extensions["predictor"].warned = metrics.warned
     app.extensions["recorder"] = app.extensions["predictor"].record = Recorder(settings, metrics.unlogged.inc)
     app.extensions["edge"] = app.wsgi_app = Edge(app.wsgi_app, observer)  # type: ignore[method-assign]
 

@@ -41,6 +41,7 @@ def on_starting(server: Any) -> None:
 def post_worker_init(worker: Any) -> None:
     """In a new worker, before it takes requests."""
     worker.wsgi.extensions["edge"].full = lanes.beside
+    worker.wsgi.extensions["observer"].at_work = lambda: worker.at_work
     worker.replica = Replica(worker.wsgi, settings)
     worker.replica.start()
     worker.replica.wait()

@@ -10,14 +10,12 @@ Requests are counted in memory and written together, each quarter of a second: w
 
 from __future__ import annotations
 
-import math
 import os
 import threading
-import time
 from bisect import bisect_left
 from collections import Counter as Tally
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 from wsgiref.types import WSGIEnvironment
 
@@ -25,8 +23,11 @@ from flask import Blueprint, Flask, Response, current_app
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from modelbundle.schema import Schema
+from modelbundle.validation import unescape
+from services.predict.facts import Facts
 from services.predict.switch import REFUSALS
-from services.predictionlog import spool
+from services.predictionlog.shipper import shipped
 
 blueprint = Blueprint("metrics", __name__)
 BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
@@ -62,8 +63,15 @@ seconds = Latencies(
 rows = Counter("peerloan_rows", "Rows that were scored", registry=registry)
 predictions = Counter("peerloan_predictions", "Rows that were scored, by band", ["band"], registry=registry)
 shed = Counter("peerloan_shed", "Requests answered 503 because too many were waiting", registry=registry)
-generation = Gauge(
-    "peerloan_model_generation", "The current switch's number", multiprocess_mode="max", registry=registry
+bugs = Counter("peerloan_bugs", "Requests answered 500", registry=registry)
+warnings = Counter(
+    "peerloan_warnings", "Values that training had not seen, by feature of the model", ["feature"], registry=registry
+)
+in_flight = Gauge(
+    "peerloan_in_flight",
+    "Requests at work or waiting, the scrape among them",
+    multiprocess_mode="livesum",
+    registry=registry,
 )
 switches = Counter(
     "peerloan_model_switches",
@@ -74,21 +82,20 @@ switches = Counter(
 outcomes = Counter("peerloan_outcomes", "Outcomes that were sent, by what came of them", ["status"], registry=registry)
 fetch_failures = Counter("peerloan_model_fetch_failures", "Downloads of a model that failed", registry=registry)
 unlogged = Counter("peerloan_predictions_unlogged", "Rows that the prediction log did not take", registry=registry)
-spool_bytes = Gauge(
-    "peerloan_log_spool_bytes", "What waits for the database", multiprocess_mode="mostrecent", registry=registry
-)
-spool_seconds = Gauge(
-    "peerloan_log_spool_seconds", "How long the oldest of it waits", multiprocess_mode="mostrecent", registry=registry
-)
+registry.register(shipped)
 
 
 class Observer:
-    """Counts what passes the edge. Requests only append to deques, which needs no lock; :meth:`write` empties them."""
+    """Counts what passes the edge. Requests only append to deques, which needs no lock; :meth:`write` empties them.
+
+    ``at_work`` says how many requests this worker has.
+    """
 
     def __init__(self, routes: Iterable[str]) -> None:
         self._routes = frozenset(routes)
         self._finished: deque[tuple[str, str, int, float]] = deque()
         self._bands: deque[str | None] = deque()
+        self.at_work: Callable[[], int] = int
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="metrics", daemon=True)
 
@@ -97,6 +104,8 @@ class Observer:
         self._finished.append((environ.get("PATH_INFO", ""), environ["REQUEST_METHOD"], status, took))
         if "request.shed" in environ:
             shed.inc()
+        if status == 500:
+            bugs.inc()
 
     def scored(self, bands: Iterable[str | None]) -> None:
         """Rows that were answered: the band of each."""
@@ -104,6 +113,7 @@ class Observer:
 
     def write(self) -> None:
         """Write what was counted since the last time."""
+        in_flight.set(self.at_work())
         number: Tally[tuple[str, str, int]] = Tally()
         took: dict[str, list[float]] = {}
         for path, method, status, each in _emptied(self._finished):
@@ -141,6 +151,13 @@ def _emptied(queue: deque[T]) -> Iterator[T]:
             return
 
 
+def warned(schema: Schema, problems: Iterable[dict[str, str]]) -> None:
+    """Count warnings by feature. A pointer's parts are looked up in the schema, so that labels are the model's own words."""
+    parts = (map(unescape, problem["pointer"].split("/")) for problem in problems)
+    for name, count in Tally(next((part for part in found if part in schema.index), OTHER) for found in parts).items():
+        warnings.labels(name).inc(count)
+
+
 def prepare() -> None:
     """Labelled counts begin at 0, so that the first of a kind is seen as an increase."""
     switches.labels("switched", "")
@@ -159,12 +176,11 @@ def init_app(app: Flask) -> Observer:
 def metrics() -> Response:
     """Everything that was measured, over all processes."""
     current_app.extensions["observer"].write()
-    generation.set(current_app.extensions["store"].current().number)
-    root = current_app.extensions["recorder"].root
-    spool_bytes.set(spool.size(root))
-    spool_seconds.set(max(0.0, time.time() - (spool.oldest(root) or math.inf)))
-    together = registry
+    together = CollectorRegistry()
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
-        together = CollectorRegistry()
         MultiProcessCollector(together)  # type: ignore[no-untyped-call]
+    else:
+        together.register(registry)
+    extensions = current_app.extensions
+    together.register(Facts(extensions["store"], extensions["health"], extensions["recorder"].root))
     return Response(generate_latest(together), content_type=CONTENT_TYPE_LATEST)

@@ -8,11 +8,13 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from flask import Response
 
 from modelbundle.model import Model
+from modelbundle.schema import Schema
 from modelbundle.validation import MISSING, MOST_COUNTED, Invalid, Many, One, Problem, TooManyRows, unescape
 from services.predict.body import Bodies
 from services.predict.models import Models, NoModel, Serving
@@ -25,7 +27,8 @@ _KEY = re.compile(r"[!-~]{1,255}")
 class Predictor:
     """What the views need, made once per application.
 
-    ``scored`` is told the band of every row that was answered; ``record`` of every answer, before it leaves.
+    ``scored`` is told the band of every row that was answered; ``record`` of every answer, before it leaves; ``warned`` of the
+    warnings, where there are any.
     """
 
     models: Models
@@ -34,11 +37,15 @@ class Predictor:
     max_csv_rows: int
     scored: Callable[[Iterable[str | None]], None] = lambda *_: None
     record: Callable[[Serving, dict[str, Any], One | Many, list[dict[str, Any]]], None] = lambda *_: None
+    warned: Callable[[Schema, Iterable[dict[str, str]]], None] = lambda *_: None
 
     def done(self, serving: Serving, environ: dict[str, Any], asked: One | Many, answers: list[dict[str, Any]]) -> None:
         """n rows were scored: log and count them."""
         self.record(serving, environ, asked, answers)
         self.scored([answer["band"] for answer in answers])
+        if asked.warnings:
+            given = asked.warnings if isinstance(asked, One) else chain.from_iterable(asked.warnings.values())
+            self.warned(serving.held.model.schema, given)
 
     def current(self) -> Serving:
         """What to answer with; raises :class:`Refused` with 503."""

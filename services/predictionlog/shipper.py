@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from prometheus_client import Counter
 
 from services import jsonlog
 from services.keeper import Keeper, take
@@ -25,6 +26,9 @@ LOCK = "shipper.lock"
 EVERY = 0.5  # seconds between rounds
 BATCH = 2000  # rows in a transaction
 MOST_BACK_OFF = 10.0
+DAMAGED = ".damaged"
+# Counted into the files of PROMETHEUS_MULTIPROC_DIR, from which the workers' /metrics reads: it needs no registry here.
+shipped = Counter("peerloan_log_shipped_rows", "Rows that the database took, repeats included", registry=None)
 
 
 def keeper(root: Path, url: str) -> Keeper:
@@ -86,13 +90,25 @@ class Shipper:
             except (msgspec.MsgspecError, ValueError, OverflowError):
                 damaged += 1
         for start in range(0, len(rows), BATCH):
-            self.database.insert(self.engine, rows[start : start + BATCH])
+            damaged += self._insert(rows[start : start + BATCH])
         self.database.insert_events(self.engine, events)
         if damaged:  # kept for a person to look at; it must not stop the others
             jsonlog.emit("segment damaged", "error", file=path.name, lines=damaged)
-            path.rename(path.with_suffix(".damaged"))
+            path.rename(path.with_suffix(DAMAGED))
         elif not rows or not self.queue.offer(path, len(rows)):
             path.unlink()
+
+    def _insert(self, rows: list[dict[str, Any]]) -> int:
+        """How many of the rows the database does not take for what they hold: such a row must not keep the others out."""
+        from sqlalchemy.exc import DataError
+
+        try:
+            self.database.insert(self.engine, rows)
+        except DataError:
+            half = len(rows) // 2
+            return self._insert(rows[:half]) + self._insert(rows[half:]) if half else 1
+        shipped.inc(len(rows))
+        return 0
 
 
 def main(root: Path) -> int:

@@ -51,6 +51,26 @@ def test_erasure_takes_what_challengers_said_too(engine: sa.Engine) -> None:
         assert connection.execute(sa.select(challenges.c.prediction_id)).scalars().all() == ["p2"]
 
 
+def test_a_row_that_the_database_does_not_take_keeps_no_other_out(
+    engine: sa.Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is counted and set aside with its segment; the others are in."""
+    from sqlalchemy.exc import DataError
+
+    from services.predictionlog import shipper
+
+    taken: list[Any] = []
+
+    def picky(_: sa.Engine, rows: list[Any]) -> None:
+        if 3 in rows:
+            raise DataError("INSERT", {}, Exception("too long"))
+        taken.extend(rows)
+
+    monkeypatch.setattr(database, "insert", picky)
+    assert shipper.Shipper(tmp_path, "sqlite://")._insert(list(range(7))) == 1
+    assert taken == [0, 1, 2, 4, 5, 6]
+
+
 def test_the_migrations_make_the_tables_that_the_code_names(engine: sa.Engine) -> None:
     """Nothing is left to migrate."""
     from alembic.autogenerate import compare_metadata
