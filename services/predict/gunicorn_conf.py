@@ -10,8 +10,12 @@ from typing import Any
 from prometheus_client import multiprocess
 
 from services.predict import lanes
+from services.predict.recorder import NONE
 from services.predict.replica import Replica
 from services.predict.settings import Settings
+from services.predictionlog import shipper
+
+DRAIN_SECONDS = 10.0
 
 settings = Settings.from_environment()
 
@@ -53,7 +57,9 @@ def child_exit(_: Any, worker: Any) -> None:
 
 
 def on_exit(_: Any) -> None:
-    """In the master, at the very end."""
+    """In the master, at the very end: the workers are gone, and what they spooled goes with us, if it can."""
+    if settings.prediction_log_url != NONE:
+        shipper.drain(settings.data_dir / "spool", settings.prediction_log_url, DRAIN_SECONDS)
     shutil.rmtree(os.environ.get("PROMETHEUS_MULTIPROC_DIR", ""), ignore_errors=True)
 
 

@@ -10,7 +10,9 @@ import contextlib
 import os
 import select
 import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ import msgspec
 from prometheus_client import Counter
 
 from services import jsonlog
-from services.keeper import Keeper, take
+from services.keeper import Keeper, free, take
 from services.predictionlog import entry, event, spool
 from services.predictionlog.handover import Queue
 
@@ -36,6 +38,21 @@ def keeper(root: Path, url: str) -> Keeper:
     # The address may hold a password: the environment is not for everybody to read, a command line is.
     own = {"PREDICTION_LOG_URL": url}
     return Keeper(root / LOCK, "services.predictionlog.shipper", [str(root)], own)
+
+
+def drain(root: Path, url: str, seconds: float) -> None:
+    """Wait until the spool is empty, with a last round of our own where nobody ships any more; at most ``seconds``.
+
+    For the last process of a container, which takes all others with it. What the database would not take stays in the spool.
+    """
+    deadline = time.monotonic() + seconds
+    ours: subprocess.Popen[bytes] | None = None
+    while spool.size(root) and time.monotonic() < deadline and (ours is None or ours.poll() is None):
+        if ours is None and free(root / LOCK):
+            last = keeper(root, url)
+            environment = {**os.environ, **last.environment}
+            ours = subprocess.Popen(last.command, stdin=subprocess.DEVNULL, env=environment, start_new_session=True)
+        time.sleep(0.02)
 
 
 class Shipper:

@@ -125,6 +125,17 @@ def test_kills_lose_and_double_nothing(serving: System) -> None:
     until(lambda: not shippers(serving), 20, "the shipper ends with the service")
 
 
+def test_an_orderly_end_ships_everything_first(serving: System) -> None:
+    """When the service has ended, nothing of it runs and nothing waits: in a container the end of one process is that of all."""
+    with Asking(serving.port) as asking:
+        time.sleep(0.3)
+    serving.stop_predict()
+    assert settled(serving)
+    found = logged(database(serving))
+    assert set(asking.ids) == set(found)
+    assert set(found.values()) == {1}
+
+
 def test_the_database_may_be_away(system: System, tmp_path: Path) -> None:
     """No failed request; all rows arrive once it is there; a stop in between loses nothing."""
     away = tmp_path / "mounted" / "log.sqlite"
