@@ -12,6 +12,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from services.predict.metrics import registry
 from services.predict.settings import SETTINGS
 from tests.unit.deploy.rendered import (
     KUBERNETES,
@@ -216,6 +217,18 @@ def test_ports_and_names_lead_somewhere(overlay: str) -> None:
         for volume in workload["spec"]["template"]["spec"]["volumes"]:
             name = volume.get("configMap", {}).get("name") or volume.get("secret", {}).get("secretName")
             assert name is None or name in maps | promised
+
+
+def test_replicas_are_added_by_load_and_by_what_waits() -> None:
+    """By the processor everywhere; where Prometheus is there, also by a metric of the API, below what it works on at once."""
+    assert len(of_kind("dev", "HorizontalPodAutoscaler")) == 0
+    (scaler,) = of_kind("production", "HorizontalPodAutoscaler")
+    cpu, waiting = scaler["spec"]["metrics"]
+    assert cpu["resource"]["name"] == "cpu"
+    names = {metric.name for metric in registry.collect()}
+    assert waiting["pods"]["metric"]["name"] in names
+    defaults = {s.name: int(s.default) for s in SETTINGS if s.name in ("WORKERS", "THREADS")}
+    assert 0 < int(waiting["pods"]["target"]["averageValue"]) < defaults["WORKERS"] * defaults["THREADS"]
 
 
 @overlays
