@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import footprint, inprocess, serving
-from benchmarks.chart import draw
+from benchmarks.chart import LABELS, draw
 from late_payers import simulation
 
-NAMES = ("ours", "empty", "naive", "prototype", "fastapi")
+NAMES = ("ours", "unlogged", "empty", "naive", "prototype", "fastapi")
 PACKAGES = ("flask", "gunicorn", "fastapi", "uvicorn", "scikit-learn", "pandas", "numpy", "msgspec", "interpret-core")
 
 
@@ -43,11 +43,11 @@ def main() -> int:
     options = parser.parse_args()
     names = list(NAMES)
     one, thousand = (json.dumps(loans(n)[0] if n == 1 else loans(n)).encode() for n in (1, 1000))
-    with serving.running(options.model, [n for n in names if n != "ours"], one) as ports:
-        difference = serving.agree(ports, loans(200), names)
-        single = serving.measure(ports, one, options.rounds, options.seconds, names)
+    with serving.running(options.model, [n for n in names if n != "ours"], one) as subjects:
+        difference = serving.agree(subjects.ports, loans(200), names)
+        single = serving.measure(subjects, one, options.rounds, options.seconds, names)
         batch = serving.measure(
-            ports, thousand, max(2, options.rounds // 2), options.seconds, ["ours", "naive", "fastapi"]
+            subjects, thousand, max(2, options.rounds // 2), options.seconds, ["ours", "unlogged", "naive", "fastapi"]
         )
     results: dict[str, Any] = {
         "date": datetime.now(UTC).isoformat(timespec="minutes"),
@@ -72,6 +72,7 @@ def ratios(results: dict[str, Any]) -> dict[str, float]:
     rate = {name: facts["requests_per_second"] for name, facts in single.items()}
     return {
         "one loan, against the empty Flask view": rate["ours"] / rate["empty"],
+        "one loan, without the prediction log, against the empty Flask view": rate["unlogged"] / rate["empty"],
         "one loan, against FastAPI + pandas": rate["ours"] / rate["fastapi"],
         "one loan, against Flask + pandas": rate["ours"] / rate["naive"],
         "one loan, against the prototype": rate["ours"] / rate["prototype"],
@@ -81,24 +82,22 @@ def ratios(results: dict[str, Any]) -> dict[str, float]:
         / rate["fastapi"],
         "1,000 loans in one request, against FastAPI + pandas on the batch": batch["ours"]["requests_per_second"]
         / batch["fastapi"]["requests_per_second"],
+        "1,000 loans in one request, against Flask + pandas on the batch": batch["ours"]["requests_per_second"]
+        / batch["naive"]["requests_per_second"],
     }
 
 
 def table(results: dict[str, Any]) -> str:
-    """The results as Markdown."""
+    """The results as Markdown; the first two tables are the README's."""
     lines = [
         f"{results['date']}, Python {results['python']}, "
         + ", ".join(f"{k} {v}" for k, v in results["versions"].items()),
         "",
     ]
-    lines += ["| 8 connections, one loan | requests/s | p50 ms | p99 ms |", "|---|---|---|---|"]
-    for name, facts in results["one_loan"].items():
-        lines.append(
-            f"| {name} | {facts['requests_per_second']:,.0f} | {facts['p50'] * 1e3:.2f} | {facts['p99'] * 1e3:.2f} |"
-        )
-    lines += ["", "| 8 connections, 1,000 loans | requests/s | p50 ms |", "|---|---|---|"]
-    for name, facts in results["thousand_loans"].items():
-        lines.append(f"| {name} | {facts['requests_per_second']:,.1f} | {facts['p50'] * 1e3:.1f} |")
+    lines += ["| one loan per request | requests/s | p50 ms | p99 ms | ours is |", "|---|---|---|---|---|"]
+    lines += rows(results["one_loan"], 0)
+    lines += ["", "| 1,000 loans per request | requests/s | p50 ms | p99 ms | ours is |", "|---|---|---|---|---|"]
+    lines += rows(results["thousand_loans"], 1)
     lines += ["", "| ratio | |", "|---|---|"]
     lines += [f"| {name} | {value:.2f} |" for name, value in results["ratios"].items()]
     replica = results["replica"]
@@ -106,6 +105,19 @@ def table(results: dict[str, Any]) -> str:
     lines += ["", f"A replica with 2 workers: {size:.0f} MB, ready after {ready:.2f} s.", ""]
     lines += inprocess.table(results["in_process_microseconds_per_row"])
     return "\n".join(lines)
+
+
+def rows(measured: dict[str, Any], digits: int) -> list[str]:
+    """A line of the table per subject, and how many times as fast ours is."""
+    ours = measured["ours"]["requests_per_second"]
+    lines = []
+    for name, facts in measured.items():
+        rate = facts["requests_per_second"]
+        cells = [LABELS[name], f"{rate:,.{digits}f}", f"{facts['p50'] * 1e3:.1f}", f"{facts['p99'] * 1e3:.1f}"]
+        times = ours / rate
+        cells.append("" if name == "ours" else f"{times:.0f} ×" if times >= 10 else f"{times:.2f} ×")
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
 
 
 if __name__ == "__main__":

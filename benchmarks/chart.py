@@ -8,6 +8,7 @@ from xml.sax.saxutils import escape
 
 LABELS = {
     "ours": "PeerLoan, everything on",
+    "unlogged": "without the prediction log",
     "empty": "an empty Flask view",
     "fastapi": "FastAPI + pandas",
     "naive": "Flask + pandas",
@@ -24,7 +25,7 @@ def draw(single: dict[str, Any], date: str, path: Path) -> None:
     parts = [f'<text x="10" y="24" font-weight="600">{escape(title)}</text>']
     for row, (name, rate) in enumerate(sorted(rates.items(), key=lambda item: -item[1])):
         y = 44 + row * ROW
-        colour = "#1f6f5c" if name == "ours" else "#8a94a0"
+        colour = "#1f6f5c" if name in ("ours", "unlogged") else "#8a94a0"
         parts.append(f'<text x="{LEFT - 10}" y="{y + 18}" text-anchor="end">{escape(LABELS[name])}</text>')
         parts.append(
             f'<rect x="{LEFT}" y="{y}" width="{max(rate * scale, 1):.1f}" height="26" rx="3" fill="{colour}"/>'

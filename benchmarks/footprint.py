@@ -14,8 +14,10 @@ from benchmarks.serving import Subjects, ask
 
 
 def tree(pid: int) -> list[int]:
-    """A process and all below it."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    """A process and all below it, whichever thread started them."""
+    children = [
+        child for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()
+    ]
     return [pid, *(p for child in children for p in tree(int(child)))]
 
 
@@ -47,6 +49,7 @@ def measure(model: Path, body: bytes, starts: int = 5) -> dict[str, Any]:
                 took.append(time.monotonic() - began)
             for _ in range(2000):
                 ask(subjects.ports["ours"], body)
+            subjects.settle()
             size = proportional_set_size(subjects.processes[-1].pid)
         finally:
             subjects.stop()

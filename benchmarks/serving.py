@@ -20,6 +20,7 @@ import numpy as np
 
 from benchmarks import load
 from modelbundle import archive
+from services.predictionlog import spool
 
 Loans = list[dict[str, Any]]
 
@@ -54,23 +55,36 @@ class Subjects:
         """One server, its output into a file of its own."""
         port = self.ports.setdefault(name, free_port())
         environment = {**os.environ, "PORT": str(port), "BUNDLE": str(self.model), "OMP_NUM_THREADS": "1", **own}
-        environment.pop("HOST", None)
+        for name_of_theirs in ("HOST", "WORKERS", "THREADS"):
+            environment.pop(name_of_theirs, None)
         with (self.folder / f"{name}.log").open("wb") as log:
             command = [sys.executable, "-m", *arguments]
             self.processes.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log))
 
     def start(self, names: list[str]) -> None:
-        """Start ``ours`` with its model service, and the others named."""
+        """Start ``ours`` with its model service, and the others named; ``unlogged`` is ours without the prediction log."""
         pin = {"MODEL_FILE_NAME": self.model.name, "MODEL_SHA256": archive.digest(self.model.read_bytes())}
         self.spawn("model", ["services.model"], MODEL_DIR=str(self.model.parent.resolve()), **pin)
         for name in names:
-            self.spawn(name, ["benchmarks.subjects", name], MODEL_SERVER_URL=self.model_url())
+            if name == "unlogged":
+                self.start_ours(name, "none")
+            else:
+                self.spawn(name, ["benchmarks.subjects", name], MODEL_SERVER_URL=self.model_url())
         self.start_ours()
 
-    def start_ours(self) -> None:
-        """The prediction API; again with the state of the time before."""
-        state = {"STATE_DIR": str(self.folder / "state"), "DATA_DIR": str(self.folder / "data")}
-        self.spawn("ours", ["services.predict"], MODEL_SERVER_URL=self.model_url(), **state)
+    def start_ours(self, name: str = "ours", log: str = "") -> None:
+        """The prediction API, with its log in SQLite unless told otherwise; again with the state of the time before."""
+        state = {"STATE_DIR": str(self.folder / f"{name}-state"), "DATA_DIR": str(self.folder / f"{name}-data")}
+        url = {"MODEL_SERVER_URL": self.model_url(), "PREDICTION_LOG_URL": log}
+        self.spawn(name, ["services.predict"], **url, **state)
+
+    def settle(self, seconds: float = 120.0) -> None:
+        """Wait until what we logged is in the database: the next round is another's. Raises :class:`TimeoutError`."""
+        deadline = time.monotonic() + seconds
+        while spool.size(self.folder / "ours-data" / "spool"):
+            if time.monotonic() > deadline:
+                raise TimeoutError("the prediction log does not come to an end")
+            time.sleep(0.05)
 
     def model_url(self) -> str:
         """Where the model service is."""
@@ -99,14 +113,14 @@ class Subjects:
 
 
 @contextlib.contextmanager
-def running(model: Path, names: list[str], body: bytes) -> Iterator[dict[str, int]]:
-    """The ports of the servers, all of them answering."""
+def running(model: Path, names: list[str], body: bytes) -> Iterator[Subjects]:
+    """The servers, all of them answering."""
     with tempfile.TemporaryDirectory() as folder:
         subjects = Subjects(model, Path(folder))
         try:
             subjects.start(names)
             subjects.wait(body)
-            yield subjects.ports
+            yield subjects
         finally:
             subjects.stop()
 
@@ -120,20 +134,24 @@ def agree(ports: dict[str, int], loans: Loans, names: list[str]) -> float:
     ours = np.array([p["predict_proba"] for p in ask(ports["ours"], body)["predictions"]])
     worst = 0.0
     for name in names:
-        if name not in ("ours", "empty", "prototype"):
+        if name not in ("ours", "unlogged", "empty", "prototype"):
             worst = max(worst, float(np.abs(ours - np.array(ask(ports[name], body)["predict_proba"])).max()))
     if worst > 1e-12:
         raise AssertionError(f"the subjects disagree by {worst}: nothing is measured")
     return worst
 
 
-def measure(ports: dict[str, int], body: bytes, rounds: int, seconds: float, names: list[str]) -> dict[str, Any]:
-    """Rounds in turn, one subject after the other; medians of rate, p50 and p99 (seconds), and all rates."""
+def measure(subjects: Subjects, body: bytes, rounds: int, seconds: float, names: list[str]) -> dict[str, Any]:
+    """Rounds in turn, one subject after the other; medians of rate, p50 and p99 (seconds), and all rates.
+
+    The log is shipped while the rounds of ours last; what is left of it then is waited for, not measured.
+    """
     request = load.post(body)
     seen: dict[str, list[load.Round]] = {name: [] for name in names}
     for turn in range(rounds + 1):
         for name in names:
-            found = load.run(ports[name], request, seconds)
+            found = load.run(subjects.ports[name], request, seconds)
+            subjects.settle()
             if found.failed:
                 raise AssertionError(f"{name}: {found.failed} requests failed: nothing is measured")
             if turn:  # the first round warms up
