@@ -18,6 +18,7 @@ from services.predict import (
     health,
     metrics,
     mlflow,
+    modelcard,
     oip,
     openapi,
     outcomes,
@@ -58,6 +59,7 @@ def create_app(settings: Settings, store: Store | None = None) -> Flask:
     pages.init_app(app)
     tryit.init_app(app)
     book.init_app(app)
+    modelcard.init_app(app, Trust.of(settings, store))
     app.extensions["store"] = store
     app.extensions["models"] = models
     app.extensions["papers"] = Cabinet(store)

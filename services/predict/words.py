@@ -1,0 +1,85 @@
+"""How the pages write numbers: short, in one way everywhere, with what belongs together kept together."""
+
+from __future__ import annotations
+
+import math
+
+THIN = "\u202f"  # a narrow space at which no line breaks
+MINUS = "\u2212"
+
+
+def percent(probability: float) -> str:
+    """A probability as a percentage with about three significant digits, never rounded to certainty."""
+    value = 100 * probability
+    if 0 < value < 0.01:
+        return f"<{THIN}0.01{THIN}%"
+    if 99.99 < value < 100:
+        return f">{THIN}99.99{THIN}%"
+    digits = 2 if value < 10 or value > 99 else 1
+    return f"{value:.{digits}f}{THIN}%"
+
+
+def short_percent(probability: float) -> str:
+    """The same for the ticks of an axis: no digit more than needed."""
+    return f"{100 * probability:.3g}{THIN}%"
+
+
+def number(value: float) -> str:
+    """A number to read: thousands grouped, four significant digits, whole numbers whole."""
+    if abs(value) >= 1e15:
+        return f"{value:.3e}"
+    if value == int(value) or abs(value) >= 1000:
+        return f"{value:,.0f}".replace("-", MINUS)
+    return f"{value:.4g}".replace("-", MINUS)
+
+
+def plain(value: float) -> str:
+    """A number as it is typed: nothing grouped, nothing rounded."""
+    return str(int(value)) if value == int(value) and abs(value) < 1e15 else repr(value)
+
+
+def label(text: str) -> str:
+    """A category to read: ``debt_consolidation`` has spaces."""
+    return text.replace("_", " ")
+
+
+def signed(value: float, digits: int = 3) -> str:
+    """A difference, its sign always there."""
+    rounded = round(value, digits)
+    return f"{'+' if rounded > 0 else MINUS if rounded < 0 else '±'}{abs(rounded):.{digits}f}"
+
+
+def one_in(probability: float) -> str:
+    """``1 in 62``; empty where that says nothing."""
+    return f"1 in {number(round(1 / probability))}" if 1e-9 < probability <= 0.4 else ""
+
+
+def logit(probability: float) -> float:
+    """Log-odds, of probabilities at the ends too."""
+    inside = min(max(probability, 1e-9), 1 - 1e-9)
+    return math.log(inside / (1 - inside))
+
+
+def nice(step: float) -> float:
+    """The largest of 1, 2, 5, 10, … that is at most ``step``."""
+    power = 10.0 ** math.floor(math.log10(step))
+    return next(float(f"{m * power:.3g}") for m in (5, 2, 1) if m * power <= step * 1.0000001)
+
+
+def ticks(low: float, high: float, most: int = 5) -> list[float]:
+    """At most ``most`` round numbers from ``low`` to ``high``."""
+    if not high > low:
+        return [low]
+    step = nice((high - low) / most)
+    while math.floor(high / step) - math.ceil(low / step) + 1 > most:
+        step = nice(step * 2.5)
+    return [float(f"{k * step:.10g}") for k in range(math.ceil(low / step), math.floor(high / step) + 1)]
+
+
+def nice_top(value: float) -> float:
+    """A round end for an axis that begins at 0 and has room for a probability ``value``."""
+    if value <= 0:
+        return 0.01
+    power = 10.0 ** math.floor(math.log10(value * 1.08))
+    found = next(m * power for m in (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10, 12) if m * power >= value * 1.08)
+    return min(found, 1.0)
