@@ -32,6 +32,7 @@ from services.predict.papers import Cabinet
 from services.predict.recorder import Recorder
 from services.predict.scoring import Predictor
 from services.predict.settings import Settings
+from services.predict.standing import Standing
 from services.predict.store import Store
 from services.predict.trust import Trust
 
@@ -55,7 +56,7 @@ def create_app(settings: Settings, store: Store | None = None) -> Flask:
     app.register_blueprint(mlflow.blueprint)
     openapi.init_app(app, settings)
     docs.init_app(app)
-    health.init_app(app, health.Health(store, models))
+    health.init_app(app, health.Health(store, models, Standing(settings)))
     pages.init_app(app)
     tryit.init_app(app)
     book.init_app(app)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
@@ -43,12 +44,33 @@ class Facts(Collector):
             switched.add_metric([], self.store.switched() / 1e9)
         yield about
         yield switched
+        yield from _challenger(facts["challenger"])
         oldest = spool.oldest(self.root)
         lag = 0.0 if oldest is None else max(0.0, time.time() - oldest)
         yield _gauge("log_spool_bytes", "What waits for the database", spool.size(self.root))
         yield _gauge("log_spool_seconds", "How long the oldest of it waits", lag)
         damaged = sum(1 for _ in self.root.glob(f"*/*{DAMAGED}"))
         yield _gauge("log_damaged_segments", "Segments with lines that the database does not take", damaged)
+
+
+def _challenger(facts: dict[str, Any] | None) -> Iterator[GaugeMetricFamily]:
+    """Where there is one, how it does beside the champion, since it was set."""
+    facts = facts or {}
+    yield _gauge("challenger_scoring", "1 if a challenger is scored", facts.get("state") == "scoring")
+    yield _gauge("challenger_refused", "1 if the challenger was refused", facts.get("state") == "refused")
+    rows = GaugeMetricFamily("peerloan_challenger_rows", "Rows by what the challenger did with them", labels=["result"])
+    for name in ("scored", "misfits", "dropped"):
+        if name in facts:
+            rows.add_metric([name], facts[name])
+    yield rows
+    for name, words in (
+        ("same_band", "Share of rows to which the challenger gives the champion's band"),
+        ("mean_difference", "Mean difference of its probabilities to the champion's, without sign"),
+    ):
+        family = GaugeMetricFamily(f"peerloan_challenger_{name}", words)
+        if facts.get(name) is not None:
+            family.add_metric([], facts[name])
+        yield family
 
 
 def _gauge(name: str, words: str, value: float) -> GaugeMetricFamily:

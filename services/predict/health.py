@@ -10,6 +10,7 @@ from typing import Any
 from flask import Blueprint, Flask, Response, current_app, jsonify
 
 from services.predict.models import Models, NoModel
+from services.predict.standing import Standing
 from services.predict.store import Store
 from services.problem import Refused
 
@@ -20,9 +21,10 @@ STALE = 15.0  # seconds without news from the leader after which nothing is call
 class Health:
     """Reads what the leader and the models say."""
 
-    def __init__(self, store: Store, models: Models) -> None:
+    def __init__(self, store: Store, models: Models, standing: Standing) -> None:
         self.store = store
         self.models = models
+        self.standing = standing
 
     def report(self) -> tuple[bool, dict[str, Any]]:
         """Whether this worker is ready, and the facts."""
@@ -49,6 +51,7 @@ class Health:
             if refused
             else None
         )
+        facts["challenger"] = self.standing.report(status.get("challenger"))
         if why:
             facts["why_not"] = why
         return why is None, facts

@@ -26,6 +26,7 @@ class Replica:
         self.recorder = app.extensions["recorder"]
         self.observer = app.extensions["observer"]
         self.leader = Leader(self.store, settings, write=self.recorder.note)
+        self.challenger = app.extensions["health"].standing.keeper(self.store)
 
     def start(self) -> None:
         """Start following."""
@@ -33,6 +34,8 @@ class Replica:
         self.observer.start()
         self.worker.start()
         self.leader.start()
+        if self.challenger:
+            self.challenger.start()
 
     def wait(self, seconds: float = BOOT_SECONDS) -> bool:
         """Wait until the model service was asked and the current model is loaded; False if that takes longer."""
@@ -47,6 +50,8 @@ class Replica:
 
     def stop(self) -> None:
         """Stop following, for an orderly end."""
+        if self.challenger:
+            self.challenger.stop()
         self.leader.stop()
         self.worker.stop()
         self.recorder.close()

@@ -22,6 +22,7 @@ from services.predictionlog.spool import Writer
 MARK = "event"
 _START = b'["event",'
 SWITCH, REFUSAL, DEPLOYMENT, ERASURE = "switch", "refusal", "deployment", "erasure"
+CHALLENGE = "challenge"  # a challenger came to be scored, or was refused
 
 
 class Event(msgspec.Struct, array_like=True, frozen=True):

@@ -57,10 +57,11 @@ class System:
     def state(self) -> Path:
         return self.root / "state"
 
-    def pin(self, file: str, sha256: str) -> None:
-        """Write the pin file atomically."""
+    def pin(self, file: str, sha256: str, challenger: tuple[str, str] | None = None) -> None:
+        """Write the pin file atomically; ``challenger`` is a file name and its SHA-256."""
         temporary = self.root / ".pin"
-        temporary.write_text(json.dumps({"file": file, "sha256": sha256}))
+        other = {"file": challenger[0], "sha256": challenger[1]} if challenger else None
+        temporary.write_text(json.dumps({"file": file, "sha256": sha256, "challenger": other}))
         temporary.replace(self.root / "pin.json")
 
     def start_model(self) -> None:
@@ -87,7 +88,11 @@ class System:
             until(lambda: self._get(self.port, "/healthz")[0] == 200, 20, "prediction API lives")
 
     def _spawn(self, module: str, own: dict[str, str]) -> subprocess.Popen[bytes]:
-        kept = {k: v for k, v in os.environ.items() if not k.startswith(("MODEL_", "STATE_", "DATA_", "PORT"))}
+        kept = {
+            k: v
+            for k, v in os.environ.items()
+            if not k.startswith(("MODEL_", "CHALLENGER_", "STATE_", "DATA_", "PORT"))
+        }
         with (self.root / "services.log").open("ab") as log:
             return subprocess.Popen(
                 [sys.executable, "-m", module],

@@ -27,7 +27,11 @@ class Place:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.port = free_port()
-        kept = {k: v for k, v in os.environ.items() if not k.startswith(("MODEL_", "STATE_", "DATA_", "PORT"))}
+        kept = {
+            k: v
+            for k, v in os.environ.items()
+            if not k.startswith(("MODEL_", "CHALLENGER_", "STATE_", "DATA_", "PORT"))
+        }
         self.environment = {**kept, "PYTHONPATH": str(ROOT), "PORT": str(self.port)}
         self.started: subprocess.Popen[str] | None = None
 
