@@ -309,7 +309,7 @@ def swapping(tmp_path: Path, bundles: list[Made]) -> Iterator[System]:
 
 
 def test_a_swap_in_the_middle_is_noticed_and_the_book_scored_again(
-    open_page: Open, swapping: System, bundles: list[Made]
+    swapping: System, open_page: Open, bundles: list[Made]
 ) -> None:
     """One book, one model: each row says which model scored it, and the page offers to score them all with the one that
     answers now."""
