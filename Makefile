@@ -23,7 +23,7 @@ $(VENV)/serving: env-setup/predict.txt | $(VENV)/made
 
 $(VENV)/development: env-setup/dev.txt | $(VENV)/made
 	@$(PY) -m pip install --quiet --no-deps --require-hashes -r env-setup/dev.txt
-	@touch $@ $(VENV)/serving
+	@touch $@ $(VENV)/serving $(VENV)/scoring
 
 .PHONY: run
 run: $(VENV)/serving ## both services as local processes on PORT (5000), until Ctrl-C
@@ -48,6 +48,14 @@ models: $(VENV)/serving ## what is published, pinned, serving on each replica, a
 .PHONY: audit
 audit: $(VENV)/serving ## one prediction's story, computed again: ID=prediction id, request id, or the caller's own id
 	@$(PY) -m services.predictionlog audit "$(ID)"
+
+$(VENV)/scoring: env-setup/score.txt | $(VENV)/made
+	@$(PY) -m pip install --quiet --no-deps --require-hashes -r env-setup/score.txt
+	@touch $@
+
+.PHONY: score
+score: $(VENV)/scoring ## a whole book: IN=book.csv OUT=scored.parquet, files, directories or s3:// (MODEL=path, ARGS=more options)
+	@$(PY) -m portfolio "$(IN)" "$(OUT)" --model "$(MODEL)" $(ARGS)
 
 .PHONY: check
 check: $(VENV)/serving ## what MODEL=path is, and whether it would be served

@@ -4,15 +4,28 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from modelbundle.manifest import Manifest
-from modelbundle.reasons import Reasons
+from modelbundle.reasons import Reasons, Sentences
 from modelbundle.schema import Schema
-from modelbundle.scorers.base import Column, Scorer, Value
+from modelbundle.scorers.base import AnyColumn, Column, FloatArray, Scorer, Value, take
 from modelbundle.validation import Validator
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """Answers to n rows: positions in the model's classes, probabilities of the last class, positions in its band labels (None
+    where it has no bands), and reasons (None where it has no exact contributions, or they were not asked for)."""
+
+    predicted: NDArray[np.intp]
+    probability: FloatArray
+    band: NDArray[np.intp] | None
+    reasons: Sentences | None
 
 
 class Model:
@@ -31,11 +44,11 @@ class Model:
         self.classes = manifest.classes
         self.baseline = scorer.baseline if scorer.has_contributions else None
         self._uppers = [band.upper for band in manifest.bands]
-        self._labels = [band.label for band in manifest.bands]
+        self.labels = [band.label for band in manifest.bands]
 
     def band(self, probability: float) -> str | None:
         """The label of the band that a probability of the last class falls into; None where there are no bands."""
-        return self._labels[bisect_left(self._uppers, probability)] if self._labels else None
+        return self.labels[bisect_left(self._uppers, probability)] if self.labels else None
 
     def answer(self, row: Sequence[Value], every_term: bool = False) -> dict[str, Any]:
         """The answer to one validated row: prediction, probabilities, band, baseline and reasons.
@@ -69,10 +82,31 @@ class Model:
             for probability, own in zip(scorer.probabilities(scores).tolist(), terms, strict=True)
         ]
         risky = np.flatnonzero(scores > scorer.baseline)
-        chosen = [c[risky] if isinstance(c, np.ndarray) else [c[i] for i in risky.tolist()] for c in columns]
-        for i, reasons in zip(risky.tolist(), self.reasons.select_columns(chosen, contributions[risky]), strict=True):
+        chosen = self.reasons.select_columns([take(column, risky) for column in columns], contributions[risky])
+        for i, reasons in zip(risky.tolist(), chosen, strict=True):
             answers[i]["reasons"] = reasons
         return answers
+
+    def score(self, columns: Sequence[AnyColumn], with_reasons: bool = True) -> Scored:
+        """:meth:`answers` of every row as arrays, the same bits: for books that are larger than answers should be objects."""
+        scorer = self.scorer
+        if len(self.classes) > 2:
+            matrix = scorer.probability_matrix(columns)
+            return self._scored(matrix.argmax(axis=1), matrix[:, -1], None)
+        if not (with_reasons and scorer.has_contributions):
+            last = scorer.probabilities(scorer.score_columns(columns))
+            return self._scored((last > 1.0 - last).astype(np.intp), last, None)
+        scores, contributions = scorer.explain_columns(columns)
+        last = scorer.probabilities(scores)
+        risky = np.flatnonzero(scores > scorer.baseline)
+        reasons = self.reasons.sentences([take(column, risky) for column in columns], contributions[risky])
+        keys = np.zeros(len(scores), dtype=np.int64)
+        keys[risky] = reasons.keys
+        return self._scored((last > 1.0 - last).astype(np.intp), last, Sentences(keys, reasons.texts))
+
+    def _scored(self, predicted: NDArray[np.intp], last: FloatArray, reasons: Sentences | None) -> Scored:
+        bands = np.searchsorted(self._uppers, last, side="left") if self.labels else None
+        return Scored(predicted, last, bands, reasons)
 
     def _assemble(self, probability: float, contributions: Sequence[float] | None, every_term: bool) -> dict[str, Any]:
         other = 1.0 - probability

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from modelbundle.author import FeatureWords
 from modelbundle.errors import FormatError
 from modelbundle.schema import Schema
+from modelbundle.scorers.base import AnyColumn, Coded, FloatArray
 
 MOST = 4  # Regulation B's commentary: more than four reasons are not likely to help
 MATERIAL = 0.01  # log-odds; a smaller shortfall is not a reason
@@ -42,15 +43,36 @@ class Wording:
             return self.values.get(value, self.high)
         return self.low if self.center is not None and value < self.center else self.high
 
-    def texts(self, column: NDArray[np.float64] | Sequence[str | None]) -> list[str]:
-        """:meth:`text` of every value of a column; NaN is missing."""
+    def texts(self, column: AnyColumn) -> tuple[list[str], NDArray[np.intp]]:
+        """:meth:`text` of every value of a column, NaN being missing: sentences, and each row's position among them."""
+        if isinstance(column, Coded):
+            sentences, positions = self.texts(column.values)
+            return sentences, positions.take(column.codes)
         if isinstance(column, np.ndarray):
             low = column < self.center if self.center is not None else np.zeros(len(column), dtype=bool)
-            of = np.array([self.high, self.low, self.missing], dtype=object)
-            found: list[str] = of[np.where(np.isnan(column), 2, low)].tolist()
-            return found
+            return [self.high, self.low, self.missing], np.where(np.isnan(column), 2, low)
         known: dict[str | None, str] = dict(self.values) | {None: self.missing}
-        return [known.get(value, self.high) for value in column]
+        place = {value: position for position, value in enumerate(known)}
+        other = len(place)
+        found = np.fromiter((place.get(value, other) for value in column), dtype=np.intp, count=len(column))
+        return [*known.values(), self.high], found
+
+
+@dataclass(frozen=True, slots=True)
+class Sentences:
+    """The texts of n rows: ``keys`` has one number per row, equal where the texts are; 0 is none."""
+
+    keys: NDArray[np.int64]
+    texts: list[str]
+
+    def of(self, key: int) -> list[str]:
+        """The texts behind a key, the weightiest first."""
+        found = []
+        while key:
+            key, text = divmod(key, len(self.texts) + 1)
+            if text:
+                found.append(self.texts[text - 1])
+        return found[::-1]
 
 
 class Reasons:
@@ -73,15 +95,12 @@ class Reasons:
             for shortfall, i in against[:MOST]
         ]
 
-    def select_columns(
-        self, columns: Sequence[NDArray[np.float64] | list[str | None]], contributions: NDArray[np.float64]
-    ) -> list[list[dict[str, Any]]]:
+    def select_columns(self, columns: Sequence[AnyColumn], contributions: FloatArray) -> list[list[dict[str, Any]]]:
         """:meth:`select` of n rows; ``contributions`` has the shape (n, features)."""
         names = [self.wordings[i].feature for i in self._disclosable]
-        texts = [self.wordings[i].texts(columns[i]) for i in self._disclosable]
-        open_to = contributions[:, list(self._disclosable)]
-        order = np.argsort(-open_to, axis=1, kind="stable")[:, :MOST]
-        largest = np.take_along_axis(open_to, order, axis=1)
+        worded = [self.wordings[i].texts(columns[i]) for i in self._disclosable]
+        texts = [[sentences[k] for k in positions.tolist()] for sentences, positions in worded]
+        order, largest = self._largest(contributions)
         counts = (largest >= MATERIAL).sum(axis=1)
         return [
             [
@@ -92,6 +111,28 @@ class Reasons:
                 zip(order.tolist(), largest.tolist(), counts.tolist(), strict=True)
             )
         ]
+
+    def sentences(self, columns: Sequence[AnyColumn], contributions: FloatArray) -> Sentences:
+        """The texts of :meth:`select` of n rows, as one number per row: many rows are told the same."""
+        texts: list[str] = []
+        said = np.empty((len(self._disclosable), len(contributions)), dtype=np.int64)
+        for k, i in enumerate(self._disclosable):
+            sentences, positions = self.wordings[i].texts(columns[i])
+            np.add(positions, len(texts) + 1, out=said[k])  # 0 is no reason
+            texts += sentences
+        order, largest = self._largest(contributions)
+        rows = np.arange(len(contributions))
+        keys = np.zeros(len(contributions), dtype=np.int64)
+        for k in range(order.shape[1]):
+            keys *= len(texts) + 1
+            keys += np.where(largest[:, k] >= MATERIAL, said[order[:, k], rows], 0)
+        return Sentences(keys, texts)
+
+    def _largest(self, contributions: FloatArray) -> tuple[NDArray[np.intp], FloatArray]:
+        """Positions among what may be disclosed, and contributions, of the :data:`MOST` largest, shapes (n, at most MOST)."""
+        open_to = np.ascontiguousarray(contributions[:, list(self._disclosable)])
+        order = np.argsort(-open_to, axis=1, kind="stable")[:, :MOST]
+        return order, np.take_along_axis(open_to, order, axis=1)
 
     def to_json(self) -> dict[str, Any]:
         """The manifest's ``reasons`` object."""

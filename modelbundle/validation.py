@@ -229,7 +229,7 @@ class Validator:
             if column is None:
                 return None
             many.columns.append(column)
-            detail = UNSEEN if feature.kind == "category" else _outside(plan[5], plan[6])
+            detail = unseen_words(feature)
             for i in unseen:
                 many.warnings.setdefault(i, []).append({"pointer": where(feature.name, i), "detail": detail})
         if ids is not None:
@@ -343,6 +343,11 @@ def escape(name: str) -> str:
 def unescape(token: str) -> str:
     """The name behind a JSON pointer's reference token."""
     return token.replace("~1", "/").replace("~0", "~")
+
+
+def unseen_words(feature: Feature) -> str:
+    """The warning about a value of this feature that training has not seen."""
+    return UNSEEN if feature.kind == "category" else _outside(*(feature.observed or (-LARGEST, LARGEST)))
 
 
 def _outside(low: float, high: float) -> str:

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from modelbundle.errors import FormatError
 from modelbundle.schema import Schema
-from modelbundle.scorers.base import Column, FloatArray, Row, Scorer
-from modelbundle.scorers.bins import Bins, CategoryBins, Indices, NumberBins
+from modelbundle.scorers.base import AnyColumn, Column, FloatArray, Row, Scorer, plain
+from modelbundle.scorers.bins import Bins, CategoryBins, NumberBins, Places
 from modelbundle.scorers.parts import Parts
 
 MOST_PAIRS = 200
@@ -92,10 +92,10 @@ class AdditiveScorer(Scorer):
             for pair, half in zip(self.pairs, self._halves, strict=True)
         ]
 
-    def fit_averages(self, columns: Sequence[Column]) -> None:
+    def fit_averages(self, columns: Sequence[AnyColumn]) -> None:
         """Measure the averages on the training columns; contributions are against them."""
         indices = self._indices(columns)
-        terms = [table[k] for table, k in zip(self.tables, indices, strict=True)]
+        terms = [k.look_up(table) for table, k in zip(self.tables, indices, strict=True)]
         terms += [_line_terms(line, columns[line.feature]) for line in self.lines]
         terms += [_pair_terms(pair, pair.table, indices) for pair in self.pairs]
         self._set_averages([float(np.add.accumulate(term)[-1] / len(term)) for term in terms])
@@ -169,33 +169,33 @@ class AdditiveScorer(Scorer):
 
     # Columns
 
-    def score_columns(self, columns: Sequence[Column]) -> FloatArray:
+    def score_columns(self, columns: Sequence[AnyColumn]) -> FloatArray:
         """The log-odds of n rows, shape (n,)."""
         return self._scores(columns, self._indices(columns))
 
-    def contributions_columns(self, columns: Sequence[Column]) -> FloatArray:
+    def contributions_columns(self, columns: Sequence[AnyColumn]) -> FloatArray:
         """See :meth:`Scorer.contributions_columns`."""
         return self._contributions(columns, self._indices(columns))
 
-    def explain_columns(self, columns: Sequence[Column]) -> tuple[FloatArray, FloatArray]:
+    def explain_columns(self, columns: Sequence[AnyColumn]) -> tuple[FloatArray, FloatArray]:
         """See :meth:`Scorer.explain_columns`."""
         indices = self._indices(columns)
         return self._scores(columns, indices), self._contributions(columns, indices)
 
-    def _scores(self, columns: Sequence[Column], indices: Sequence[Indices]) -> FloatArray:
+    def _scores(self, columns: Sequence[AnyColumn], indices: Sequence[Places]) -> FloatArray:
         scores = np.full(len(indices[0]), self.intercept)
         for table, k in zip(self.tables, indices, strict=True):
-            scores += table[k]
+            scores += k.look_up(table)
         for line in self.lines:
             scores += _line_terms(line, columns[line.feature])
         for pair in self.pairs:
             scores += _pair_terms(pair, pair.table, indices)
         return scores
 
-    def _contributions(self, columns: Sequence[Column], indices: Sequence[Indices]) -> FloatArray:
-        result = np.empty((len(indices[0]), len(indices)))
+    def _contributions(self, columns: Sequence[AnyColumn], indices: Sequence[Places]) -> FloatArray:
+        result = np.empty((len(indices), len(indices[0]))).T  # a feature's contributions lie together
         for i, k in enumerate(indices):
-            result[:, i] = self._centered[i][k]
+            result[:, i] = k.look_up(self._centered[i])
         for line, average in zip(self.lines, self._line_averages, strict=True):
             result[:, line.feature] += _line_terms(line, columns[line.feature]) - average
         for pair, halves in zip(self.pairs, self._halves, strict=True):
@@ -204,8 +204,8 @@ class AdditiveScorer(Scorer):
                 result[:, feature] += half
         return result
 
-    def _indices(self, columns: Sequence[Column]) -> list[Indices]:
-        return [bins.indices(column) for bins, column in zip(self.bins, columns, strict=True)]
+    def _indices(self, columns: Sequence[AnyColumn]) -> list[Places]:
+        return [bins.places(column) for bins, column in zip(self.bins, columns, strict=True)]
 
     # Storage
 
@@ -252,17 +252,18 @@ class AdditiveScorer(Scorer):
         return cls(parts.number(header.get("intercept")), bins, tables, pairs, averages, lines)
 
 
-def _line_terms(line: Line, column: Column) -> FloatArray:
-    numbers = np.asarray(column, dtype=np.float64)
+def _line_terms(line: Line, column: AnyColumn) -> FloatArray:
+    numbers = np.asarray(plain(column), dtype=np.float64)
     with np.errstate(over="ignore"):
         terms = np.minimum(np.maximum(line.slope * (numbers - line.center), -STEEPEST), STEEPEST)
     terms[np.isnan(numbers)] = 0.0
     return terms
 
 
-def _pair_terms(pair: Pair, table: FloatArray, indices: Sequence[Indices]) -> FloatArray:
+def _pair_terms(pair: Pair, table: FloatArray, indices: Sequence[Places]) -> FloatArray:
     i, j = pair.features
-    terms: FloatArray = table[pair.left[indices[i]], pair.right[indices[j]]]
+    rows, columns = indices[i].look_up(pair.left * table.shape[1]), indices[j].look_up(pair.right)
+    terms: FloatArray = table.reshape(-1).take(rows + columns)
     return terms
 
 

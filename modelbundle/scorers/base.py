@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -18,12 +19,47 @@ Column = NDArray[np.float64] | list[str | None]
 FloatArray = NDArray[np.float64]
 
 
+@dataclass(frozen=True, slots=True)
+class Coded:
+    """A column as positions into its distinct values: row i has ``values[codes[i]]``.
+
+    What depends on the value alone is then worked out once per distinct value, and looked up per row.
+    """
+
+    codes: NDArray[np.intp]
+    values: Column
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def plain(self) -> Column:
+        """The same column, a value per row."""
+        if isinstance(self.values, np.ndarray):
+            return self.values.take(self.codes)
+        return [self.values[code] for code in self.codes.tolist()]
+
+
+AnyColumn = Column | Coded
+
+
+def plain(column: AnyColumn) -> Column:
+    """A column with a value per row."""
+    return column.plain() if isinstance(column, Coded) else column
+
+
+def take(column: AnyColumn, rows: NDArray[np.intp]) -> AnyColumn:
+    """Some rows of a column."""
+    if isinstance(column, Coded):
+        return Coded(column.codes.take(rows), column.values)
+    return column.take(rows) if isinstance(column, np.ndarray) else [column[row] for row in rows.tolist()]
+
+
 class Scorer(ABC):
     """A binary classifier as plain tables.
 
     A *row* has one value per feature of the schema, in order: float or None (missing) for a number, str or None for a
-    category. *Columns* are one array per feature: float64 with NaN for missing, or a list of str or None. Both ways give the
-    same bits for the same values.
+    category. *Columns* are one array per feature: float64 with NaN for missing, or a list of str or None; either may come as
+    :class:`Coded`. All ways give the same bits for the same values.
 
     ``link`` says what the score is: log-odds of the last class ("logit") or its probability ("identity").
     """
@@ -38,7 +74,7 @@ class Scorer(ABC):
         """The score of one row."""
 
     @abstractmethod
-    def score_columns(self, columns: Sequence[Column]) -> FloatArray:
+    def score_columns(self, columns: Sequence[AnyColumn]) -> FloatArray:
         """The scores of n rows, shape (n,), the same bits as :meth:`score_row` of each."""
 
     def contributions_row(self, row: Row) -> list[float]:
@@ -50,21 +86,21 @@ class Scorer(ABC):
         """:meth:`score_row` and :meth:`contributions_row` of one row, from one set of look-ups."""
         return self.score_row(row), self.contributions_row(row)
 
-    def probability_matrix(self, columns: Sequence[Column]) -> FloatArray:
+    def probability_matrix(self, columns: Sequence[AnyColumn]) -> FloatArray:
         """Probabilities of all classes, shape (n, classes)."""
         last = self.probabilities(self.score_columns(columns))
         return np.column_stack([1.0 - last, last])
 
-    def contributions_columns(self, columns: Sequence[Column]) -> FloatArray:
+    def contributions_columns(self, columns: Sequence[AnyColumn]) -> FloatArray:
         """:meth:`contributions_row` of n rows, shape (n, features)."""
         del columns
         raise TypeError(f"a {self.kind} scorer has no exact contributions")
 
-    def explain_columns(self, columns: Sequence[Column]) -> tuple[FloatArray, FloatArray]:
+    def explain_columns(self, columns: Sequence[AnyColumn]) -> tuple[FloatArray, FloatArray]:
         """:meth:`score_columns` and :meth:`contributions_columns` of n rows, from one set of look-ups."""
         return self.score_columns(columns), self.contributions_columns(columns)
 
-    def fit_averages(self, columns: Sequence[Column]) -> None:
+    def fit_averages(self, columns: Sequence[AnyColumn]) -> None:
         """Measure, on the training columns, the averages that contributions are against."""
         del columns
         raise TypeError(f"a {self.kind} scorer has no exact contributions")

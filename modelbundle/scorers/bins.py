@@ -2,21 +2,55 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from modelbundle.scorers.base import Column, FloatArray, Value
+from modelbundle.scorers.base import AnyColumn, Coded, Column, FloatArray, Value
 
 Indices = NDArray[np.intp]
 
 
+@dataclass(frozen=True, slots=True)
+class Places:
+    """The bin of every row: ``bins[codes]``, or ``bins`` alone where the column was not coded."""
+
+    bins: Indices
+    codes: Indices | None = None
+
+    def __len__(self) -> int:
+        return len(self.bins if self.codes is None else self.codes)
+
+    def look_up(self, table: NDArray[Any]) -> NDArray[Any]:
+        """What ``table``, with one entry per bin, has for every row."""
+        found = table.take(self.bins)
+        return found if self.codes is None else found.take(self.codes)
+
+    def of(self, begin: int, end: int) -> Indices:
+        """The bins of the rows from ``begin`` to ``end``."""
+        return self.bins[begin:end] if self.codes is None else self.bins.take(self.codes[begin:end])
+
+
+class _Bins(ABC):
+    @abstractmethod
+    def indices(self, column: Column) -> Indices:
+        """The bin of every value of a column."""
+
+    def places(self, column: AnyColumn) -> Places:
+        """The bin of every row of a column."""
+        if isinstance(column, Coded):
+            return Places(self.indices(column.values), column.codes)
+        return Places(self.indices(column))
+
+
 @dataclass(frozen=True)
-class NumberBins:
+class NumberBins(_Bins):
     """Bins of a number: ``cuts`` ascending, k cuts make k + 1 bins; a value equal to a cut is above it.
 
     Bin k + 1 is for missing values.
@@ -56,7 +90,7 @@ class NumberBins:
 
 
 @dataclass(frozen=True)
-class CategoryBins:
+class CategoryBins(_Bins):
     """Bins of a category: one per label, then one for missing values, then one for labels that are not known."""
 
     labels: tuple[str, ...]

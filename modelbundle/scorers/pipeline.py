@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from modelbundle.errors import FormatError
 from modelbundle.schema import Schema
-from modelbundle.scorers.base import Column, FloatArray, Row, Scorer, Value
+from modelbundle.scorers.base import AnyColumn, Column, FloatArray, Row, Scorer, Value, plain
 
 
 class PipelineScorer(Scorer):
@@ -32,17 +32,17 @@ class PipelineScorer(Scorer):
         """The probability of the last class."""
         return float(self.score_columns([_column(value, f.kind) for value, f in zip(row, self.schema, strict=True)])[0])
 
-    def score_columns(self, columns: Sequence[Column]) -> FloatArray:
+    def score_columns(self, columns: Sequence[AnyColumn]) -> FloatArray:
         """The probabilities of the last class, shape (n,)."""
         return np.ascontiguousarray(self.probability_matrix(columns)[:, -1])
 
-    def probability_matrix(self, columns: Sequence[Column]) -> FloatArray:
+    def probability_matrix(self, columns: Sequence[AnyColumn]) -> FloatArray:
         """Probabilities of all classes, shape (n, classes), as the pipeline gives them."""
         import pandas as pd
 
         data = {
             f.name: column if f.kind == "number" else pd.array(column, dtype="str")
-            for f, column in zip(self.schema, columns, strict=True)
+            for f, column in zip(self.schema, map(plain, columns), strict=True)
         }
         return np.asarray(self.estimator.predict_proba(pd.DataFrame(data)), dtype=np.float64)
 

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from modelbundle.errors import FormatError
 from modelbundle.schema import Schema
-from modelbundle.scorers.base import Column, FloatArray, Row, Scorer
-from modelbundle.scorers.bins import Bins, CategoryBins, NumberBins
+from modelbundle.scorers.base import AnyColumn, Column, FloatArray, Row, Scorer, plain
+from modelbundle.scorers.bins import Bins, CategoryBins, NumberBins, Places
 from modelbundle.scorers.parts import Parts
 
 MOST_TREES = 20_000
@@ -118,29 +118,32 @@ class TreesScorer(Scorer):
 
     # Columns
 
-    def score_columns(self, columns: Sequence[Column]) -> FloatArray:
+    def score_columns(self, columns: Sequence[AnyColumn]) -> FloatArray:
         """The scores of n rows, shape (n,), in chunks of bounded memory."""
         n = len(columns[0])
-        bins = [(q.bins.indices(columns[i]), q.answers) for i, q in self._asked]
+        bins = [(q.bins.places(columns[i]), q.answers) for i, q in self._asked]
+        numbers = [plain(c) if numeric else [] for c, numeric in zip(columns, self._numeric, strict=True)]
         scores = np.full(n, self.start)
         rows = max(1, min(CHUNK // max(1, min(len(self._roots), 64)), n))
         for begin in range(0, n, rows):
             end = min(begin + rows, n)
-            x = self._matrix(columns, bins, begin, end)
+            x = self._matrix(numbers, bins, begin, end)
             for first in range(0, len(self._roots), 64):
                 self._walk(x, self._roots[first : first + 64], scores[begin:end])
         return scores / self._divisor
 
-    def _matrix(self, columns: Sequence[Column], bins: Sequence[tuple[Any, Flags]], begin: int, end: int) -> FloatArray:
+    def _matrix(
+        self, columns: Sequence[Column], bins: Sequence[tuple[Places, Flags]], begin: int, end: int
+    ) -> FloatArray:
         """The columns of x for the rows from ``begin`` to ``end``, shape (columns, rows)."""
-        blocks = [np.zeros((2 * len(columns), end - begin))]
+        blocks: list[NDArray[Any]] = [np.zeros((2 * len(columns), end - begin))]
         for i, numeric in enumerate(self._numeric):
             if numeric:
                 numbers = np.asarray(columns[i][begin:end], dtype=np.float64)
                 missing = np.isnan(numbers)
                 blocks[0][2 * i] = np.where(missing, -np.inf, numbers)
                 blocks[0][2 * i + 1] = np.where(missing, np.inf, numbers)
-        blocks += [answers[found[begin:end]].T for found, answers in bins]
+        blocks += [answers[found.of(begin, end)].T for found, answers in bins]
         return np.concatenate(blocks)
 
     def _walk(self, x: FloatArray, roots: NDArray[np.intp], scores: FloatArray) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from flask import Blueprint, Flask, Response, current_app, jsonify, request
 
+from modelbundle.cells import TAKEN, TWICE
 from modelbundle.curves import in_order
 from modelbundle.model import Model
 from modelbundle.schema import Feature
@@ -15,7 +16,6 @@ from modelbundle.validation import ID_RULE, MAX_ID, MAX_TEXT, MISSING, UNKNOWN, 
 from services.predict import pages, shapes
 from services.predict.batch import ADDED, CELLS
 from services.predict.scoring import Predictor, signed
-from services.predict.table import TAKEN, TWICE
 
 blueprint = Blueprint("book", __name__)
 Json = dict[str, Any]

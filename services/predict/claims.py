@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from modelbundle.cells import TWICE
 from modelbundle.validation import ID_RULE, MAX_TEXT, Invalid, Problem, TooManyRows, escape, is_reference
-from services.predict.table import MOST_COLUMNS, TWICE, Table
+from services.predict.table import MOST_COLUMNS, Table
 from services.predictionlog.claim import Claim
 
 FIELDS = ("prediction_id", "id", "is_late", "before")

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
 from flask import Request
 
-from modelbundle.schema import Feature, Schema
-from modelbundle.validation import Problem, Validator, escape
+from modelbundle.cells import header_problems, values
+from modelbundle.schema import Schema
+from modelbundle.validation import Problem, Validator
 from services.problem import Refused
 
 MOST_COLUMNS = 200
-TWICE = "stands in the header more than once"
-TAKEN = "is a column that the answer adds"
 LARGEST_CELL = 1 << 27  # a cell is never cut by the reader: what is too long is named on its row
 csv.field_size_limit(LARGEST_CELL)
 
@@ -43,14 +41,7 @@ class Table:
         """
         if len(self.header) > MOST_COLUMNS:
             return [Problem("", f"has {len(self.header)} columns; at most {MOST_COLUMNS} are accepted")]
-        seen = dict.fromkeys(self.header)
-        problems = [Problem(_pointer(name), TWICE) for name in seen if self.header.count(name) > 1]
-        problems += [Problem(_pointer(name), TAKEN) for name in seen if name in added]
-        absent = [f"`{name}`" for name in validator.schema.names if name not in seen]
-        for problem in map(validator.hinted, validator.names(seen)):
-            if not others or problem.detail.startswith("missing") or any(name in problem.detail for name in absent):
-                problems.append(problem)
-        return problems
+        return header_problems(self.header, validator, added, others)
 
     def bound(self, rows: int) -> None:
         """Raise :class:`Refused` with 413 where there are more than ``rows`` rows after the header."""
@@ -65,25 +56,6 @@ class Table:
         rows = filter(None, self._rows)
         while chunk := list(islice(rows, size)):
             yield chunk
-
-
-def _pointer(name: str) -> str:
-    return f"/{escape(name[:256])}"
-
-
-def values(cells: Sequence[str], feature: Feature | None) -> list[Any]:
-    """Cells as values of JSON: an empty one is missing; in a number's column, what is no number is ``False``."""
-    if feature is None or feature.kind == "category":
-        return [cell or None for cell in cells]
-    return [_number(cell) if cell else None for cell in cells]
-
-
-def _number(cell: str) -> float | bool:
-    try:
-        number = float(cell)
-    except ValueError:
-        return False
-    return number if math.isfinite(number) and "_" not in cell and cell.isascii() else False
 
 
 def columns(header: Sequence[str], rows: Sequence[Sequence[str]], schema: Schema, ids: bool) -> dict[str, list[Any]]:

@@ -1,0 +1,81 @@
+"""Where rows of CSV end, by the rules of Python's own reader, which the API reads with.
+
+A file is cut into blocks of whole rows, so that each can be read by itself. Quoted line breaks are no row ends; a quotation mark
+opens a quoted cell only where the cell begins. Where all marks stand in their proper places (*tidy*), counting them tells
+inside from outside; any other block is walked by Python's reader.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+LONGEST_ROW = 16 << 20  # bytes: as the API's largest body; what is longer is an unclosed quotation mark
+QUOTE, COMMA, LF, CR = b'",\n\r'
+csv.field_size_limit(LONGEST_ROW)
+
+
+def whole_rows(block: bytes) -> int:
+    """The length of the whole rows that ``block`` begins with, when more may follow; 0 where its first row does not end."""
+    if b'"' not in block:
+        return _last_break(block, len(block))
+    quotes = np.flatnonzero(np.frombuffer(block, np.uint8) == QUOTE)
+    if not _tidy(block, quotes):
+        return max(row_ends(block), default=0)
+    end = _last_break(block, len(block))
+    while end and (before := int(np.searchsorted(quotes, end))) % 2:
+        end = _last_break(block, int(quotes[before - 1]))
+    return end
+
+
+def _last_break(block: bytes, before: int) -> int:
+    """The end of the last line of ``block[:before]``; a carriage return at the very end may be half of a pair."""
+    return block.rfind(b"\n", 0, before) + 1 or block.rfind(b"\r", 0, min(before, len(block) - 1)) + 1
+
+
+def row_ends(block: bytes) -> Iterator[int]:
+    """Where each whole row of ``block`` ends, as Python's reader finds it."""
+    at, exhausted = 0, False
+
+    def lines() -> Iterator[str]:
+        nonlocal at, exhausted
+        for line in io.StringIO(block.decode("latin-1"), newline=""):  # a character per byte
+            at += len(line)
+            yield line
+        exhausted = True
+
+    for _ in csv.reader(lines()):
+        if not exhausted and (block[at - 1] == LF or (block[at - 1] == CR and at < len(block))):
+            yield at
+
+
+def line_breaks(block: bytes) -> int:
+    """How many lines end in ``block``."""
+    return block.count(b"\n") + lone_returns(block)
+
+
+def lone_returns(block: bytes) -> int:
+    """Carriage returns that are a line's end by themselves."""
+    return block.count(b"\r") - block.count(b"\r\n")
+
+
+def tidy(block: bytes) -> bool:
+    """Whether every quotation mark opens or closes a whole cell, or is one of a pair within a cell."""
+    return b'"' not in block or _tidy(block, np.flatnonzero(np.frombuffer(block, np.uint8) == QUOTE))
+
+
+def _tidy(block: bytes, quotes: NDArray[np.intp]) -> bool:
+    data = np.frombuffer(block, np.uint8)
+    paired = np.diff(quotes) == 1
+    opening, closing = quotes[::2], quotes[1::2]
+    before = data[opening - 1]  # of a mark at the very start this is the last byte; it is let through below
+    starts = (before == COMMA) | (before == LF) | (before == CR) | (opening == 0)
+    starts[1:] |= paired[1::2]
+    after = data[(closing + 1) % len(data)]
+    ends = (after == COMMA) | (after == LF) | (after == CR) | (closing == len(data) - 1)
+    ends[: len(paired[1::2])] |= paired[1::2]
+    return bool(starts.all() and ends.all())

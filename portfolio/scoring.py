@@ -1,0 +1,179 @@
+"""The one function that scores a batch of rows, on one machine and on Spark alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from modelbundle import cells
+from modelbundle.model import Model, Scored
+from modelbundle.reasons import Sentences
+from modelbundle.schema import Feature
+from modelbundle.scorers.base import AnyColumn, Coded, take
+from modelbundle.screening import misfits, warnings
+from modelbundle.validation import MAX_ID, Invalid, unescape
+from portfolio.reading import is_text
+from portfolio.table import Aside, as_json
+
+ADDED = ("prediction", "probability", "band", "reasons", "warnings")
+BETWEEN = " | "
+Mask = NDArray[np.bool_]
+
+
+def score(
+    model: Model, batch: pa.RecordBatch, *, text: bool, with_reasons: bool = True
+) -> tuple[pa.RecordBatch, list[AnyColumn], list[Aside]]:
+    """The rows that fit, with the columns :data:`ADDED`; their features; and the other rows.
+
+    ``text``: the batch was CSV, so an empty cell is missing and a number may be text.
+    """
+    columns = []
+    bad: Mask | None = None
+    for feature in model.schema:
+        column, wrong = column_of(batch, feature, text)
+        columns.append(column)
+        for mask in (wrong, misfits(feature, column)):
+            if mask is not None:
+                bad = mask if bad is None else bad | mask
+    if (mask := _bad_ids(model, batch, text)) is not None:
+        bad = mask if bad is None else bad | mask
+    aside: list[Aside] = []
+    if bad is not None:
+        aside = [_aside(model, batch, position, text) for position in np.flatnonzero(bad).tolist()]
+        positions = np.flatnonzero(~bad)
+        batch = batch.take(pa.array(positions))
+        columns = [take(column, positions) for column in columns]
+    for name, array in zip(ADDED, _added(model, columns, with_reasons), strict=True):
+        batch = batch.append_column(name, array)
+    return batch, columns, aside
+
+
+def _added(model: Model, columns: Sequence[AnyColumn], with_reasons: bool) -> list[pa.Array]:
+    if not len(columns[0]):
+        return [pa.array([], type) for type in added_types(model)]
+    scored: Scored = model.score(columns, with_reasons)
+    said, texts = warnings(model.schema, columns)
+    band = [None] * len(said) if scored.band is None else scored.band
+    return [
+        pa.array(list(model.classes), added_types(model)[0]).take(pa.array(scored.predicted)),
+        pa.array(scored.probability),
+        _dictionary(band, model.labels),
+        _reasons(scored.reasons, len(said)),
+        _dictionary(said, texts),
+    ]
+
+
+def added_types(model: Model) -> list[pa.DataType]:
+    """The types of the columns :data:`ADDED`."""
+    text = pa.dictionary(pa.int32(), pa.string())
+    label = pa.array(list(model.classes)).type
+    return [label, pa.float64(), text, text, text]
+
+
+def _dictionary(codes: Any, texts: Sequence[str]) -> pa.Array:
+    return pa.DictionaryArray.from_arrays(pa.array(codes, pa.int32()), pa.array(texts, pa.string()))
+
+
+def _reasons(reasons: Sentences | None, rows: int) -> pa.Array:
+    if reasons is None:
+        return _dictionary([None] * rows, [])
+    keys = pa.array(reasons.keys).dictionary_encode()
+    texts = [BETWEEN.join(reasons.of(key)) for key in keys.dictionary.to_pylist()]
+    # two keys may say the same
+    distinct = dict.fromkeys(texts)
+    place = {text: i for i, text in enumerate(distinct)}
+    codes = np.array([place[text] for text in texts], dtype=np.int32).take(keys.indices.to_numpy())
+    return _dictionary(codes, list(distinct))
+
+
+def column_of(batch: pa.RecordBatch, feature: Feature, text: bool) -> tuple[AnyColumn, Mask | None]:
+    """A feature's values, and which rows hold no number where one belongs (None where all do)."""
+    place = batch.schema.get_field_index(feature.name)
+    if place < 0 or pa.types.is_null(batch.schema.field(place).type):
+        nothing = np.zeros(len(batch), dtype=np.intp)
+        return Coded(nothing, np.array([np.nan]) if feature.kind == "number" else [None]), None
+    array = batch.column(place)
+    if feature.kind == "category":
+        return _category(array, text), None
+    if pa.types.is_dictionary(array.type):
+        array = array.dictionary_decode()
+    if pa.types.is_decimal(array.type):
+        array = array.cast(pa.string())  # and from there to the nearest number
+    if pa.types.is_string(array.type):
+        return _cells(array)
+    return _coded(array.cast(pa.float64(), safe=False)), None
+
+
+def _category(array: pa.Array, text: bool) -> Coded:
+    if not pa.types.is_dictionary(array.type):
+        array = array.dictionary_encode()
+    values: list[str | None] = array.dictionary.to_pylist()
+    codes = array.indices
+    if codes.null_count:
+        codes = codes.fill_null(len(values))
+        values.append(None)
+    if text:
+        values = [value or None for value in values]
+    return Coded(codes.to_numpy().astype(np.intp), values)
+
+
+def _coded(array: pa.Array) -> AnyColumn:
+    """Numbers; as positions among the distinct ones, since looking up a bin costs more than finding those."""
+    coded = array.dictionary_encode(null_encoding="encode")
+    return Coded(coded.indices.to_numpy().astype(np.intp), coded.dictionary.to_numpy(zero_copy_only=False))
+
+
+def _cells(array: pa.Array) -> tuple[AnyColumn, Mask | None]:
+    filled = pc.if_else(pc.equal(array, ""), None, array)
+    try:
+        numbers = filled.cast(pa.float64())
+        if bool(np.isfinite(numbers.drop_null().to_numpy()).all()):
+            return _coded(numbers), None
+    except pa.ArrowInvalid:
+        pass
+    coded = filled.dictionary_encode(null_encoding="encode")
+    found = [None if cell is None else cells.number(cell) for cell in coded.dictionary.to_pylist()]
+    values = np.array([np.nan if value is None or value is False else value for value in found], dtype=np.float64)
+    wrong = np.array([value is False for value in found])
+    codes = coded.indices.to_numpy().astype(np.intp)
+    return Coded(codes, values), wrong.take(codes) if wrong.any() else None
+
+
+def _bad_ids(model: Model, batch: pa.RecordBatch, text: bool) -> Mask | None:
+    """Rows whose own id is none: it may have at most 64 characters. An id that is not text is another column."""
+    place = batch.schema.get_field_index("id") if model.validator.has_id else -1
+    if place < 0 or not is_text(batch.schema.field(place).type):
+        return None
+    lengths = pc.utf8_length(batch.column(place)).fill_null(1).to_numpy()
+    bad = (lengths > MAX_ID) | pc.match_substring(batch.column(place), "\0").fill_null(False).to_numpy(
+        zero_copy_only=False
+    )
+    if not text:
+        bad |= lengths == 0
+    return bad if bad.any() else None
+
+
+def _aside(model: Model, batch: pa.RecordBatch, position: int, text: bool) -> Aside:
+    row = {name: batch.column(name)[position].as_py() for name in batch.schema.names}
+    asked = {}
+    for name, value in row.items():
+        feature = model.schema.features[model.schema.index[name]] if name in model.schema.index else None
+        if feature is None and not (name == "id" and model.validator.has_id and isinstance(value, str)):
+            continue
+        if text and isinstance(value, str):
+            value = cells.values([value], feature)[0]
+        if value is not None and not isinstance(value, (str, bool)):
+            value = float(value)
+        asked[name] = None if value != value else value
+    try:
+        model.validator.record(asked)
+    except Invalid as invalid:
+        pointers = " ".join(p.pointer for p in invalid.problems)
+        errors = "; ".join(f"{unescape(p.pointer[1:])}: {p.detail}" for p in invalid.problems)
+        return Aside(position, pointers, errors, as_json(row))
+    raise AssertionError("a row that does not fit as a column fits by itself")

@@ -1,0 +1,146 @@
+"""The work directory: one finished part per chunk, and a journal that says which, for which input and which model.
+
+A part is written whole, under another name first; then a line about it is appended to the journal. A run that was killed is
+gone on with where it stopped: what the journal names is not scored again, and what it does not name is scored anew, so that the
+output has the same bytes as if nothing had happened.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from portfolio.errors import PortfolioError
+
+JOURNAL = "journal.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A chunk that is finished: rows it had, how many of them are set aside, bytes of its part and of its rejects."""
+
+    number: int
+    source: int
+    rows: int
+    rejected: int
+    part_bytes: int
+    aside_bytes: int
+
+
+def part(folder: Path, number: int) -> Path:
+    """The scored rows of a chunk."""
+    return folder / f"{number:06d}.part"
+
+
+def aside(folder: Path, number: int) -> Path:
+    """The rows of a chunk that are set aside, one JSON array each; absent where there are none."""
+    return folder / f"{number:06d}.aside"
+
+
+class Work:
+    """The directory of one run. Held by one process at a time."""
+
+    def __init__(self, folder: Path, job: dict[str, Any], fresh: bool) -> None:
+        """Begin, or go on where ``job`` is the same as before; ``fresh`` throws away what is there.
+
+        Raises :class:`PortfolioError` where another process holds it, or it is of another job.
+        """
+        self.folder = folder
+        self.done: dict[int, Done] = {}
+        self._finished: list[int] | None = None
+        self._job = job
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._lock = (folder / "lock").open("w")
+            self._hold()
+            journal = folder / JOURNAL
+            if fresh:
+                journal.unlink(missing_ok=True)
+            self._recall(journal)
+            self._journal = journal.open("ab")
+            if not journal.stat().st_size:
+                self._append({"job": job})
+        except OSError as error:
+            raise PortfolioError(f"{folder}: {error.strerror}") from None
+
+    def _hold(self) -> None:
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise PortfolioError(f"{self.folder}: another run is at work there") from None
+
+    def _recall(self, journal: Path) -> None:
+        raw = journal.read_bytes() if journal.exists() else b""
+        whole = raw[: raw.rfind(b"\n") + 1]
+        if len(whole) < len(raw):
+            with journal.open("r+b") as file:
+                file.truncate(len(whole))  # a line that was being written when the run was killed
+        for number, line in enumerate(whole.splitlines()):
+            entry = json.loads(line)
+            if number == 0:
+                self._same(entry["job"])
+            elif "finished" in entry:
+                self._finished = entry["finished"]
+            else:
+                done = Done(**entry)
+                if self._is_there(done):
+                    self.done[done.number] = done
+
+    def _same(self, before: dict[str, Any]) -> None:
+        changed = [what for what in self._job if before.get(what) != self._job[what]]
+        if changed:
+            raise PortfolioError(
+                f"{self.folder} was begun with another {' and '.join(changed)}: pass --fresh to score anew, or restore it"
+            )
+
+    def _is_there(self, done: Done) -> bool:
+        parts = ((part(self.folder, done.number), done.part_bytes), (aside(self.folder, done.number), done.aside_bytes))
+        return all((path.stat().st_size if path.exists() else 0) == size for path, size in parts)
+
+    def note(self, done: Done) -> None:
+        """A chunk is finished."""
+        self._append(asdict(done))
+        self.done[done.number] = done
+
+    def finish(self, written: Path, rows: int, rejected: int) -> None:
+        """The output is complete and about to get its name."""
+        self._append({"finished": [rows, rejected, *_identity(written)]})
+
+    def found_finished(self, output: Path | None) -> tuple[int, int] | None:
+        """Rows and rejected rows, where ``output`` is what a run left that was killed after it had finished."""
+        if self._finished is None or output is None or not output.exists():
+            return None
+        rows, rejected, *identity = self._finished
+        return (rows, rejected) if identity == _identity(output) else None
+
+    def _append(self, entry: dict[str, Any]) -> None:
+        self._journal.write(json.dumps(entry).encode() + b"\n")
+        self._journal.flush()
+        os.fsync(self._journal.fileno())
+
+    def remove(self) -> None:
+        """All of it is in the output now."""
+        self._journal.close()
+        shutil.rmtree(self.folder)
+        self._lock.close()
+
+
+def _identity(path: Path) -> list[int]:
+    facts = path.stat()
+    return [facts.st_ino, facts.st_mtime_ns]
+
+
+def write(path: Path, content: Any) -> int:
+    """Write a file of the work directory, whole or not at all; returns its size."""
+    temporary = path.with_suffix(".writing")
+    with temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+    return len(memoryview(content).cast("B"))
