@@ -205,8 +205,9 @@ class Answer:
 class Load:
     """Keep-alive clients that ask without pause and write down every answer."""
 
-    def __init__(self, port: int, document: Any, clients: int = 8) -> None:
+    def __init__(self, port: int, document: Any, clients: int = 8, **headers: str) -> None:
         self.port = port
+        self.headers = {"Content-Type": "application/json", **headers}
         self.body = json.dumps(document).encode()
         self.answers: list[Answer] = []
         self.errors: list[str] = []
@@ -228,7 +229,7 @@ class Load:
         while not self._stop.is_set():
             sent = time.monotonic()
             try:
-                connection.request("POST", "/predict", self.body, {"Content-Type": "application/json"})
+                connection.request("POST", "/predict", self.body, self.headers)
                 response = connection.getresponse()
                 raw = response.read()
             except (OSError, http.client.HTTPException) as error:
