@@ -11,8 +11,9 @@ import hmac
 import re
 import secrets
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from flask import Flask, request
 
@@ -21,6 +22,8 @@ from services.problem import Refused
 
 _LINE = re.compile(r"([A-Za-z0-9._-]{1,64})\s+([0-9a-f]{64})")
 MAX_FILE_BYTES = 1 << 20
+View = TypeVar("View", bound=Callable[..., Any])
+_BY_THEMSELVES: set[Callable[..., Any]] = set()
 REALM = {"WWW-Authenticate": 'Bearer realm="predictions"'}
 
 
@@ -87,8 +90,15 @@ def init_app(app: Flask, keys: Keys | None) -> None:
 
     @app.before_request
     def check() -> None:
-        if request.method not in ("GET", "HEAD", "OPTIONS"):
+        view = app.view_functions.get(request.endpoint or "")
+        if request.method not in ("GET", "HEAD", "OPTIONS") and view not in _BY_THEMSELVES:
             request.environ["request.key"] = authenticate(keys, request.environ)
+
+
+def by_itself(view: View) -> View:
+    """Mark a view that asks for the key itself, because it may come in a form."""
+    _BY_THEMSELVES.add(view)
+    return view
 
 
 def authenticate(keys: Keys, environ: dict[str, Any]) -> str:

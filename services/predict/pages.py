@@ -15,6 +15,7 @@ from typing import Any
 import jinja2
 from flask import Blueprint, Flask, Response, abort, current_app, render_template, request
 
+from services.predict import words
 from services.predict.health import Health
 from services.predict.models import NoModel, Serving
 
@@ -43,6 +44,7 @@ def init_app(app: Flask) -> None:
     app.jinja_env.undefined = jinja2.StrictUndefined
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.jinja_env.globals.update(asset=asset, navigation=NAVIGATION)
+    app.jinja_env.filters.update(percent=words.percent, number=words.number, signed=words.signed)
 
 
 def page(template: str, name: str, serving: Serving | None, status: int = 200, **context: Any) -> Response:
