@@ -116,7 +116,9 @@ def fields(
         usual = _usual(feature, described.get(feature.name, {}))
         problem, warning = wrong.get(feature.name, ""), strange.get(feature.name, "")
         found.append(
-            Field(feature, text, _choices(feature, text), _step(feature, usual), _hint(feature, usual), problem, warning)
+            Field(
+                feature, text, _choices(feature, text), _step(feature, usual), _hint(feature, usual), problem, warning
+            )
         )
     return found
 

@@ -5,25 +5,27 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from flask import Request
+
+dumps = partial(json.dumps, ensure_ascii=False)
 
 
 def make(request: Request, record: Mapping[str, Any], keyed: bool) -> dict[str, str]:
     """By name, for the address under which ``request`` found this server. A key is named, never shown."""
     url = f"{_root(request)}predict"
-    document = json.dumps(record, ensure_ascii=False, indent=2)
+    document = dumps(record, indent=2)
     header = ' -H "X-API-Key: $API_KEY"' if keyed else ""
     headers = '\n    headers={"X-API-Key": os.environ["API_KEY"]},' if keyed else ""
     start = "import os\n\nimport requests\n" if keyed else "import requests\n"
-    case = "\n".join(f"    {name!r}: {value!r}," for name, value in record.items()).replace("'", '"')
-    if '"' in "".join(map(str, [*record, *record.values()])) or "'" in document:
-        case = "\n".join(f"    {name!r}: {value!r}," for name, value in record.items())
+    # texts and numbers are written in Python as they are in JSON
+    case = "\n".join(f"    {dumps(name)}: {dumps(value)}," for name, value in record.items())
     return {
         "curl": f"curl {shlex.quote(url)} -H 'Content-Type: application/json'{header} -d {shlex.quote(document)}",
         "python": (
-            f"{start}\ncase = {{\n{case}\n}}\nanswer = requests.post(\n    {json.dumps(url)},\n    json=case,{headers}\n"
+            f"{start}\ncase = {{\n{case}\n}}\nanswer = requests.post(\n    {dumps(url)},\n    json=case,{headers}\n"
             "    timeout=10,\n)\nanswer.raise_for_status()\nprint(answer.json())"
         ),
         "json": document,

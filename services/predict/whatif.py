@@ -147,7 +147,7 @@ def _choices(model: Model, row: Row, feature: Feature, value: Value, described: 
                 form.shown(one),
                 words.percent(chance),
                 round(100 * chance / most, 2),
-                words.short_percent(float(f"{part[str(one)]:.1g}")) if str(one) in part else "",
+                words.short_percent(float(f"{part[str(one)]:.2g}")) if str(one) in part else "",
                 one == value,
             )
             for one, chance in zip(drawn, chances, strict=True)

@@ -5,9 +5,11 @@ import { headers, on, origin, report, say } from "./page.js";
 const PAUSE = 150; // milliseconds after the last key
 const form = document.getElementById("case");
 const fields = document.getElementById("fields");
+const curveOf = form.querySelector("input[name=curve]"); // the feature whose curve is shown
 const said = document.getElementById("said");
 let timer = 0;
 let underway = null;
+let filled = document.body.dataset.generation; // of the model that the inputs are of
 
 /** Ask for what is in the form now. Only the answer to the last question counts. */
 async function ask() {
@@ -41,9 +43,8 @@ async function take(response, all) {
     stale(true);
     return;
   }
-  const before = document.body.dataset.generation;
   const page = new DOMParser().parseFromString(await response.text(), "text/html");
-  if (all || page.body.dataset.generation !== before) refill(page, all);
+  if (all || page.body.dataset.generation !== filled) refill(page, all);
   const focused = document.activeElement;
   stale(false);
   for (const old of document.querySelectorAll("[data-live]")) {
@@ -75,7 +76,10 @@ function refill(page, replace) {
     }
   }
   if (focused && form.elements[focused]) form.elements[focused].focus();
-  for (const place of ["title", "h1"]) document.querySelector(place).textContent = page.querySelector(place).textContent;
+  filled = page.body.dataset.generation;
+  for (const place of ["title", ".brand", ".lead", "footer"]) {
+    document.querySelector(place).replaceChildren(...page.querySelector(place).childNodes);
+  }
 }
 
 /** The keyboard stays where it was, though the button it was on is another one now. */
@@ -103,8 +107,8 @@ function announce() {
 // What if: which curve is shown follows the input that is being used, and the curve can be dragged
 
 function choose(feature) {
-  if (form.elements.curve.value === feature) return;
-  form.elements.curve.value = feature;
+  if (curveOf.value === feature) return;
+  curveOf.value = feature;
   ask();
 }
 
@@ -186,7 +190,10 @@ function offerCopies() {
   }
 }
 
-form.addEventListener("input", soon);
+form.addEventListener("input", (event) => {
+  if (event.target.dataset.feature) curveOf.value = event.target.dataset.feature;
+  soon();
+});
 form.addEventListener("submit", (event) => {
   event.preventDefault();
   const chosen = event.submitter?.name === "curve" ? event.submitter.value : "";
