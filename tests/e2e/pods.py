@@ -1,8 +1,8 @@
 """Pods of rendered manifests as containers: what the kubelet makes of a pod's template, on a Docker engine.
 
 Taken from the template as it is: image, arguments, environment, user, read-only root, capabilities, limits, volumes, probes,
-preStop and the grace period. Config maps and secrets are written the way the kubelet writes them: files are links into ``..data``,
-which is a link that is replaced when the map changes.
+preStop and the grace period. Config maps and secrets are written the way the kubelet writes them: files are links into
+``..data``, which is a link that is replaced when the map changes.
 """
 
 from __future__ import annotations
