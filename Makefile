@@ -41,6 +41,19 @@ deploy: $(VENV)/serving ## bring out BUNDLE=path on what is running (TARGET=loca
 rollback: $(VENV)/serving ## back to the model that was accepted before
 	@$(PY) -m services.deployment rollback $(if $(TARGET),--target $(TARGET)) $(if $(KEY),--key "$(KEY)") $(if $(WHY),--why "$(WHY)")
 
+.PHONY: challenge
+challenge: $(VENV)/serving ## score BUNDLE=path silently beside the model that answers; BUNDLE= takes it away
+	$(if $(filter undefined,$(origin BUNDLE)),$(error say BUNDLE=path, or BUNDLE= to take the challenger away))
+	@$(PY) -m services.deployment $(if $(BUNDLE),challenge "$(BUNDLE)",unchallenge) $(if $(TARGET),--target $(TARGET)) $(if $(KEY),--key "$(KEY)") $(if $(WHY),--why "$(WHY)")
+
+.PHONY: unchallenge
+unchallenge: $(VENV)/serving ## take the challenger away
+	@$(PY) -m services.deployment unchallenge $(if $(TARGET),--target $(TARGET)) $(if $(WHY),--why "$(WHY)")
+
+.PHONY: promote
+promote: $(VENV)/serving ## let the challenger answer; `make rollback` goes back
+	@$(PY) -m services.deployment promote $(if $(TARGET),--target $(TARGET)) $(if $(KEY),--key "$(KEY)") $(if $(WHY),--why "$(WHY)")
+
 .PHONY: models
 models: $(VENV)/serving ## what is published, pinned, serving on each replica, and previous
 	@$(PY) -m services.deployment models $(if $(TARGET),--target $(TARGET))

@@ -24,6 +24,7 @@ import requests
 from services.deployment.target import replace_text
 
 SHIPPED = "late-payers.bundle"
+PINS = ("MODEL_FILE_NAME", "MODEL_SHA256", "CHALLENGER_FILE_NAME", "CHALLENGER_SHA256")  # they stand in run/pin.json
 EXAMPLE = (
     '{"loan_amnt": 10000, "int_rate": 0.13, "purpose": "debt_consolidation", "grade": "C", "annual_inc": 60000,'
     ' "revol_util": 0.5, "emp_length": "5 years", "dti": 18, "delinq_2yrs": 0, "home_ownership": "RENT"}'
@@ -58,7 +59,7 @@ class Supervisor:
         self.url = f"http://127.0.0.1:{port}"
         self.model_url = f"http://127.0.0.1:{model_port}"
         self.ending = threading.Event()
-        inherited = {k: v for k, v in os.environ.items() if k not in ("MODEL_FILE_NAME", "MODEL_SHA256", "HOST")}
+        inherited = {k: v for k, v in os.environ.items() if k not in PINS and k != "HOST"}
         common = {**inherited, "PYTHONUNBUFFERED": "1"}
         self.model_env = {**common, "PORT": str(model_port), "MODEL_PIN_FILE": str(run / "pin.json")}
         self.predict_env = {

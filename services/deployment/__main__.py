@@ -1,4 +1,5 @@
-"""``python -m services.deployment deploy FILE | rollback | models``: what the targets of these names run.
+"""``python -m services.deployment deploy FILE | rollback | challenge FILE | unchallenge | promote | models``: what the targets of
+these names run. One at a time: a second one says that another is running.
 
 Exit codes: 0 done; 1 the model was refused and the old pin restored, or nothing could be done; 2 wrong usage.
 """
@@ -8,15 +9,22 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from modelbundle.statement import CHALLENGER
+from services.deployment.challenge import challenge, unchallenge
 from services.deployment.compose import Compose
 from services.deployment.deploy import change, prepare, sign
 from services.deployment.history import History
 from services.deployment.listing import lines, models
-from services.deployment.target import DeploymentError, Local, Target
+from services.deployment.lock import alone
+from services.deployment.target import DeploymentError, Local, Pin, Target
 
 ROOT = Path.cwd()
+MODELS = ROOT / "models"
 
 
 def find_target(name: str | None) -> Target:
@@ -47,47 +55,91 @@ def show(name: str | None, as_json: bool) -> int:
             print(f"models: {error}", file=sys.stderr)
             return 1
         target = None
-    facts = models(ROOT / "models", target, History(ROOT / "run" / "deployments.jsonl"))
+    facts = models(MODELS, target, History(ROOT / "run" / "deployments.jsonl"))
     print(json.dumps(facts) if as_json else "\n".join(lines(facts)))
     return 0
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """One command on a running system. Methods raise :class:`DeploymentError`."""
+
+    target: Target
+    history: History
+    options: argparse.Namespace
+    say: Callable[[str], None]
+
+    def run(self) -> dict[str, Any]:
+        """Do it, say so, and return the facts."""
+        with alone(ROOT / "run" / "deployment.lock", self.options.action):
+            return self.challenge() if self.options.action in ("challenge", "unchallenge") else self.change()
+
+    def change(self) -> dict[str, Any]:
+        """Deploy, promote or roll back."""
+        options, target, before = self.options, self.target, self.target.pin()
+        if options.action == "rollback":
+            pin = self.history.previous(target.name, before)
+            if pin is None:
+                raise DeploymentError("there is no earlier model that was accepted here")
+        else:
+            pin = prepare(options.bundle, MODELS) if options.action == "deploy" else target.challenger()
+            if pin is None:
+                raise DeploymentError("there is no challenger: set one with `make challenge BUNDLE=path`")
+            if before is not None and self.history.previous(target.name, None) is None:
+                self.history.add(target.name, "found", before, "accepted")
+        if options.key:
+            sign(pin, MODELS, options.key)
+        seconds = change(target, pin, self.history, options.action, options.why, self.say)
+        self.say(f"{target.url} answers with {pin.file} ({pin.sha256[:12]}…) after {seconds:.1f} s")
+        return self.facts(pin, seconds)
+
+    def challenge(self) -> dict[str, Any]:
+        """Set or take away the challenger."""
+        options, target = self.options, self.target
+        if options.action == "unchallenge":
+            gone = unchallenge(target, self.history, options.why, self.say)
+            self.say(f"{gone.file} is no challenger any more" if gone else "there is no challenger")
+            return self.facts(gone, 0.0)
+        pin = prepare(options.bundle, MODELS)
+        if options.key:
+            sign(pin, MODELS, options.key, CHALLENGER)
+        seconds = challenge(target, pin, self.history, options.why, self.say)
+        self.say(
+            f"{pin.file} ({pin.sha256[:12]}…) is scored silently after {seconds:.1f} s; `make models` says how it does"
+        )
+        return self.facts(pin, seconds)
+
+    def facts(self, pin: Pin | None, seconds: float) -> dict[str, Any]:
+        """What is printed with ``--json``."""
+        named = {"file": pin.file, "sha256": pin.sha256} if pin else {"file": None, "sha256": None}
+        return {"target": self.target.name, **named, "seconds": round(seconds, 3)}
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; prints one line, or one JSON object with ``--json``."""
     parser = argparse.ArgumentParser(prog="python -m services.deployment", description=__doc__)
-    parser.add_argument("action", choices=["deploy", "rollback", "models"])
-    parser.add_argument("bundle", nargs="?", type=Path, help="the model file to deploy")
+    parser.add_argument("action", choices=["deploy", "rollback", "challenge", "unchallenge", "promote", "models"])
+    parser.add_argument(
+        "bundle", nargs="?", type=Path, help="the model file to deploy, or to challenge the one that answers"
+    )
     parser.add_argument("--target", choices=["local", "compose"])
-    parser.add_argument("--key", type=Path, help="the private key that signs the model anew; a rollback needs it too")
+    parser.add_argument(
+        "--key", type=Path, help="the private key that signs the model anew; a rollback and a promotion need it too"
+    )
     parser.add_argument("--why", default="", help="a note for the record")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
-    if (options.action == "deploy") != (options.bundle is not None):
-        parser.error("deploy takes a model file; rollback and models take none")
+    if (options.action in ("deploy", "challenge")) != (options.bundle is not None):
+        parser.error("deploy and challenge take a model file; the others take none")
     if options.action == "models":
         return show(options.target, options.json)
-    say = (lambda _: None) if options.json else print
+    say: Callable[[str], None] = (lambda _: None) if options.json else print
     try:
         target = find_target(options.target)
-        history = History(ROOT / "run" / "deployments.jsonl")
-        before = target.pin()
-        if options.action == "deploy":
-            pin = prepare(options.bundle, ROOT / "models")
-            if before is not None and history.previous(target.name, None) is None:
-                history.add(target.name, "found", before, "accepted")
-        else:
-            found = history.previous(target.name, before)
-            if found is None:
-                raise DeploymentError("there is no earlier model that was accepted here")
-            pin = found
-        if options.key:
-            sign(pin, ROOT / "models", options.key)
-        seconds = change(target, pin, history, options.action, options.why, say)
+        facts = Deployment(target, History(ROOT / "run" / "deployments.jsonl"), options, say).run()
     except DeploymentError as error:
         print(json.dumps({"error": str(error)}) if options.json else f"{options.action}: {error}", file=sys.stderr)
         return 1
-    facts = {"target": target.name, "file": pin.file, "sha256": pin.sha256, "seconds": round(seconds, 3)}
-    say(f"{target.url} answers with {pin.file} ({pin.sha256[:12]}…) after {seconds:.1f} s")
     if options.json:
         print(json.dumps(facts))
     return 0

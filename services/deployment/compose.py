@@ -1,4 +1,4 @@
-"""A compose project as a target: the pin is two lines of ``.env``, and the model's container is made anew."""
+"""A compose project as a target: a pin is two lines of ``.env``, and the model's container is made anew."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from services.deployment.target import DeploymentError, Pin, Target, replace_text
+from services.deployment.target import DeploymentError, Pin, Target, replace_text, trouble
 from services.predictionlog import event
 
-FILE, SHA256 = "MODEL_FILE_NAME", "MODEL_SHA256"
+CHAMPION = ("MODEL_FILE_NAME", "MODEL_SHA256")
+CHALLENGER = ("CHALLENGER_FILE_NAME", "CHALLENGER_SHA256")
 
 
 class Compose(Target):
@@ -32,11 +33,20 @@ class Compose(Target):
         return bool(self.command) and bool(self._run("ps", "-q", "predict", check=False).strip())
 
     def pin(self) -> Pin | None:
-        values = {**self._defaults, **read_env(self.directory / ".env")}
-        return Pin(values[FILE], values[SHA256]) if values.get(FILE) and values.get(SHA256) else None
+        return self._pin(CHAMPION)
 
-    def set_pin(self, pin: Pin) -> None:
-        write_env(self.directory / ".env", {FILE: pin.file, SHA256: pin.sha256})
+    def challenger(self) -> Pin | None:
+        return self._pin(CHALLENGER)
+
+    def _pin(self, names: tuple[str, str]) -> Pin | None:
+        values = {**self._defaults, **{k: v for k, v in read_env(self.directory / ".env").items() if v}}
+        file, sha256 = (values.get(name, "") for name in names)
+        return Pin(file, sha256) if file and sha256 else None
+
+    def set_pins(self, pin: Pin, challenger: Pin | None) -> None:
+        other = (challenger.file, challenger.sha256) if challenger else ("", "")
+        values = zip((*CHAMPION, *CHALLENGER), (pin.file, pin.sha256, *other), strict=True)
+        write_env(self.directory / ".env", dict(values))
         if self.command and self.command[0].endswith("docker-compose"):
             # 1.29 cannot recreate a container on a newer engine: it looks for a key of the image that is gone
             self._run("rm", "-sf", "model")
@@ -46,6 +56,13 @@ class Compose(Target):
         lines = self._run("logs", "--no-color", "--tail", "5", "model", check=False).splitlines()
         said = [line.partition("model service: ")[2] for line in lines if "model service: " in line]
         return said[-1] if said else None
+
+    def challenger_trouble(self) -> str | None:
+        said = self._run("exec", "-T", "model", "python", "-m", "services.health", "/pin", check=False)
+        try:
+            return trouble(json.loads(said).get("challenger"), self.challenger())
+        except ValueError:
+            return None
 
     def replicas(self) -> dict[str, dict[str, Any]]:
         found: dict[str, dict[str, Any]] = {}
@@ -63,7 +80,7 @@ class Compose(Target):
         self._run("exec", "-T", "predict", *command)
 
     def _run(self, *arguments: str, check: bool = True) -> str:
-        environment = {k: v for k, v in os.environ.items() if k not in (FILE, SHA256)}
+        environment = {k: v for k, v in os.environ.items() if k not in (*CHAMPION, *CHALLENGER)}
         done = subprocess.run(
             [*self.command, *arguments],
             cwd=self.directory,

@@ -6,7 +6,6 @@ import hashlib
 import shutil
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import requests
 
 from modelbundle import bundle, golden
 from modelbundle.errors import BundleError
-from modelbundle.statement import SUFFIX, sign_file
+from modelbundle.statement import CHAMPION, SUFFIXES, sign_file
 from services.deployment.history import History
 from services.deployment.target import DeploymentError, Pin, Target
 
@@ -37,19 +36,21 @@ def prepare(path: Path, models: Path, *, allow_pickle: bool = True) -> Pin:
         if target.exists() and hashlib.sha256(target.read_bytes()).hexdigest() != sha256:
             raise DeploymentError(f"{target} exists with other content: give the file a new name")
         shutil.copyfile(path, target)
-        signature = path.with_name(path.name + SUFFIX)
-        if signature.is_file():
-            shutil.copyfile(signature, target.with_name(signature.name))
+        for suffix in SUFFIXES.values():
+            signature = path.with_name(path.name + suffix)
+            if signature.is_file():
+                shutil.copyfile(signature, target.with_name(signature.name))
     return Pin(path.name, sha256)
 
 
-def sign(pin: Pin, models: Path, key: Path) -> None:
-    """Write a new statement about the pinned file, which says that it is wanted now; raises :class:`DeploymentError`."""
+def sign(pin: Pin, models: Path, key: Path, role: str = CHAMPION) -> None:
+    """Write a new statement about the pinned file, which says that it is wanted now in ``role``; raises
+    :class:`DeploymentError`."""
     path = models / pin.file
     try:
         if hashlib.sha256(path.read_bytes()).hexdigest() != pin.sha256:
             raise DeploymentError(f"{path} is no longer the file that was accepted: it is not signed")
-        sign_file(path, key)
+        sign_file(path, key, role=role)
     except OSError as error:
         raise DeploymentError(f"{error.filename}: {error.strerror}") from None
     except BundleError as error:
@@ -57,32 +58,31 @@ def sign(pin: Pin, models: Path, key: Path) -> None:
 
 
 def change(target: Target, pin: Pin, history: History, action: str, why: str, say: Callable[[str], None]) -> float:
-    """Make ``pin`` the answering model and return how many seconds it took.
+    """Make ``pin`` the answering model and return how many seconds it took. A challenger that comes to answer is none any more.
 
-    If the replica refuses it, or does not answer with it in time, the pin that was there is restored and
+    If the replica refuses it, or does not answer with it in time, the pins that were there are restored and
     :class:`DeploymentError` says why.
     """
-    before = target.pin()
+    before, challenger = target.pin(), target.challenger()
     began = time.monotonic()
-    since = datetime.now(UTC)
-    already = _refusal(target.url)
+    already = readyz(target.url)
     try:
-        target.set_pin(pin)
-        reason = _wait(target, pin, since, already)
+        target.set_pins(pin, None if challenger and challenger.sha256 == pin.sha256 else challenger)
+        reason = _wait(target, pin, already)
     except DeploymentError as error:
         reason = str(error)
     took = time.monotonic() - began
     if reason is None:
-        _log(target, history.add(target.name, action, pin, "accepted", seconds=round(took, 3), why=why), say)
+        log(target, history.add(target.name, action, pin, "accepted", seconds=round(took, 3), why=why), say)
         return took
-    _log(target, history.add(target.name, action, pin, "refused", reason=reason, why=why), say)
+    log(target, history.add(target.name, action, pin, "refused", reason=reason, why=why), say)
     if before is not None and before != pin:
         say(f"restoring {before.file}")
-        target.set_pin(before)
+        target.set_pins(before, challenger)
     raise DeploymentError(f"{pin.file} was not taken: {reason}")
 
 
-def _log(target: Target, entry: dict[str, Any], say: Callable[[str], None]) -> None:
+def log(target: Target, entry: dict[str, Any], say: Callable[[str], None]) -> None:
     """The same in the system's own log; that it does not take it is no reason to fail."""
     try:
         target.log(entry)
@@ -90,17 +90,19 @@ def _log(target: Target, entry: dict[str, Any], say: Callable[[str], None]) -> N
         say(f"it stands in the history, but not in the prediction log: {error}")
 
 
-def _wait(target: Target, pin: Pin, since: datetime, already: Any) -> str | None:
-    """None once the API answers with the pin and has confirmed it since; otherwise why not."""
+def _wait(target: Target, pin: Pin, already: dict[str, Any]) -> str | None:
+    """None once the API answers with the pin and has confirmed it since ``already``; otherwise why not."""
     deadline = time.monotonic() + WAIT
     facts: dict[str, Any] = {}
     while time.monotonic() < deadline:
-        facts = _ready(target.url)
+        facts = readyz(target.url)
         answers = facts.get("model_version") == pin.sha256 == facts.get("wanted") and facts.get("confirmed")
-        if answers and datetime.fromisoformat(facts["checked"]) > since:
+        if answers and facts["checked"] != already.get(
+            "checked"
+        ):  # another moment: which clock says so does not matter
             return None
         refusal = facts.get("refusal")
-        if refusal and refusal != already and refusal["model_version"] == pin.sha256:
+        if refusal and refusal != already.get("refusal") and refusal["model_version"] == pin.sha256:
             return str(refusal["reason"])
         if trouble := target.model_trouble():
             return trouble
@@ -108,13 +110,10 @@ def _wait(target: Target, pin: Pin, since: datetime, already: Any) -> str | None
     return f"no answer with it within {WAIT:g} s: {facts.get('trouble') or facts.get('why_not') or 'the API is silent'}"
 
 
-def _ready(url: str) -> dict[str, Any]:
+def readyz(url: str) -> dict[str, Any]:
+    """What the API says of itself; empty where it says nothing."""
     try:
         data = requests.get(f"{url}/readyz", timeout=2).json()
     except (requests.RequestException, ValueError):
         return {}
     return data if isinstance(data, dict) else {}
-
-
-def _refusal(url: str) -> Any:
-    return _ready(url).get("refusal")

@@ -11,6 +11,8 @@ from typing import Any
 
 from services.deployment.target import Pin
 
+ANSWERING = ("found", "deploy", "promote", "rollback")  # actions after which another model answers
+
 
 class History:
     """The record of one project's deployments."""
@@ -53,12 +55,15 @@ class History:
                 continue
         return found
 
+    def accepted(self, target: str) -> list[dict[str, Any]]:
+        """The lines of this target that say which model came to answer, oldest first."""
+        about = [e for e in self.entries() if e.get("target") == target and e.get("result") == "accepted"]
+        return [e for e in about if e.get("action") in ANSWERING]
+
     def previous(self, target: str, current: Pin | None) -> Pin | None:
         """The pin that was accepted before the current one on this target, rollbacks undone."""
         stack: list[Pin] = []
-        for entry in self.entries():
-            if entry.get("target") != target or entry.get("result") != "accepted":
-                continue
+        for entry in self.accepted(target):
             pin = Pin(entry["file"], entry["sha256"])
             if entry["action"] == "rollback":
                 while stack and stack[-1] != pin:

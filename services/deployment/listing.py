@@ -28,19 +28,19 @@ class Listed:
     pinned: bool
     serving: bool
     previous: bool
+    challenger: bool
     accepted: str | None
 
 
 def models(directory: Path, target: Target | None, history: History) -> dict[str, Any]:
     """All of it as one JSON object: ``target``, ``replicas`` by name, and ``models``, the newest first."""
     pin = target.pin() if target else None
+    challenger = target.challenger() if target else None
     replicas = target.replicas() if target else {}
     previous = history.previous(target.name, pin) if target else None
     serving = {facts.get("model_version") for facts in replicas.values()}
     accepted = {
-        e["sha256"]: e["time"]
-        for e in history.entries()
-        if target and e.get("target") == target.name and e.get("result") == "accepted" and e.get("action") != "found"
+        e["sha256"]: e["time"] for e in (history.accepted(target.name) if target else ()) if e["action"] != "found"
     }
     listed = []
     for path in sorted(directory.iterdir() if directory.is_dir() else ()):
@@ -59,6 +59,7 @@ def models(directory: Path, target: Target | None, history: History) -> dict[str
                 signed=path.with_name(path.name + SUFFIX).exists(),
                 pinned=pin is not None and (pin.file, pin.sha256) == (path.name, sha256),
                 serving=sha256 in serving,
+                challenger=challenger is not None and (challenger.file, challenger.sha256) == (path.name, sha256),
                 previous=previous is not None and (previous.file, previous.sha256) == (path.name, sha256),
                 accepted=accepted.get(sha256),
             )
@@ -82,7 +83,7 @@ def lines(facts: dict[str, Any]) -> list[str]:
     """The same for people."""
     rows = [("", "file", "SHA-256", "written", "ROC-AUC", "signed", "answered last since")]
     for model in facts["models"]:
-        marks = [mark for mark in ("pinned", "serving", "previous") if model[mark]]
+        marks = [mark for mark in ("pinned", "serving", "challenger", "previous") if model[mark]]
         roc_auc = f"{model['roc_auc']:.4f}" if model["roc_auc"] is not None else "-"
         signed = "yes" if model["signed"] else "no"
         accepted = (model["accepted"] or "-")[:19]
@@ -95,4 +96,20 @@ def lines(facts: dict[str, Any]) -> list[str]:
         version = (replica.get("model_version") or "nothing")[:12]
         state = "confirmed" if replica.get("confirmed") else replica.get("trouble") or "not confirmed"
         found.append(f"replica {name}: answers with {version}, generation {replica.get('generation', '-')}, {state}")
+        if other := replica.get("challenger"):
+            found.append(f"replica {name}: {_standing(other)}")
     return found
+
+
+def _standing(facts: dict[str, Any]) -> str:
+    """How the challenger does, in one line."""
+    line = f"challenger {(facts['model_version'] or 'not known yet')[:12]}, {facts['state']}"
+    if facts["why_not"]:
+        line += f" ({facts['why_not']})"
+    if facts.get("scored"):
+        line += f", {facts['scored']} rows, mean difference {facts['mean_difference']:.4f}"
+        if facts["same_band"] is not None:
+            line += f", same band {facts['same_band']:.1%}"
+    if left := (facts.get("misfits") or 0) + (facts.get("dropped") or 0):
+        line += f", {left} rows left out"
+    return line

@@ -6,7 +6,7 @@ import json
 import os
 import tempfile
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +36,20 @@ class Target(ABC):
         """The pin that is set now; None before the first."""
 
     @abstractmethod
-    def set_pin(self, pin: Pin) -> None:
-        """Set the pin and have the model service follow it; raises :class:`DeploymentError`."""
+    def challenger(self) -> Pin | None:
+        """The challenger's pin that is set now, if there is one."""
+
+    @abstractmethod
+    def set_pins(self, pin: Pin, challenger: Pin | None) -> None:
+        """Set both pins in one step and have the model service follow them; raises :class:`DeploymentError`."""
 
     @abstractmethod
     def model_trouble(self) -> str | None:
         """Why the model service does not serve the pin, where it says so."""
+
+    @abstractmethod
+    def challenger_trouble(self) -> str | None:
+        """The same of the challenger's pin."""
 
     @abstractmethod
     def replicas(self) -> dict[str, dict[str, Any]]:
@@ -75,14 +83,21 @@ class Local(Target):
         return True
 
     def pin(self) -> Pin | None:
+        return _pin(self._pins())
+
+    def challenger(self) -> Pin | None:
+        return _pin(self._pins().get("challenger"))
+
+    def _pins(self) -> dict[str, Any]:
         try:
             data = json.loads((self.run / "pin.json").read_text())
         except (OSError, ValueError):
-            return None
-        return Pin(data["file"], data["sha256"])
+            return {}
+        return data if isinstance(data, dict) else {}
 
-    def set_pin(self, pin: Pin) -> None:
-        replace_text(self.run / "pin.json", json.dumps({"file": pin.file, "sha256": pin.sha256}) + "\n")
+    def set_pins(self, pin: Pin, challenger: Pin | None) -> None:
+        other = {"challenger": asdict(challenger)} if challenger else {}
+        replace_text(self.run / "pin.json", json.dumps({**asdict(pin), **other}) + "\n")
 
     def replicas(self) -> dict[str, dict[str, Any]]:
         import requests
@@ -97,12 +112,30 @@ class Local(Target):
             event.append(Path(data) / "spool", event.DEPLOYMENT, entry)
 
     def model_trouble(self) -> str | None:
+        return trouble(self._served(), self.pin())
+
+    def challenger_trouble(self) -> str | None:
+        return trouble(self._served().get("challenger"), self.challenger())
+
+    def _served(self) -> dict[str, Any]:
         import requests
 
         try:
-            return requests.get(f"{self._facts['model_url']}/pin", timeout=2).json().get("why_not")  # type: ignore[no-any-return]
+            return dict(requests.get(f"{self._facts['model_url']}/pin", timeout=2).json())
         except (requests.RequestException, ValueError):
-            return None
+            return {}
+
+
+def trouble(served: Any, pin: Pin | None) -> str | None:
+    """Why a pin is not served, from what the model service says at ``/pin``; None while it still speaks of another pin."""
+    return served.get("why_not") if served and pin and served.get("pinned") == asdict(pin) else None
+
+
+def _pin(data: Any) -> Pin | None:
+    try:
+        return Pin(data["file"], data["sha256"])
+    except (KeyError, TypeError):
+        return None
 
 
 def replace_text(path: Path, text: str) -> None:

@@ -144,6 +144,96 @@ def test_what_is_there_is_listed(place: Place, bundles: list[Made]) -> None:
     assert f"replica local: answers with {bundles[1].sha256[:12]}, generation 2, confirmed" in shown
 
 
+def test_a_challenger_is_set_promoted_and_rolled_back(place: Place, bundles: list[Made]) -> None:
+    """Silent until it is promoted; then it answers and challenges nobody; going back goes to the old champion."""
+    place.start()
+    first, second = bundles[0].sha256, bundles[1].sha256
+    nothing = place.command("promote")
+    assert (nothing.returncode, nothing.stderr[:36]) == (1, "promote: there is no challenger: set")
+    itself = place.command("challenge", "models/late-payers.bundle")
+    assert "cannot challenge itself" in itself.stderr
+    done = place.command("challenge", str(bundles[1].path), "--why", "try it", "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout)["sha256"] == second
+    assert place.version() == first
+    shown = place.command("models").stdout
+    assert f"challenger      {bundles[1].path.name}" in shown
+    assert f"replica local: challenger {second[:12]}, scoring" in shown
+
+    assert place.command("promote").returncode == 0
+    assert place.version() == second
+    assert "challenger" not in json.loads((place.root / "run" / "pin.json").read_text())
+    assert place.command("rollback").returncode == 0
+    assert place.version() == first
+
+    assert place.command("challenge", str(bundles[1].path)).returncode == 0
+    assert place.command("unchallenge").stdout == f"{bundles[1].path.name} is no challenger any more\n"
+    assert place.command("unchallenge").stdout == "there is no challenger\n"
+    assert place.command("rollback").returncode == 1, "a challenge was taken for a deployment"
+    assert [action for action, *_ in place.history()] == [
+        "challenge",
+        "found",
+        "promote",
+        "rollback",
+        "challenge",
+        "unchallenge",
+    ]
+
+
+def test_a_challenger_that_is_refused_is_taken_back(place: Place, bundles: list[Made]) -> None:
+    """The reason is shown; the one before is the challenger again."""
+    private, public = place.root / "secrets" / "signing-key.pem", place.root / "keys" / "model-public.pem"
+    statement.make_keys(private, public)
+    statement.sign_file(place.root / "models" / "late-payers.bundle", private)
+    place.environment["MODEL_PUBLIC_KEY_FILE"] = str(public)
+    place.start()
+    unsigned = place.command("challenge", str(bundles[1].path))
+    assert unsigned.returncode == 1
+    assert "is not scored: the model is not signed" in unsigned.stderr
+    assert "challenger" not in json.loads((place.root / "run" / "pin.json").read_text())
+    assert place.command("challenge", str(bundles[1].path), "--key", str(private)).returncode == 0
+    bare = place.command("promote")
+    assert bare.returncode == 1
+    assert "was not taken: the model is not signed" in bare.stderr
+    assert json.loads((place.root / "run" / "pin.json").read_text())["challenger"]["sha256"] == bundles[1].sha256
+    assert place.command("promote", "--key", str(private)).returncode == 0
+    assert place.version() == bundles[1].sha256
+
+
+def test_two_deployments_at_once_do_not_meet(place: Place, bundles: list[Made]) -> None:
+    """The second says which one is at work and changes nothing; it may come when the first has ended, or died."""
+    place.start()
+    script = f"""
+import os, sys
+from services.deployment import __main__ as command
+def then_wait(*arguments, **options):
+    print("begun", flush=True)
+    sys.stdin.read()
+    return change(*arguments, **options)
+change, command.change = command.change, then_wait
+sys.exit(command.main(["deploy", {str(bundles[1].path)!r}]))
+"""
+    first = subprocess.Popen(
+        [sys.executable, "-c", script],
+        cwd=place.root,
+        env=place.environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert first.stdout is not None
+    assert first.stdout.readline() == "begun\n"
+    for action in ("rollback", "unchallenge"):
+        second = place.command(action)
+        assert second.returncode == 1
+        assert f"{action}: a deploy (process {first.pid}) is at work here" in second.stderr
+    assert place.version() == bundles[0].sha256
+    first.communicate("", timeout=60)
+    assert first.returncode == 0
+    assert place.version() == bundles[1].sha256
+    assert place.command("rollback").returncode == 0
+
+
 def test_deploying_with_a_key_signs_and_so_does_going_back(place: Place, bundles: list[Made]) -> None:
     """Where models must be signed, each deployment is a new statement; without the key, nothing moves."""
     private, public = place.root / "secrets" / "signing-key.pem", place.root / "keys" / "model-public.pem"
