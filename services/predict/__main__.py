@@ -5,11 +5,26 @@ import sys
 import tempfile
 from pathlib import Path
 
-from modelbundle import statement
 from modelbundle.errors import StatementError
 from services import jsonlog
-from services.predict import access
-from services.predict.settings import SETTINGS, Settings, SettingsError
+from services.predict.settings import SETTINGS, Settings
+
+
+def check(settings: Settings) -> list[str] | None:
+    """Read what the settings name, before anything starts; returns the names of the keys that may ask, None for everyone.
+
+    What reads them is imported only where they are set: this process is about to become another, which imports it again.
+    """
+    names = None
+    if settings.api_keys_file:
+        from services.predict import access
+
+        names = [name for name, _ in access.read(Path(settings.api_keys_file))]
+    if settings.model_public_key_file:
+        from modelbundle import statement
+
+        statement.read_public(Path(settings.model_public_key_file))
+    return names
 
 
 def main() -> None:
@@ -20,10 +35,8 @@ def main() -> None:
         sys.exit(0 if sys.argv[1] in ("-h", "--help") else 2)
     try:
         settings = Settings.from_environment()
-        keys = [name for name, _ in access.read(Path(settings.api_keys_file))] if settings.api_keys_file else None
-        if settings.model_public_key_file:
-            statement.read_public(Path(settings.model_public_key_file))
-    except (SettingsError, StatementError, access.KeysError, OSError) as error:
+        keys = check(settings)
+    except (ValueError, StatementError, OSError) as error:
         sys.exit(f"prediction API: {error}")
     if keys is None:
         open_to_all = "no API_KEYS_FILE is set: whoever reaches this address may ask for predictions"
