@@ -21,12 +21,13 @@ from services.predictionlog.shipper import DAMAGED
 
 
 class Facts(Collector):
-    """Reads them. ``root`` is the spool's."""
+    """Reads them. ``root`` is the spool's, ``limit`` its bound in bytes."""
 
-    def __init__(self, store: Store, health: Health, root: Path) -> None:
+    def __init__(self, store: Store, health: Health, root: Path, limit: int) -> None:
         self.store = store
         self.health = health
         self.root = root
+        self.limit = limit
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """The gauges, now."""
@@ -48,6 +49,7 @@ class Facts(Collector):
         oldest = spool.oldest(self.root)
         lag = 0.0 if oldest is None else max(0.0, time.time() - oldest)
         yield _gauge("log_spool_bytes", "What waits for the database", spool.size(self.root))
+        yield _gauge("log_spool_limit_bytes", "Beyond it predictions are not logged", self.limit)
         yield _gauge("log_spool_seconds", "How long the oldest of it waits", lag)
         damaged = sum(1 for _ in self.root.glob(f"*/*{DAMAGED}"))
         yield _gauge("log_damaged_segments", "Segments with lines that the database does not take", damaged)

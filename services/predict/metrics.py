@@ -182,5 +182,6 @@ def metrics() -> Response:
     else:
         together.register(registry)
     extensions = current_app.extensions
-    together.register(Facts(extensions["store"], extensions["health"], extensions["recorder"].root))
+    recorder = extensions["recorder"]
+    together.register(Facts(extensions["store"], extensions["health"], recorder.root, recorder.max_bytes))
     return Response(generate_latest(together), content_type=CONTENT_TYPE_LATEST)

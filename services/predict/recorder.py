@@ -28,7 +28,7 @@ class Recorder:
     def __init__(self, settings: Settings, lost: Callable[[int], None] = lambda _: None) -> None:
         self.lost = lost
         self.root = settings.data_dir / "spool"
-        self._max_bytes = settings.max_spool_bytes
+        self.max_bytes = settings.max_spool_bytes
         self._url = settings.prediction_log_url
         self._writer: Writer | None = None
         self._keeper: Keeper | None = None
@@ -38,7 +38,7 @@ class Recorder:
         """Begin; raises :class:`OSError` where DATA_DIR cannot be written."""
         if self._url == NONE:
             return
-        self._writer = Writer(self.root, self._max_bytes)
+        self._writer = Writer(self.root, self.max_bytes)
         self._writer.start()
         self._keeper = keeper(self.root, self._url)
         self._keeper.start()
