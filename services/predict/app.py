@@ -19,6 +19,7 @@ from services.predict import (
     metrics,
     mlflow,
     modelcard,
+    monitorpage,
     oip,
     openapi,
     outcomes,
@@ -61,6 +62,7 @@ def create_app(settings: Settings, store: Store | None = None) -> Flask:
     tryit.init_app(app)
     book.init_app(app)
     modelcard.init_app(app, Trust.of(settings, store))
+    monitorpage.init_app(app)
     app.extensions["store"] = store
     app.extensions["models"] = models
     app.extensions["papers"] = Cabinet(store)

@@ -118,7 +118,7 @@ def test_all_that_can_be_asked_is_described(client: FlaskClient, document: dict[
     rules = {rule.rule.replace("<name>", "first") for rule in client.application.url_map.iter_rules()}
     pages = {"/", "/static/<digest>/first", "/docs", "/docs/first"}
     pages |= {"/batch", "/batch/model.json", "/batch/template.csv"}
-    pages |= {"/model-card", "/model-card/card.md", "/model-card/card.html", "/model-card/curves.json"}
+    pages |= {"/model-card", "/model-card/card.md", "/model-card/card.html", "/model-card/curves.json", "/monitor"}
     left_out = {"/metrics", "/ping", "/openapi.json", *pages}
     versions = {rule for rule in rules if "<version>" in rule}  # the same, for the one version that is served
     assert set(document["paths"]) == rules - left_out - versions
