@@ -102,6 +102,10 @@ bench: $(VENV)/development ## measure against the naive ways of doing the same; 
 soak: $(VENV)/development ## MINUTES (10) of load with swaps and faults; says what was promised and what was kept
 	@$(PY) -m tests.soak --minutes $(or $(MINUTES),10)
 
+.PHONY: screenshots
+screenshots: $(VENV)/development ## pictures of the pages for the documents, into docs/screenshots/ (needs Chromium)
+	@$(PY) -m tests.browser.screenshots
+
 .PHONY: lint
 lint: $(VENV)/development ## ruff: rules and format
 	@$(PY) -m ruff check .

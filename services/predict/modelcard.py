@@ -16,7 +16,6 @@ from services.predict.papers import Papers
 from services.predict.scoring import Predictor, signed
 from services.predict.store import Store
 from services.predict.trust import Trust
-from services.predict.words import short_percent as percent
 from services.problem import Refused
 
 blueprint = Blueprint("model card", __name__)
@@ -64,7 +63,7 @@ class Figure:
 def init_app(app: Flask, trust: Trust | None) -> None:
     """Add the views to ``app``."""
     app.extensions["trust"] = trust
-    app.jinja_env.filters.update(factor=curvechart.factor, percent=percent)
+    app.jinja_env.filters.update(factor=curvechart.factor)
     app.register_blueprint(blueprint)
 
 

@@ -44,7 +44,9 @@ def init_app(app: Flask) -> None:
     app.jinja_env.undefined = jinja2.StrictUndefined
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.jinja_env.globals.update(asset=asset, navigation=NAVIGATION)
-    app.jinja_env.filters.update(percent=words.percent, number=words.number, signed=words.signed)
+    app.jinja_env.filters.update(
+        percent=words.percent, short_percent=words.short_percent, number=words.number, signed=words.signed
+    )
 
 
 def page(template: str, name: str, serving: Serving | None, status: int = 200, **context: Any) -> Response:

@@ -19,7 +19,6 @@ SHADES = 7  # of the colours for bands, from the lowest to the highest
 OPEN = 2.0  # log-odds that the first and the last band are drawn wide: they have one edge only
 MOST_TERMS = 12  # that are drawn by themselves; beyond it the smallest are drawn together
 PAD = 0.06  # of the width, left free on both sides of the terms
-TICKS = (0.0001, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 0.8, 0.9, 0.95, 0.99, 0.999, 0.9999)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +37,6 @@ class Segment:
 class Verdict:
     """The probability and its context. ``average`` and ``ratio`` are empty where the model has no baseline."""
 
-    probability: float
     percent: str
     one_in: str
     band: str | None
@@ -65,13 +63,11 @@ class Term:
     raises: bool
     left: float
     width: float
-    before: float
-    after: float
 
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """All terms, the largest first, from the baseline to the score; ``ticks`` are (place, probability)."""
+    """All terms, the largest first, from the baseline to the score; ``start`` and ``end`` are their places."""
 
     baseline: str
     baseline_percent: str
@@ -80,7 +76,6 @@ class Story:
     score: str
     score_percent: str
     end: float
-    ticks: tuple[tuple[float, str], ...]
     sentence: str
 
 
@@ -92,7 +87,6 @@ def verdict(model: Model, answer: Mapping[str, Any]) -> Verdict:
     band = next((b for b in about.bands if b.label == answer["band"]), None)
     at = about.bands.index(band) if band else 0
     return Verdict(
-        probability=probability,
         percent=words.percent(probability),
         one_in=words.one_in(probability),
         band=answer["band"],
@@ -142,7 +136,7 @@ def story(model: Model, row: Row, answer: Mapping[str, Any]) -> Story | None:
     drawn = tuple(
         Term(
             name, title, value, disclosable, words.signed(amount), amount > 0,
-            min(at(a), at(b)), max(abs(at(b) - at(a)), 0.3), at(a), at(b),
+            min(at(a), at(b)), max(abs(at(b) - at(a)), 0.3),
         )
         for (name, title, value, disclosable, amount), a, b in zip(steps, sums, sums[1:], strict=False)
     )  # fmt: skip
@@ -155,7 +149,6 @@ def story(model: Model, row: Row, answer: Mapping[str, Any]) -> Story | None:
         score=words.signed(sums[-1]),
         score_percent=words.percent(chance),
         end=at(sums[-1]),
-        ticks=_ticks(low, high, at),
         sentence=_sentence(steps),
     )
 
@@ -182,13 +175,6 @@ def _sentence(steps: Sequence[Step]) -> str:
     parts = [f"{' and '.join(titles)} {verb}{'' if len(titles) > 1 else 's'} it most"
              for titles, verb in ((up, "raise"), (down, "lower")) if titles]  # fmt: skip
     return "; ".join(parts) + "." if parts else "No feature moves it far from the average."
-
-
-def _ticks(low: float, high: float, at: Any) -> tuple[tuple[float, str], ...]:
-    inside = [p for p in TICKS if low <= logit(p) <= high]
-    while len(inside) > 4:
-        inside = inside[::2]
-    return tuple((at(logit(p)), words.short_percent(p)) for p in inside)
 
 
 def _ratio(probability: float, average: float) -> str:

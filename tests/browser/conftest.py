@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -49,7 +50,14 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="package")
 def shipped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     """Both services, answering with the bundle that ships. For tests that leave it as it is."""
-    with running(tmp_path_factory.mktemp("shipped")) as system:
+    with shipped_system(tmp_path_factory.mktemp("shipped")) as system:
+        yield system
+
+
+@contextlib.contextmanager
+def shipped_system(root: Path) -> Iterator[System]:
+    """The same, below a folder."""
+    with running(root) as system:
         shutil.copy(SHIPPED, system.models)
         system.pin(SHIPPED.name, archive.digest(SHIPPED.read_bytes()))
         system.start_model()

@@ -1,12 +1,14 @@
 // What every page shares: it watches which model answers, says so when that changes or the API is away, and keeps the API key.
 
 const POLL = 2000; // milliseconds between looks at /readyz, while the page is visible
+const READ = 12_000; // milliseconds that good news stays
 const body = document.body;
 const notice = document.getElementById("notice");
 const key = document.getElementById("key");
 const listeners = { swap: [], away: [], back: [] };
 let seen = { version: body.dataset.version, generation: Number(body.dataset.generation) };
 let away = false;
+let fading = 0;
 
 /** Call `listener` on "swap" (another model answers), "away" (nothing answers) or "back". */
 export function on(event, listener) {
@@ -18,8 +20,10 @@ export function headers() {
   return key && key.value ? { "X-API-Key": key.value } : {};
 }
 
-/** Say something at the top of the page; `kind` is "good", "bad" or "". An empty text takes it away. */
+/** Say something above the page; `kind` is "good", "bad" or "". What is good goes by itself; an empty text takes it away. */
 export function say(text, kind = "") {
+  clearTimeout(fading);
+  if (kind === "good") fading = setTimeout(() => say(""), READ);
   notice.className = `notice ${kind}`;
   notice.textContent = text;
 }
@@ -46,7 +50,8 @@ export function report(answer, why = "The API does not answer.") {
     seen = answer;
     body.dataset.version = version;
     body.dataset.generation = generation;
-    say(`The model was replaced: ${version.slice(0, 12)} answers now, before it was ${before.version.slice(0, 12)}.`, "good");
+    const was = version === before.version ? "which answered before, after another" : `before it was ${before.version.slice(0, 12)}`;
+    say(`The model was replaced: ${version.slice(0, 12)} answers now, ${was}.`, "good");
     show("version", version.slice(0, 12), version);
     show("generation", generation);
     emit("swap");

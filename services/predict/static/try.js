@@ -37,9 +37,9 @@ function soon() {
 /** Take the live parts of a page that came back, and with `all` its inputs too. */
 async function take(response, all) {
   if (!(response.headers.get("Content-Type") || "").startsWith("text/html") || response.status === 503) {
-    const busy = response.status === 503 || response.status === 429;
-    if (!busy) say(`The API answers ${response.status}.`, "bad");
-    timer = setTimeout(ask, 1000 * Number(response.headers.get("Retry-After") || 1));
+    const wait = Number(response.headers.get("Retry-After"));
+    if (wait) timer = setTimeout(ask, 1000 * wait);
+    else say(`The API answers ${response.status}: this case was not scored.`, "bad");
     stale(true);
     return;
   }

@@ -21,6 +21,7 @@ from flask.testing import FlaskClient
 from modelbundle import archive
 from modelbundle.author import Author, Band, FeatureWords
 from modelbundle.publish import publish
+from services.predict import words
 from services.predict.app import create_app
 from services.predict.settings import Settings
 from services.predict.store import Store
@@ -219,6 +220,19 @@ def test_a_plain_pipeline_is_tried_too(client: FlaskClient, store: Store, tmp_pa
     assert f"{100 * post(client, record).get_json()['predict_proba'][1]:.1f}" in page
     assert "no exact parts" in page
     assert client.get("/").status_code == 200
+
+
+def test_of_many_classes_all_are_shown(client: FlaskClient, store: Store, tmp_path: Path) -> None:
+    """The probability is that of the last class; the others stand beside it."""
+    frame, labels = make_book(400)
+    frame = frame.drop(columns="emp_length")
+    joblib.dump(make_logistic().fit(frame, labels + (frame["amount"] > 30000)), tmp_path / "three.joblib")
+    serve(store, tmp_path / "three.joblib")
+    record = {"amount": 12000, "int_rate": 0.2, "grade": "C", "purpose": "car"}
+    page = client.post("/", data=form(record)).text
+    classes = page[page.index('<dl class="classes">') : page.index("</dl>")]
+    for label, chance in enumerate(post(client, record).get_json()["predict_proba"]):
+        assert text(f"{label} {words.percent(chance)}") in text(classes)
 
 
 def test_without_a_model_the_page_says_so(settings: Settings) -> None:
