@@ -125,7 +125,7 @@ def _answer(serving: Serving, given: Mapping[str, str], locked: Refused | None, 
         examples=current_app.extensions["examples"].of(model, papers),
         example=example,
         wrong=wrong,
-        locked=locked.detail if locked else "",
+        locked=locked.status if locked else 0,
         height=whatif.HEIGHT,
         **found,
     )

@@ -95,6 +95,7 @@ def test_the_curve_is_dragged_and_chosen(page: Page) -> None:
     box = curve.bounding_box()
     assert box
     page.mouse.move(box["x"] + box["width"] * 0.3, box["y"] + 60)
+    expect(page.locator(".ghost text")).to_have_text(re.compile(r"^12,\d00: [\d.]+\u202f%$"))
     page.mouse.down()
     page.mouse.move(box["x"] + box["width"] * 0.9, box["y"] + 60, steps=4)
     expect(page.locator("#whatif .here-value")).to_have_text(re.compile("36,"))
@@ -159,6 +160,7 @@ def test_a_swap_while_the_page_is_open(pair: System, open_page: Open, bundles: l
     expect(page.locator(".brand")).to_have_text("The second")
     expect(page.locator("#probability")).not_to_have_text(before)
     expect(field(page, "Loan amount")).to_have_value("31000")
+    expect(page.locator(".stale")).to_have_count(0)
     assert probability(page) == shown(page)
     field(page, "Interest rate").fill("0.29")
     expect(page.locator("#code-json")).to_contain_text("0.29")
@@ -197,7 +199,7 @@ def test_with_keys_the_page_takes_one(open_page: Open, tmp_path: Path, troubles:
         system.start_predict()
         page = open_page(f"http://127.0.0.1:{system.port}")
         field(page, "Loan amount").fill("20000")
-        expect(page.locator("#verdict h2")).to_contain_text("A key is needed")
+        expect(page.locator("#verdict h2")).to_have_text("An API key is needed")
         page.get_by_label("API key").fill("sesame")
         field(page, "Loan amount").focus()
         expect(page.locator("#code-json")).to_contain_text("20000")
@@ -211,7 +213,7 @@ def test_with_keys_the_page_takes_one(open_page: Open, tmp_path: Path, troubles:
 
 
 def test_little_is_loaded_and_nothing_moves(open_page: Open, address: str) -> None:
-    """At most 200 KB uncompressed, and no layout shift: neither while loading, nor when an example takes the form's place."""
+    """At most 200 KB uncompressed, and no layout shift while it loads."""
     page = open_page("about:blank", viewport={"width": 1280, "height": 900})
     page.add_init_script(
         """window.moved = [];

@@ -7,6 +7,7 @@ const form = document.getElementById("case");
 const fields = document.getElementById("fields");
 const curveOf = form.querySelector("input[name=curve]"); // the feature whose curve is shown
 const said = document.getElementById("said");
+const known = new WeakMap(); // what is known along a curve, by its drawing
 let timer = 0;
 let underway = null;
 let filled = document.body.dataset.generation; // of the model that the inputs are of
@@ -44,19 +45,20 @@ async function take(response, all) {
     return;
   }
   const page = new DOMParser().parseFromString(await response.text(), "text/html");
-  if (all || page.body.dataset.generation !== filled) refill(page, all);
   const focused = document.activeElement;
+  const anew = all || page.body.dataset.generation !== filled;
+  if (anew) refill(page, all);
   stale(false);
   for (const old of document.querySelectorAll("[data-live]")) {
+    if (anew && fields.contains(old)) continue;
     const fresh = page.getElementById(old.id);
     if (fresh) {
       if (old.outerHTML !== fresh.outerHTML) old.replaceWith(fresh);
     } else old.classList.add("stale");
   }
-  for (const input of fields.querySelectorAll("[name]")) {
-    const fresh = page.getElementById(input.id);
-    input.toggleAttribute("aria-invalid", Boolean(fresh?.hasAttribute("aria-invalid")));
-    if (input.hasAttribute("aria-invalid")) input.setAttribute("aria-invalid", "true");
+  for (const input of anew ? [] : fields.querySelectorAll("[name]")) {
+    if (page.getElementById(input.id)?.hasAttribute("aria-invalid")) input.setAttribute("aria-invalid", "true");
+    else input.removeAttribute("aria-invalid");
   }
   document.querySelector(".code").hidden = false;
   restore(focused);
@@ -112,59 +114,81 @@ function choose(feature) {
   ask();
 }
 
+function inputOf(feature) {
+  return fields.querySelector(`[data-feature="${CSS.escape(feature)}"]`);
+}
+
 function set(feature, value) {
-  const input = [...fields.querySelectorAll("[data-feature]")].find((one) => one.dataset.feature === feature);
+  const input = inputOf(feature);
   if (!input || input.value === String(value)) return;
   input.value = value;
   ask();
 }
 
-/** The value under the pointer, at the input's own step. */
-function under(event, curve, data, input) {
+/** What is known along a curve, and the input that it is of. */
+function along(curve) {
+  if (!known.has(curve)) known.set(curve, JSON.parse(curve.dataset.curve));
+  const data = known.get(curve);
+  const input = inputOf(curve.dataset.feature);
+  return { curve, data, input, low: data.values[0], high: data.values.at(-1) };
+}
+
+/** The value under the pointer, at the input's own step; where it is across, and which known value is the last at or before it. */
+function under(event, { curve, data, input, low, high }) {
   const box = curve.getBoundingClientRect();
-  const [low, high] = [data.values[0], data.values.at(-1)];
   const share = Math.min(Math.max((event.clientX - box.left) / box.width, 0), 1);
   const step = Number(input.step) || (high - low) / 200;
-  const value = Math.round((low + share * (high - low)) / step) * step;
-  return Number(Math.min(Math.max(value, low), high).toPrecision(6));
+  const rounded = Math.round((low + share * (high - low)) / step) * step;
+  const value = Number(Math.min(Math.max(rounded, low), high).toPrecision(6));
+  const at = Math.max(data.values.findLastIndex((one) => one <= value), 0);
+  return { value, at, left: `${(100 * (value - low)) / (high - low)}%` };
 }
 
-/** Move the mark at once; the answer follows. */
-function preview(curve, data, value) {
-  let at = data.values.findLastIndex((known) => known <= value);
-  at = Math.max(at, 0);
-  const [low, high] = [data.values[0], data.values.at(-1)];
-  const left = `${(100 * (value - low)) / (high - low)}%`;
-  const mark = curve.querySelector(".mark");
-  mark.removeAttribute("visibility");
-  mark.querySelector("circle").setAttribute("cx", left);
-  mark.querySelector("circle").setAttribute("cy", data.heights[at]);
-  for (const end of ["x1", "x2"]) mark.querySelector(".drop").setAttribute(end, left);
-  document.querySelector("#whatif .here").textContent = data.percents[at];
-  document.querySelector("#whatif .here-value").textContent = value.toLocaleString("en");
+function place(line, left) {
+  for (const end of ["x1", "x2"]) line.setAttribute(end, left);
 }
 
+/** Reading: a line under the pointer, with the probability there. */
+function hover(event) {
+  const curve = event.buttons ? null : event.target.closest?.(".curve");
+  for (const ghost of document.querySelectorAll(".ghost")) ghost.setAttribute("visibility", curve ? "visible" : "hidden");
+  if (!curve) return;
+  const chart = along(curve);
+  const { value, at, left } = under(event, chart);
+  place(curve.querySelector(".ghost line"), left);
+  const text = curve.querySelector(".ghost text");
+  text.setAttribute("x", left);
+  text.setAttribute("text-anchor", parseFloat(left) < 20 ? "start" : parseFloat(left) > 80 ? "end" : "middle");
+  text.textContent = `${value.toLocaleString("en")}: ${chart.data.percents[at]}`;
+}
+
+/** Typing with the pointer: the mark moves at once, the answer follows at the end. */
 function drag(event) {
   const curve = event.target.closest(".curve");
   if (!curve || event.button !== 0) return;
-  const feature = curve.dataset.feature;
-  const data = JSON.parse(curve.dataset.curve);
-  const input = [...fields.querySelectorAll("[data-feature]")].find((one) => one.dataset.feature === feature);
-  if (!input) return;
-  event.preventDefault();
+  const chart = along(curve);
+  const mark = curve.querySelector(".mark");
   const move = (now) => {
-    const value = under(now, curve, data, input);
-    preview(curve, data, value);
-    input.value = value;
+    const { value, at, left } = under(now, chart);
+    mark.removeAttribute("visibility");
+    mark.querySelector("circle").setAttribute("cx", left);
+    mark.querySelector("circle").setAttribute("cy", chart.data.heights[at]);
+    place(mark.querySelector(".drop"), left);
+    document.querySelector("#whatif .here").textContent = chart.data.percents[at];
+    document.querySelector("#whatif .here-value").textContent = value.toLocaleString("en");
+    chart.input.value = value;
   };
   const stop = () => {
-    document.removeEventListener("pointermove", move);
+    for (const [name, listener] of [["pointermove", move], ["pointerup", stop], ["pointercancel", stop]]) {
+      document.removeEventListener(name, listener);
+    }
     ask();
   };
+  event.preventDefault();
   move(event);
   document.addEventListener("pointermove", move);
-  document.addEventListener("pointerup", stop, { once: true });
-  document.addEventListener("pointercancel", stop, { once: true });
+  document.addEventListener("pointerup", stop);
+  document.addEventListener("pointercancel", stop);
 }
 
 // Copying
@@ -218,6 +242,7 @@ document.addEventListener("click", async (event) => {
   }
 });
 document.addEventListener("pointerdown", drag);
+document.addEventListener("pointermove", hover);
 document.getElementById("key")?.addEventListener("change", ask);
 on("swap", ask);
 on("back", ask);

@@ -268,6 +268,8 @@ def test_with_keys_the_page_asks_for_one(settings: Settings, store: Store, bundl
         assert ('id="probability"' in response.text) == (status == 200)
         assert "sesame" not in response.text
         assert "wrong-key" not in response.text
+        assert ("An API key is needed" in response.text) == (status == 401)
+        assert ("This API key is not known" in response.text) == (status == 403)
     assert client.post("/", data=form(LOAN), headers={"X-API-Key": "open-sesame"}).status_code == 200
     assert "$API_KEY" in code(client.post("/", data=form(LOAN, key="open-sesame")).text, "curl")
 
