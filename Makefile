@@ -125,6 +125,53 @@ lock: $(VENV)/development ## resolve env-setup/*.in anew into the locked files
 	@$(PY) -m pip install --quiet uv
 	@cd env-setup && sh lock.sh ../$(PY)
 
+# Releases: docs/releasing.md
+
+VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' modelbundle/__init__.py)
+REVISION = $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
+CREATED = $(shell date -u -d @$(SOURCE_DATE_EPOCH) +%Y-%m-%dT%H:%M:%SZ 2>/dev/null || date -u -r $(SOURCE_DATE_EPOCH) +%Y-%m-%dT%H:%M:%SZ)
+
+.PHONY: images
+images: ## both images, tagged and labelled with the version and the commit
+	@for name in predict model; do docker build --network host -t peerloan/$$name:$(VERSION) -f services/$$name/Dockerfile \
+		--build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) --build-arg CREATED=$(CREATED) . || exit 1; done
+
+.PHONY: wheel
+wheel: $(VENV)/development ## modelbundle and late_payers as a wheel and a source archive, into dist/
+	@SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) $(PY) -m build --no-isolation --outdir dist .
+
+.PHONY: sbom
+sbom: $(VENV)/development ## what is in each image, as CycloneDX, from the locked requirements, into dist/
+	@mkdir -p dist
+	@for name in predict model; do SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) $(PY) -m cyclonedx_py requirements env-setup/$$name.txt \
+		--pyproject pyproject.toml --output-reproducible --validate -o dist/$$name.cdx.json || exit 1; done
+
+.PHONY: release
+release: wheel sbom images ## all of it, and the checksums, into dist/
+	@for name in predict model; do docker save peerloan/$$name:$(VERSION) | gzip -n > dist/peerloan-$$name-$(VERSION).tar.gz; done
+	@cp models/late-payers.bundle CHANGES.md dist/
+	@cd dist && rm -f SHA256SUMS && sha256sum * > ../SHA256SUMS.new && mv ../SHA256SUMS.new SHA256SUMS && cat SHA256SUMS
+
+.PHONY: reproducible
+reproducible: $(VENV)/development ## build both images twice from nothing, and compare every file
+	@$(PY) deploy/reproducible.py
+
+.PHONY: audit-dependencies
+audit-dependencies: $(VENV)/development ## known vulnerabilities of what is locked; asks an advisory service (SERVICE=pypi|osv)
+	@for name in predict model; do $(PY) -m pip_audit --disable-pip --require-hashes --no-deps -s $(or $(SERVICE),pypi) --progress-spinner off \
+		-r env-setup/$$name.txt || { echo "env-setup/$$name.txt: not audited, or not clean (see above); the audit needs a service of advisories that this machine reaches" >&2; exit 1; }; done
+
+.PHONY: test-newest
+test-newest: ## the unit tests with the newest dependencies that are allowed, in an environment of its own
+	@sh env-setup/make-venv.sh .venv-newest
+	@.venv-newest/bin/python -m pip install --quiet --upgrade -r env-setup/predict.in -r env-setup/dev.in
+	@.venv-newest/bin/python -m pytest tests/unit
+
+.PHONY: prometheus-rule
+prometheus-rule: $(VENV)/development ## the alerts for the Prometheus operator, from deploy/prometheus/rules.yml
+	@$(PY) deploy/kubernetes/prometheusrule.py
+
 .PHONY: clean
 clean: ## remove the environment, caches and what `make run` left behind
-	rm -rf $(VENV) run .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv-newest dist run .mypy_cache .ruff_cache .pytest_cache .hypothesis

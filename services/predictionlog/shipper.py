@@ -41,13 +41,13 @@ def keeper(root: Path, url: str) -> Keeper:
 
 
 def drain(root: Path, url: str, seconds: float) -> None:
-    """Wait until the spool is empty, with a last round of our own where nobody ships any more; at most ``seconds``.
+    """Wait until what ended writers left is shipped, at most ``seconds``; with a last round of our own where nobody ships.
 
     For the last process of a container, which takes all others with it. What the database would not take stays in the spool.
     """
     deadline = time.monotonic() + seconds
     ours: subprocess.Popen[bytes] | None = None
-    while spool.size(root) and time.monotonic() < deadline and (ours is None or ours.poll() is None):
+    while spool.abandoned(root) and time.monotonic() < deadline and (ours is None or ours.poll() is None):
         if ours is None and free(root / LOCK):
             last = keeper(root, url)
             environment = {**os.environ, **last.environment}

@@ -153,6 +153,16 @@ def adopt(root: Path) -> None:
                 os.close(descriptor)
 
 
+def abandoned(root: Path) -> bool:
+    """Whether a writer that has ended left anything that is not shipped."""
+    for lock in root.glob(f"*/{LOCK}"):
+        with suppress(FileNotFoundError, BlockingIOError), lock.open("rb+") as held:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if any(path.stat().st_size for path in lock.parent.iterdir() if path.suffix in (OPEN, CLOSED)):
+                return True
+    return False
+
+
 def segments(root: Path) -> list[Path]:
     """The closed segments, oldest first by writer and number."""
     return sorted(root.glob(f"*/*{CLOSED}"))

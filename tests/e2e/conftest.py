@@ -15,6 +15,7 @@ import pytest
 from services.deployment.compose import find_compose
 from tests.conftest import Made
 from tests.integration.system import ROOT, ask, free_port, until
+from tests.unit.deploy.rendered import VERSION
 
 
 class Project:
@@ -100,6 +101,15 @@ def compose() -> list[str]:
             pytest.fail("REQUIRE_DOCKER is set and there is no Docker engine with compose")
         pytest.skip("no Docker engine with compose on this machine")
     return command
+
+
+@pytest.fixture(scope="session")
+def images(compose: list[str]) -> None:
+    """Both services' images, with this release's version."""
+    for name in ("predict", "model"):
+        tag, source = f"peerloan/{name}:{VERSION}", f"services/{name}/Dockerfile"
+        command = ["docker", "build", "--network", "host", "-t", tag, "-f", source, "."]
+        subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=900)
 
 
 @pytest.fixture(scope="session")

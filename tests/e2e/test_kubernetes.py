@@ -7,7 +7,6 @@ import json
 import shutil
 import subprocess
 import sys
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,10 +15,10 @@ import pytest
 from tests.conftest import LOAN, Made
 from tests.e2e.pods import Cluster, docker
 from tests.integration.system import ROOT, Load, ask, until
+from tests.unit.deploy.rendered import VERSION
 
 pytestmark = pytest.mark.docker
 KEY = {"Authorization": "Bearer secret"}
-VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 COUNT = """import sqlite3
 print(sqlite3.connect("file:/var/lib/peerloan/data/predictions.sqlite?mode=ro", uri=True).execute(
     "SELECT count(*), count(DISTINCT prediction_id) FROM predictions").fetchone())"""
@@ -55,21 +54,9 @@ def signed(bundles: list[Made], tmp_path_factory: pytest.TempPathFactory) -> Sig
 
 @pytest.fixture(scope="module")
 def cluster(
-    compose: list[str], signed: Signed, bundles: list[Made], tmp_path_factory: pytest.TempPathFactory
+    images: None, signed: Signed, bundles: list[Made], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Cluster]:
     """Three replicas, the model service and a proxy, answering with the first bundle; keys and signatures are asked for."""
-    for name in ("predict", "model"):
-        build = [
-            "build",
-            "--network",
-            "host",
-            "-t",
-            f"peerloan/{name}:{VERSION}",
-            "-f",
-            f"services/{name}/Dockerfile",
-            ".",
-        ]
-        subprocess.run(["docker", *build], cwd=ROOT, check=True, capture_output=True, timeout=600)
     maps = {
         "api-keys": {"api-keys": f"desk {hashlib.sha256(b'secret').hexdigest()}\n".encode()},
         "model-public-key": {"model-public.pem": signed.public.read_bytes()},

@@ -10,9 +10,12 @@ from typing import Any
 
 import yaml
 
+from modelbundle import __version__
+
 ROOT = Path(__file__).parents[3]
 KUBERNETES = ROOT / "deploy" / "kubernetes"
 KUBECTL = Path(sys.executable).parent / "kubectl"
+VERSION = __version__
 OVERLAYS = ("dev", "production", "s3")
 
 Object = dict[str, Any]

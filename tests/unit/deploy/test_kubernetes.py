@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import tomllib
 from typing import Any
 
 import kubernetes_validate
@@ -18,6 +17,7 @@ from tests.unit.deploy.rendered import (
     KUBERNETES,
     OVERLAYS,
     ROOT,
+    VERSION,
     containers,
     environment,
     named,
@@ -30,7 +30,6 @@ from tests.unit.deploy.rendered import (
 MINORS = ["1.37", "1.36", "1.35"]  # the current one and the two before
 CUSTOM = {"ServiceMonitor", "PrometheusRule"}  # the Prometheus operator's: their schemas are not Kubernetes' own
 LABEL = "app.kubernetes.io/name"
-VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 overlays = pytest.mark.parametrize("overlay", OVERLAYS)
 
 
@@ -59,6 +58,13 @@ def test_only_the_operators_kinds_are_left_out() -> None:
         custom = {o["kind"] for o in render(overlay) if "monitoring.coreos.com" in o["apiVersion"]}
         assert custom <= CUSTOM
         assert bool(custom) == (overlay != "dev")
+
+
+def test_the_operators_rules_are_those_of_prometheus() -> None:
+    """One source for both: ``make prometheus-rule`` was run after the last change."""
+    rules = yaml.safe_load((ROOT / "deploy" / "prometheus" / "rules.yml").read_text())
+    assert rules["groups"]
+    assert named("production", "PrometheusRule", "peerloan")["spec"] == rules
 
 
 @overlays
@@ -173,6 +179,8 @@ def test_images_have_this_release_or_a_version(overlay: str) -> None:
         assert re.fullmatch(r"\d+\.\d+(\.\d+)?", tag)
         if name.startswith("peerloan/"):
             assert tag == VERSION
+    stack = (ROOT / "deploy" / "swarm" / "stack.yml").read_text()
+    assert re.findall(r"image: peerloan/\w+:\$\{VERSION:-(.+)\}", stack) == [VERSION] * 2
     upload = yaml.safe_load((KUBERNETES / "upload.yaml").read_text())
     assert upload["spec"]["containers"][0]["image"] == f"peerloan/model:{VERSION}"
 
