@@ -26,6 +26,7 @@ from services.predict import (
     pages,
     predictions,
     tryit,
+    watch,
 )
 from services.predict.body import Bodies
 from services.predict.models import Models
@@ -66,6 +67,7 @@ def create_app(settings: Settings, store: Store | None = None) -> Flask:
     app.extensions["store"] = store
     app.extensions["models"] = models
     app.extensions["papers"] = Cabinet(store)
+    watch.init_app(app, settings)
     app.extensions["observer"] = observer = metrics.init_app(app)
     app.extensions["predictor"].scored = observer.scored
     app.extensions["predictor"].warned = metrics.warned

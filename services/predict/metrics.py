@@ -184,4 +184,5 @@ def metrics() -> Response:
     extensions = current_app.extensions
     recorder = extensions["recorder"]
     together.register(Facts(extensions["store"], extensions["health"], recorder.root, recorder.max_bytes))
+    together.register(extensions["watch"])
     return Response(generate_latest(together), content_type=CONTENT_TYPE_LATEST)

@@ -95,7 +95,16 @@ class Description:
                 "get": _reads("Which model answers, which is wanted, and what was refused", plain, 503, own=True)
             },
             "/model": {"get": _reads("What the model says of itself", plain, 503)},
+            "/monitor.json": {
+                "get": self._locked(_reads("Traffic, drift and live performance, as last computed", plain))
+            },
         }
+
+    def _locked(self, operation: Json) -> Json:
+        if self.keyed:
+            operation["security"] = [{lock: []} for lock in LOCKS]
+            operation["responses"] |= {str(status): _problem(REASONS[status]) for status in (401, 403)}
+        return operation
 
     def _scores(self, operation: Json, *without: int) -> Json:
         statuses = [status for status in SCORING if (status not in without) != (status == 404)]

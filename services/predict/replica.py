@@ -6,6 +6,7 @@ import contextlib
 
 from flask import Flask
 
+from services.predict import watch
 from services.predict.leader import Leader
 from services.predict.models import NoModel
 from services.predict.settings import Settings
@@ -27,6 +28,7 @@ class Replica:
         self.observer = app.extensions["observer"]
         self.leader = Leader(self.store, settings, write=self.recorder.note)
         self.challenger = app.extensions["health"].standing.keeper(self.store)
+        self.monitor = watch.keeper(settings)
 
     def start(self) -> None:
         """Start following."""
@@ -36,6 +38,8 @@ class Replica:
         self.leader.start()
         if self.challenger:
             self.challenger.start()
+        if self.monitor:
+            self.monitor.start()
 
     def wait(self, seconds: float = BOOT_SECONDS) -> bool:
         """Wait until the model service was asked and the current model is loaded; False if that takes longer."""
@@ -52,6 +56,8 @@ class Replica:
         """Stop following, for an orderly end."""
         if self.challenger:
             self.challenger.stop()
+        if self.monitor:
+            self.monitor.stop()
         self.leader.stop()
         self.worker.stop()
         self.recorder.close()

@@ -45,6 +45,8 @@ SETTINGS = (
     Setting("REHEARSAL_MEMORY_MB", "4096", "address space that a model may take in rehearsal"),
     Setting("PREPARE_SECONDS", "30", "how long the workers of a replica may take to prepare a model"),
     Setting("ALLOW_PICKLE", "1", "0 refuses models that must be unpickled"),
+    Setting("MONITOR_SECONDS", "60", "how often the log is compared with training, in a process of its own"),
+    Setting("MONITOR_DAYS", "7", "how many days of the log are compared"),
 )
 
 
@@ -84,6 +86,8 @@ class Settings:
     rehearsal_memory_mb: int
     prepare_seconds: float
     allow_pickle: bool
+    monitor_seconds: float
+    monitor_days: int
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:

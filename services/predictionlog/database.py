@@ -79,15 +79,19 @@ _INSERT_EVENT = sa.text(
 ALIVE = {"tcp_user_timeout": 5000, "keepalives_idle": 2, "keepalives_interval": 2, "keepalives_count": 2}
 
 
-def connect(url: str, seconds: int | None = None) -> sa.Engine:
+def connect(url: str, seconds: int | None = None, *, reading: bool = False) -> sa.Engine:
     """An engine that opens a connection for each use and keeps none; none is carried across a fork.
 
     ``seconds`` bounds a statement, and the wait for what others hold; without it a statement takes as long as it takes.
+    One for ``reading`` holds up writers only while a statement runs.
     Raises :class:`sqlalchemy.exc.ArgumentError` for what is no URL.
     """
     parsed = sa.make_url(url)
     if parsed.get_backend_name() == "sqlite":
         engine = sa.create_engine(parsed, poolclass=NullPool, connect_args={"timeout": seconds or 5.0})
+        if reading:
+            sa.event.listen(engine, "connect", _prepare_reading)
+            return engine
         sa.event.listen(engine, "connect", _prepare_sqlite)
         sa.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
         return engine
@@ -106,6 +110,11 @@ def _prepare_sqlite(connection: Any, _: Any) -> None:
     connection.execute("PRAGMA journal_mode = DELETE")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")
+
+
+def _prepare_reading(connection: Any, _: Any) -> None:
+    connection.isolation_level = None  # each statement is a transaction of its own
+    connection.execute("PRAGMA query_only = ON")
 
 
 def migrate(engine: sa.Engine) -> None:

@@ -1,0 +1,191 @@
+"""Puts it all together: one object, the content of ``monitor.json`` and of a report. ``docs/monitoring.md`` describes it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from services.monitoring import drift, words
+from services.monitoring.book import HOUR_ROWS, Book, Pooled
+from services.monitoring.performance import Performance, published_roc_auc
+from services.monitoring.reading import MOST_VERSIONS, Log, NoLog
+from services.monitoring.statistics import estimated_roc_auc
+from services.monitoring.summary import DAY, HOUR, LEAST_ROWS, TRAFFIC, empty, window
+from services.monitoring.traffic import Count, moment, series
+from services.monitoring.versions import Known, Unknown, Versions
+
+OUTCOME_DAYS = 365  # outcomes come late: a quarter ends, then payments are late
+SHOWN = {  # what of an event's detail is for everybody who may look: no id of a request, no caller's own id
+    "switch": ("old", "model_version", "generation"),
+    "refusal": ("model_version", "reason"),
+    "deployment": ("action", "file", "sha256", "result", "user", "why"),
+    "erasure": ("predictions",),
+}
+
+
+class Monitor:
+    """Computes the summary of the last ``days``, from a log that it reads a little at a time."""
+
+    def __init__(self, log: Log, versions: Versions, days: int, hour_rows: int = HOUR_ROWS) -> None:
+        self.log = log
+        self.versions = versions
+        self.days = days
+        self.book = Book(log, versions, max(days, TRAFFIC["day"][1]), days, hour_rows)
+        self.performance = Performance(log, OUTCOME_DAYS)
+        self._last: dict[str, Any] | None = None
+
+    def last(self, now: float) -> dict[str, Any]:
+        """The summary that was computed last, or an empty one."""
+        return self._last or empty(self.days, now)
+
+    def summary(self, now: float, seconds: float = float("inf")) -> dict[str, Any]:
+        """The content of ``monitor.json`` as of ``now``, but for what only the serving side knows.
+
+        Reads for about ``seconds`` at most; what is not read yet is missing, and comes the next time. Raises
+        :class:`sqlalchemy.exc.SQLAlchemyError`.
+        """
+        since = window(now, self.days)
+        content = empty(self.days, now)
+        try:
+            self.log.check()
+        except NoLog:
+            return content
+        self.book.update(now, seconds)
+        counts = self.book.counts(since, now + HOUR)
+        latest: dict[str, int] = {}
+        for count in counts:
+            latest[count.version] = max(count.minute, latest.get(count.version, 0))
+        live = sorted(latest, key=lambda version: -latest[version])[:MOST_VERSIONS]
+        challengers = {version: self.log.challengers(version, since) for version in live}
+        self.performance.update(now, {version: [other[0] for other in found] for version, found in challengers.items()})
+        listed = [*live, *(version for version in self.performance.versions if version not in latest)][:MOST_VERSIONS]
+        content["models"] = [
+            self._model(version, [c for c in counts if c.version == version], since, now, challengers.get(version, []))
+            for version in listed
+        ]
+        content["traffic"] = self._traffic(listed, now)
+        content["events"] = [_event(event) for event in self.log.events(now - TRAFFIC["day"][1] * DAY)]
+        self._last = content
+        return content
+
+    def _traffic(self, listed: Sequence[str], now: float) -> dict[str, Any]:
+        known = next((found for version in listed if (found := self._known(version))), None)
+        bands = [band.label for band in known.manifest.bands] if known else []
+        return {
+            name: series(self.book.counts(now - step * (steps + 1), now + HOUR), now, step, steps, bands)
+            for name, (step, steps) in TRAFFIC.items()
+        }
+
+    def _known(self, version: str) -> Known | None:
+        try:
+            return self.versions.get(version)
+        except Unknown:
+            return None
+
+    def _model(
+        self, version: str, counts: Sequence[Count], since: float, now: float, challengers: Iterable[Any]
+    ) -> dict[str, Any]:
+        rows = sum(count.rows for count in counts)
+        entry: dict[str, Any] = {
+            "model_version": version,
+            "name": None,
+            "title": None,
+            "positive": None,
+            "first": moment(min(c.minute for c in counts)) if counts else None,
+            "last": moment(max(c.minute for c in counts)) if counts else None,
+            "rows": rows,
+            "sampled": 0,
+            "status": "unknown",
+            "text": "",
+            "why_not": None,
+            "expected_rate": sum(c.probabilities for c in counts) / rows if rows else None,
+            "reference_rate": None,
+            "estimated_roc_auc": None,
+            "bands": [],
+            "score": None,
+            "features": [],
+            "days": [],
+        }
+        published = None
+        try:
+            known = self.versions.get(version)
+            published = published_roc_auc(known.manifest.data.get("metrics", {}))
+            entry |= self._compared(version, known, counts, since, now)
+        except Unknown as reason:
+            entry |= {"why_not": str(reason), "text": f"Cannot be compared with training: {reason}."}
+        entry["performance"] = self.performance.of(version, published)
+        entry["challengers"] = [
+            {"model_version": other, "rows": scored, "mean_difference": difference}
+            | self.performance.beside(version, other, (published, self._published(other)))
+            for other, scored, difference in challengers
+        ]
+        return entry
+
+    def _published(self, version: str) -> float | None:
+        known = self._known(version)
+        return published_roc_auc(known.manifest.data.get("metrics", {})) if known else None
+
+    def _compared(
+        self, version: str, known: Known, counts: Sequence[Count], since: float, now: float
+    ) -> dict[str, Any]:
+        about = known.manifest
+        live = Pooled.of(self.book.samples(version, since, now + HOUR))
+        score, features = drift.compare(known, live)
+        rows = sum(count.rows for count in counts)
+        status = drift.worst([score["status"], *(feature["status"] for feature in features)])
+        return {
+            "name": about.name,
+            "title": about.title,
+            "positive": about.positive,
+            "sampled": live.sampled if live else 0,
+            "status": status,
+            "text": words.model(status, score, features, rows, LEAST_ROWS),
+            "reference_rate": known.reference_rate(),
+            "estimated_roc_auc": estimated_roc_auc(live.probabilities, live.weights) if live else None,
+            "bands": bands(known, counts),
+            "score": score,
+            "features": features,
+            "days": self._days(version, known, counts, since, now),
+        }
+
+    def _days(
+        self, version: str, known: Known, counts: Sequence[Count], since: float, now: float
+    ) -> list[dict[str, Any]]:
+        found = []
+        for start in range(int(since // DAY) * DAY, int(now) + 1, DAY):
+            own = [count for count in counts if start <= count.minute < start + DAY]
+            if rows := sum(count.rows for count in own):
+                live = Pooled.of(self.book.samples(version, max(start, since), start + DAY))
+                day = {"day": moment(start)[:10], "rows": rows, "sampled": live.sampled if live else 0}
+                day["expected_rate"] = sum(count.probabilities for count in own) / rows
+                found.append(day | drift.daily(known, live))
+        return found
+
+
+def bands(known: Known, counts: Iterable[Count]) -> list[dict[str, Any]]:
+    """Rows and shares by band, beside those of training."""
+    rows = {band.label: 0 for band in known.manifest.bands}
+    for count in counts:
+        if count.band in rows:
+            rows[count.band] += count.rows
+    total = sum(rows.values())
+    return [
+        {
+            "label": band.label,
+            "upper": band.upper,
+            "rows": rows[band.label],
+            "share": rows[band.label] / total if total else None,
+            "reference_share": band.share,
+        }
+        for band in known.manifest.bands
+    ]
+
+
+def _event(event: Mapping[str, Any]) -> dict[str, Any]:
+    detail = {name: event["detail"].get(name) for name in SHOWN.get(event["kind"], ())}
+    return {
+        "time": event["time"],
+        "kind": event["kind"],
+        "detail": detail,
+        "text": words.happened(event["kind"], detail),
+    }

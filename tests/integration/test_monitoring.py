@@ -1,0 +1,63 @@
+"""The monitor of a running replica: it computes beside the workers, says what it found, and is replaced when it is killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+from tests.conftest import LOAN, Made, make_book
+from tests.integration.system import System, ask, until
+
+
+def summary(system: System) -> dict[str, Any]:
+    status, _, raw = ask(system.port, "GET", "/monitor.json")
+    assert status == 200
+    found: dict[str, Any] = json.loads(raw)
+    return found
+
+
+def monitors(system: System) -> list[int]:
+    """The monitor processes of this system."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            command, environment = (path / "cmdline").read_bytes(), (path / "environ").read_bytes()
+        except OSError:
+            continue
+        if b"services.monitoring.process" in command and f"DATA_DIR={system.root / 'data'}\0".encode() in environment:
+            found.append(int(path.name))
+    return found
+
+
+def test_a_replica_watches_itself(system: System, bundles: list[Made]) -> None:
+    """Rows, drift, requests and errors are seen within a round or two; a killed monitor is replaced, and goes on."""
+    system.environment["MONITOR_SECONDS"] = "1"
+    system.start_model()
+    system.start_predict()
+    frame, _ = make_book(600, seed=2)
+    frame = frame.astype(object).where(frame.notna(), None)
+    frame["purpose"] = "rocket"
+    for start in range(0, 600, 300):
+        assert system.post(frame[start : start + 300].to_dict("records"))[0] == 200
+    assert system.post({**LOAN, "amount": "text"})[0] == 422
+    until(lambda: (summary(system)["models"] or [{}])[0].get("rows") == 600, 30, "the rows were counted")
+    until(lambda: sum(filter(None, summary(system)["http"]["client_errors"])) == 1, 30, "the error was counted")
+    found = summary(system)
+    assert found["verdict"]["status"] == "drifted"
+    assert found["models"][0]["current"]
+    assert sum(filter(None, found["http"]["requests"])) == 3
+    assert any(found["http"]["p99_ms"])
+    assert found["events"][-1]["kind"] == "switch"
+    text = ask(system.port, "GET", "/metrics")[2].decode()
+    assert 'peerloan_drift_alert{feature="purpose"} 1.0' in text
+    assert 'peerloan_drift_alert{feature="amount"} 0.0' in text
+    (first,) = monitors(system)
+    os.kill(first, signal.SIGKILL)
+    until(lambda: monitors(system) not in ([], [first]), 20, "another took over")
+    assert system.post(LOAN)[0] == 200
+    until(lambda: sum(filter(None, summary(system)["http"]["requests"])) == 4, 30, "it goes on counting")
+    system.stop_predict()
+    until(lambda: not monitors(system), 20, "it ends with the service")

@@ -1,0 +1,68 @@
+"""Prediction logs to test with: rows through the real scorer, as the spool and the shipper would bring them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import sqlalchemy as sa
+
+from modelbundle.compiling.proof import frame_columns
+from modelbundle.model import Model
+from services.monitoring.monitor import Monitor
+from services.monitoring.reading import Log
+from services.monitoring.versions import Versions
+from services.predictionlog import database, entry
+
+NOW = 1_795_000_000.0 - 1_795_000_000 % 86_400 + 45_000  # half past twelve of a day
+
+
+class Written:
+    """A SQLite log in a directory."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.url = f"sqlite:///{folder / 'predictions.sqlite'}"
+        self.engine = database.connect(self.url)
+        database.migrate(self.engine)
+
+    def add(self, model: Model, frame: pd.DataFrame, at: float = NOW - 60, seed: int = 0) -> list[dict[str, Any]]:
+        """Score a frame's rows at a time, and log them; returns the rows of the database."""
+        columns = frame_columns(model.schema, frame[list(model.schema.names)])
+        answers = model.answers(columns)
+        rng = np.random.default_rng(seed + int(at))
+        for answer in answers:
+            answer |= {"prediction_id": rng.bytes(16).hex(), "model_version": model.version, "id": None, "warnings": []}
+        plain = [
+            column if isinstance(column, list) else [None if np.isnan(v) else v for v in column.tolist()]
+            for column in columns
+        ]
+        lines = entry.encode(model.schema.names, zip(*plain, strict=True), answers, 1, "request", None)
+        rows = [{**entry.decode(line), "time": iso(at)} for line in lines.splitlines()]
+        database.insert(self.engine, rows)
+        return rows
+
+    def judge(self, rows: list[dict[str, Any]], late: Any, at: float = NOW) -> None:
+        """Outcomes of logged rows."""
+        found = [
+            {"prediction_id": row["prediction_id"], "is_late": bool(is_late), "time": iso(at)}
+            for row, is_late in zip(rows, late, strict=True)
+        ]
+        with self.engine.begin() as connection:
+            connection.execute(sa.insert(database.outcomes), found)
+
+    def monitor(self, places: Path, days: int = 7, **more: Any) -> Monitor:
+        """What reads it."""
+        return Monitor(Log(self.url), Versions([places]), days, **more)
+
+
+def iso(seconds: float) -> str:
+    """A time as the log has it."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S.000000+00:00", time.gmtime(seconds))
+
+
+Logs = Callable[[], Written]

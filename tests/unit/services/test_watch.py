@@ -1,0 +1,130 @@
+"""``GET /monitor.json`` and the gauges: what was computed last, how old it is, and which model it is about."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from modelbundle import bundle
+from services.monitoring import counters
+from services.monitoring.process import FILE, Process
+from services.predict.settings import Settings
+from tests.conftest import Made, make_book
+from tests.unit.services.logs import Written
+
+
+def process(settings: Settings, bundles: list[Made], url: str) -> Process:
+    """A monitor as the replica starts it, with the tests' bundles for those of STATE_DIR."""
+    (settings.state_dir / "bundles").mkdir(parents=True, exist_ok=True)
+    for made in bundles:
+        (settings.state_dir / "bundles" / made.sha256).write_bytes(made.path.read_bytes())
+    environment = {"DATA_DIR": str(settings.data_dir), "STATE_DIR": str(settings.state_dir), "PREDICTION_LOG_URL": url}
+    return Process({**environment, "MONITOR_SECONDS": "60", "MONITOR_DAYS": "7"})
+
+
+def test_before_the_first_round_everything_is_empty(client: FlaskClient, bundles: list[Made]) -> None:
+    """Every key is there; nothing is stale that was never computed; the replica's state is live."""
+    content = client.get("/monitor.json").get_json()
+    assert (content["computed"], content["age_seconds"], content["stale"]) == (None, None, False)
+    assert content["verdict"]["status"] == "waiting"
+    assert content["replica"]["serving"] == bundles[0].sha256
+    assert content["models"] == []
+    assert set(content["traffic"]) == {"minute", "hour", "day"}
+    assert "peerloan_drift_psi{" not in client.get("/metrics").get_data(as_text=True)
+
+
+def test_the_gauges_are_those_of_the_model_that_answers(
+    client: FlaskClient, settings: Settings, bundles: list[Made]
+) -> None:
+    """Per feature and for the score, with what outcomes say."""
+    log = Written(settings.data_dir)
+    frame, late = make_book(700, seed=3)
+    rows = log.add(bundle.read(bundles[0].path), frame.assign(amount=frame["amount"] * 0.5), time.time() - 5)
+    log.judge(rows, late)
+    log.add(bundle.read(bundles[1].path), frame[:3], time.time() - 1)
+    process(settings, bundles, log.url).round(time.time())
+    content = client.get("/monitor.json").get_json()
+    assert [model["current"] for model in content["models"]] == [False, True]
+    assert content["verdict"]["status"] == "drifted"
+    text = client.get("/metrics").get_data(as_text=True)
+    values = dict(line.rsplit(" ", 1) for line in text.splitlines() if line.startswith("peerloan_"))
+    model = content["models"][1]
+    by_name = {part["name"]: part for part in model["features"]}
+    assert values['peerloan_drift_alert{feature="amount"}'] == "1.0"
+    assert values['peerloan_drift_alert{feature="grade"}'] == "0.0"
+    assert float(values['peerloan_drift_psi{feature="amount"}']) == by_name["amount"]["psi"]
+    assert float(values["peerloan_score_psi"]) == model["score"]["psi"]
+    assert float(values["peerloan_live_roc_auc"]) == model["performance"]["roc_auc"]["value"]
+    assert float(values["peerloan_estimated_roc_auc"]) == model["estimated_roc_auc"]
+    assert float(values["peerloan_expected_rate"]) == pytest.approx(sum(r["probability"] for r in rows) / 700)
+
+
+def test_what_is_old_is_called_stale(client: FlaskClient, settings: Settings, bundles: list[Made]) -> None:
+    """After five rounds that did not come."""
+    log = Written(settings.data_dir)
+    own = process(settings, bundles, log.url)
+    own.round(time.time() - 301)
+    assert client.get("/monitor.json").get_json()["stale"]
+    own.round(time.time() - 1)
+    assert client.get("/monitor.json").get_json()["age_seconds"] < 60
+
+
+def test_a_database_that_is_away_is_said_and_the_last_summary_stays(
+    settings: Settings, bundles: list[Made], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its message may hold rows, so only the kind of error is written."""
+    log = Written(settings.data_dir)
+    frame, _ = make_book(30)
+    log.add(bundle.read(bundles[0].path), frame, time.time() - 5)
+    own = process(settings, bundles, log.url)
+    own.round(time.time())
+    path = Path(settings.data_dir / "predictions.sqlite")
+    path.write_bytes(b"not a database, and a secret" * 100)
+    own.round(time.time())
+    content = json.loads((settings.data_dir / FILE).read_bytes())
+    assert content["trouble"] == "the prediction log's database is away (DatabaseError)"
+    assert content["models"][0]["rows"] == 30
+
+
+def test_one_of_all_monitors_of_a_data_directory_writes(settings: Settings, bundles: list[Made]) -> None:
+    """The others only write down their replica's counters."""
+    log = Written(settings.data_dir)
+    first, second = (process(settings, bundles, log.url) for _ in range(2))
+    first.round(1_000_000.0)
+    second.round(2_000_000.0)
+    content = json.loads((settings.data_dir / FILE).read_bytes())
+    assert content["computed"].startswith("1970-01-12")
+
+
+def test_counters_of_replicas_become_minutes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What grew between two samples; from zero when the replica was started anew; replicas are added up."""
+    said: dict[str, dict[str, Any]] = {}
+    monkeypatch.setattr(counters, "totals", lambda path: said[path.name])
+
+    def totals(requests: int, client: int, server: int, fast: int) -> dict[str, float]:
+        return {"requests": requests, "client": client, "server": server, "0.01": fast, "+Inf": requests}
+
+    one, other = (counters.Sampler(tmp_path, name, Path("/nowhere") / name) for name in ("one", "other"))
+    now = 600_000.0 * 60
+    said["one"], said["other"] = totals(10, 1, 0, 8), totals(4, 0, 0, 4)
+    one.sample(now - 60)
+    other.sample(now)
+    said["one"] = totals(16, 1, 2, 14)
+    one.sample(now)
+    again = counters.Sampler(tmp_path, "one", Path("/nowhere/renewed"))
+    said["renewed"] = totals(3, 0, 0, 3)
+    again.sample(now)
+    found = counters.together(tmp_path, now)
+    assert found["replicas"] == ["one", "other"]
+    assert found["requests"][-3:] == [None, 10, 13]
+    assert found["client_errors"][-2:] == [1, 0]
+    assert found["server_errors"][-2:] == [0, 2]
+    assert found["p50_ms"][-1] == pytest.approx(5, abs=0.1)
+    assert len(found["requests"]) == 24 * 60
+    counters.together(tmp_path, now + 2 * 86_400)
+    assert list(tmp_path.iterdir()) == []
