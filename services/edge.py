@@ -32,6 +32,8 @@ BUSY = "Too many predictions are at work or waiting; try again."
 class Edge:
     """Wraps a WSGI application. ``observe(environ, status, seconds)`` is called for each finished request.
 
+    ``export``, where it is set, is told of it too, and then of errors.
+
     ``full()`` says that a prediction must be refused: too many are at work or waiting. A view whose answer is made while it is
     sent sets ``request.streams`` in the environment; then the request is finished when its answer is. ``request.headers`` are
     those of a page, in place of :data:`PLAIN`.
@@ -46,6 +48,7 @@ class Edge:
         self.app = app
         self.observe = observe
         self.full = full
+        self.export: Callable[[WSGIEnvironment, int, float], None] | None = None
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request."""
@@ -80,6 +83,8 @@ class Edge:
     def _record(self, environ: WSGIEnvironment, request_id: str, status: int, seconds: float) -> None:
         if self.observe is not None:
             self.observe(environ, status, seconds)
+        if self.export is not None:
+            self.export(environ, status, seconds)
         path = environ.get("PATH_INFO", "")
         if (status == 200 and path in PROBES) or status == 304:
             return  # asked again and again, and nothing is new; what is, is in lines of its own

@@ -85,6 +85,7 @@ def init_app(app: Flask) -> None:
         import traceback
 
         own = request.environ.get("request.id")
+        request.environ["request.error"] = error
         jsonlog.emit("bug", "error", request_id=own, trace="".join(traceback.format_exception(error)))
         return response(500, "This is a bug of ours. Please report it with the request id.")
 

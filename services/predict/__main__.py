@@ -16,6 +16,12 @@ def check(settings: Settings) -> list[str] | None:
     What reads them is imported only where they are set: this process is about to become another, which imports it again.
     """
     names = None
+    if settings.sentry_dsn or settings.otel_exporter_otlp_endpoint:
+        from services import telemetry
+
+        telemetry.check(
+            SENTRY_DSN=settings.sentry_dsn, OTEL_EXPORTER_OTLP_ENDPOINT=settings.otel_exporter_otlp_endpoint
+        )
     if settings.api_keys_file:
         from services.predict import access
 

@@ -14,6 +14,7 @@ from services.predict.recorder import NONE
 from services.predict.replica import Replica
 from services.predict.settings import Settings
 from services.predictionlog import shipper
+from services.telemetry import Telemetry
 
 DRAIN_SECONDS = 10.0
 
@@ -48,6 +49,12 @@ def post_worker_init(worker: Any) -> None:
     worker.wsgi.extensions["observer"].at_work = lambda: worker.at_work
     worker.replica = Replica(worker.wsgi, settings)
     worker.replica.start()
+    if settings.sentry_dsn or settings.otel_exporter_otlp_endpoint:
+        routes = worker.wsgi.extensions["observer"].routes
+        worker.telemetry = Telemetry(
+            "prediction-api", routes, settings.sentry_dsn, settings.otel_exporter_otlp_endpoint
+        )
+        worker.wsgi.extensions["edge"].export = worker.telemetry
     worker.replica.wait()
 
 
@@ -67,3 +74,5 @@ def worker_exit(_: Any, worker: Any) -> None:
     """In a worker that ends in good order."""
     if replica := getattr(worker, "replica", None):
         replica.stop()
+    if telemetry := getattr(worker, "telemetry", None):
+        telemetry.stop()

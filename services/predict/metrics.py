@@ -92,7 +92,7 @@ class Observer:
     """
 
     def __init__(self, routes: Iterable[str]) -> None:
-        self._routes = frozenset(routes)
+        self.routes = frozenset(routes)
         self._finished: deque[tuple[str, str, int, float]] = deque()
         self._bands: deque[str | None] = deque()
         self.at_work: Callable[[], int] = int
@@ -117,7 +117,7 @@ class Observer:
         number: Tally[tuple[str, str, int]] = Tally()
         took: dict[str, list[float]] = {}
         for path, method, status, each in _emptied(self._finished):
-            route = path if path in self._routes else OTHER
+            route = path if path in self.routes else OTHER
             number[route, method if method in ("GET", "POST", "HEAD") else OTHER, status] += 1
             took.setdefault(route, []).append(each)
         for (route, method, status), count in number.items():

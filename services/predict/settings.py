@@ -44,6 +44,8 @@ SETTINGS = (
     Setting("REHEARSAL_SECONDS", "60", "how long a model may take to load and reproduce its golden rows"),
     Setting("REHEARSAL_MEMORY_MB", "4096", "address space that a model may take in rehearsal"),
     Setting("PREPARE_SECONDS", "30", "how long the workers of a replica may take to prepare a model"),
+    Setting("SENTRY_DSN", "", "where errors go, by Sentry's SDK; without it nowhere"),
+    Setting("OTEL_EXPORTER_OTLP_ENDPOINT", "", "the collector that traces go to, as http://collector:4318"),
     Setting("ALLOW_PICKLE", "1", "0 refuses models that must be unpickled"),
     Setting("MONITOR_SECONDS", "60", "how often the log is compared with training, in a process of its own"),
     Setting("MONITOR_DAYS", "7", "how many days of the log are compared"),
@@ -85,6 +87,8 @@ class Settings:
     rehearsal_seconds: float
     rehearsal_memory_mb: int
     prepare_seconds: float
+    sentry_dsn: str
+    otel_exporter_otlp_endpoint: str
     allow_pickle: bool
     monitor_seconds: float
     monitor_days: int

@@ -1,0 +1,131 @@
+"""PostgreSQL and Prometheus beside the system, as their profiles start them; and one request id in every log."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.conftest import LOAN, Made
+from tests.e2e.conftest import Project
+from tests.integration.system import ask, free_port, until
+from tests.integration.test_predictionlog import Asking
+
+pytestmark = pytest.mark.docker
+CLAIM = """
+import os
+from services.predictionlog import database, outcomes
+from services.predictionlog.claim import Claim
+engine = database.connect(os.environ["PREDICTION_LOG_URL"], 5)
+for is_late in (True, True, False):
+    print(*[r.status for r in outcomes.record(engine, [Claim({id!r}, None, None, is_late), Claim("no", None, None, True)], "me")])
+"""
+
+
+@pytest.fixture
+def observed(fresh: Project) -> Iterator[Project]:
+    """Both profiles up, two replicas that log into PostgreSQL."""
+    ordinary = fresh.environment
+    fresh.environment = {
+        **ordinary,
+        "COMPOSE_PROFILES": "postgres,monitoring",
+        "POSTGRES_PASSWORD": "only-here",
+        "PREDICTION_LOG_URL": "postgresql://peerloan:only-here@postgres/predictions",
+        "PROMETHEUS_PORT": str(free_port()),
+    }
+    try:
+        fresh.run("rm", "-sf", "predict")
+        fresh.run("up", "-d", "--no-recreate", "--scale", "predict=2")
+        until(lambda: fresh.readyz().get("confirmed"), 60, "ready with PostgreSQL")
+        yield fresh
+    finally:
+        fresh.run("rm", "-sf", "postgres", "prometheus", "predict")
+        fresh.environment = ordinary
+        fresh.run("up", "-d", "--no-deps", "predict")
+
+
+def query(project: Project, sql: str) -> list[str]:
+    """The first column of the answer; raises :class:`ValueError` while the database is not there."""
+    (container,) = project.containers("postgres")
+    try:
+        said = project.docker(
+            "exec", container, "psql", "postgresql://peerloan:only-here@127.0.0.1/predictions", "-Atc", sql
+        )
+    except subprocess.CalledProcessError as error:
+        raise ValueError(error.stderr) from None
+    return said.split()
+
+
+def prometheus(project: Project, path: str) -> Any:
+    return json.loads(ask(int(project.environment["PROMETHEUS_PORT"]), "GET", f"/api/v1/{path}")[2])["data"]
+
+
+def test_postgres_is_killed_under_load_and_prometheus_sees_all_of_it(observed: Project, bundles: list[Made]) -> None:
+    """kill -9 of the database, again and again: no request fails and each answer is in it once. Every replica is scraped."""
+    (database,) = observed.containers("postgres")
+    with Asking(observed.port, clients=2) as asking:
+        until(lambda: int(query(observed, "SELECT count(*) FROM predictions")[0]) > 0, 40, "the first rows")
+        for _ in range(3):
+            time.sleep(1)
+            observed.docker("kill", "--signal", "KILL", database)
+            time.sleep(1)
+            observed.docker("start", database)
+    assert asking.failed == 0
+    assert len(asking.ids) > 200
+    until(lambda: set(query(observed, "SELECT prediction_id FROM predictions")) >= set(asking.ids), 60, "all rows")
+    found = Counter(query(observed, "SELECT prediction_id FROM predictions"))
+    assert set(found.values()) == {1}
+    assert set(found) == set(asking.ids), "nothing is there that nobody was told"
+    assert query(observed, "SELECT count(*) FROM events WHERE kind = 'switch'") == ["1"]
+
+    replica = observed.containers("predict")[0]
+    said = observed.docker("exec", replica, "python", "-c", CLAIM.format(id=asking.ids[0]))
+    assert said.split() == ["recorded", "unknown", "repeated", "unknown", "contradicted", "unknown"]
+
+    def scraped() -> bool:
+        targets = prometheus(observed, "targets")["activeTargets"]
+        up = Counter(t["labels"]["job"] for t in targets if t["health"] == "up")
+        return up == {"peerloan": 2, "peerloan-proxy": 1}
+
+    until(scraped, 40, "both replicas and the proxy are scraped")
+    versions = prometheus(observed, "query?query=peerloan_model_info")["result"]
+    assert {v["metric"]["version"] for v in versions} == {bundles[0].sha256}
+    rules = [rule for group in prometheus(observed, "rules")["groups"] for rule in group["rules"]]
+    assert {rule["health"] for rule in rules} <= {"ok", "unknown"}
+    assert [rule["name"] for rule in rules if rule["state"] == "firing"] == []
+    for service in ("postgres", "prometheus"):
+        (container,) = observed.containers(service)
+        facts = json.loads(observed.docker("inspect", container))[0]["HostConfig"]
+        assert facts["ReadonlyRootfs"]
+        assert facts["CapDrop"] == ["ALL"]
+
+
+def test_one_request_id_from_the_proxy_to_the_model_service(fresh: Project, bundles: list[Made]) -> None:
+    """What the caller calls a request is in the API's line; what the proxy could not bring through is in the proxy's."""
+    status, headers, _ = fresh.post(LOAN, **{"X-Request-Id": "callers-own.1"})
+    assert (status, headers["x-request-id"]) == (200, "callers-own.1")
+    made = fresh.post(LOAN, **{"X-Request-Id": 'not "one'})[1]["x-request-id"]
+    fresh.pin(bundles[1].path.name, bundles[1].sha256)
+    fresh.up_model()
+    fresh.serving(bundles[1].sha256)
+    lines = fresh.run("logs", "--no-color", "predict")
+    assert '"request_id":"callers-own.1"' in lines
+    assert f'"request_id":"{made}"' in lines
+    switched = next(json.loads(line[line.index("{") :]) for line in lines.splitlines() if '"model switched"' in line)
+    assert switched["request_id"] in fresh.run("logs", "--no-color", "model")
+    fresh.run("stop", "-t", "5", "predict")
+    try:
+        status, headers, _ = fresh.post(LOAN, **{"X-Request-Id": "nobody-there.2"})
+        assert (status, headers["x-request-id"]) == (503, "nobody-there.2")
+        said = until(
+            lambda: "nobody-there.2" in (log := fresh.run("logs", "--no-color", "proxy")) and log, 10, "a line"
+        )
+        (line,) = [json.loads(one[one.index("{") :]) for one in said.splitlines() if "nobody-there.2" in one]
+        assert (line["event"], line["status"], line["path"]) == ("proxy", 503, "/predict")
+    finally:
+        fresh.run("start", "predict")
