@@ -102,8 +102,10 @@ class Watch(Collector):
         area = (live.get("roc_auc") or {}).get("value")
         yield _gauge("live_roc_auc", "ROC-AUC of the predictions whose outcome is known", area)
         yield _gauge("estimated_roc_auc", "ROC-AUC to expect before outcomes", model.get("estimated_roc_auc"))
-        ratio = (live.get("predicted_to_observed") or {}).get("value")
-        yield _gauge("live_predicted_to_observed", "Mean probability over the observed rate", ratio)
+        ratio = live.get("predicted_to_observed") or {}
+        yield _gauge("live_predicted_to_observed", "Mean probability over the observed rate", ratio.get("value"))
+        yield _gauge("live_predicted_to_observed_low", "The lower end of its interval", ratio.get("low"))
+        yield _gauge("live_predicted_to_observed_high", "The upper end of its interval", ratio.get("high"))
         yield _gauge("monitor_rows", "Rows of the model that were looked into", model.get("sampled"))
         age = now["age_seconds"]
         computed = None if age is None else time.time() - age
