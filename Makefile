@@ -66,6 +66,10 @@ $(VENV)/scoring: env-setup/score.txt | $(VENV)/made
 	@$(PY) -m pip install --quiet --no-deps --require-hashes -r env-setup/score.txt
 	@touch $@
 
+.PHONY: monitor
+monitor: $(VENV)/serving ## is the model still right? a page of the last DAYS (30) from the log, to OUT=path (ARGS=more options)
+	@$(PY) -m services.monitoring report $(if $(DAYS),--days $(DAYS)) $(if $(OUT),--out "$(OUT)") $(ARGS)
+
 .PHONY: score
 score: $(VENV)/scoring ## a whole book: IN=book.csv OUT=scored.parquet, files, directories or s3:// (MODEL=path, ARGS=more options)
 	@$(PY) -m portfolio "$(IN)" "$(OUT)" --model "$(MODEL)" $(ARGS)
