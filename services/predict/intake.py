@@ -24,14 +24,19 @@ class Intake:
         self.settings = settings
         self.source = source
         self.trust = trust
+        self.request_id = (
+            ""  # of the download of what was fetched last, in the model service's log too; none: it was here
+        )
 
     def fetch(self, pin: Pin, keep: Set[str]) -> None:
         """The pinned bytes, and the statement about them, into the store. Before a download, files other than ``keep`` go.
 
         Raises :class:`services.predict.source.SourceError` or :class:`OSError`; both are worth another try.
         """
+        self.request_id = ""
         if not self._have(pin):
             self._download(pin, keep)
+            self.request_id = self.source.request_id
         if self.trust:
             self.trust.keep(pin.sha256, self.source.statement(pin))
 

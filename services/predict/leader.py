@@ -215,7 +215,7 @@ class Leader:
         after = self.store.commit(candidate)
         took = time.monotonic() - self.began
         metrics.switches.labels("switched", "").inc()
-        self.chronicle.catch_up(seconds=round(took, 3), request_id=self.source.request_id)
+        self.chronicle.catch_up(seconds=round(took, 3), request_id=self.intake.request_id or None)
         self.store.withdraw()
         self.store.prune({before.sha256, after.sha256})
         self._publish()
@@ -225,7 +225,7 @@ class Leader:
             model_version=after.sha256,
             generation=after.number,
             seconds=round(took, 3),
-            request_id=self.source.request_id,
+            request_id=self.intake.request_id or None,
         )
 
     def _rest(self, failing: bool) -> None:

@@ -34,6 +34,9 @@ def test_counts_outlive_the_workers_that_counted(serving: System, bundles: list[
     until(lambda: value(serving, "peerloan_log_shipped_rows_total") == 2 * asked, 20, "all of it is shipped")
     serving.pin(bundles[1].path.name, bundles[1].sha256)
     serving.serving(bundles[1].sha256)
+    switched = [line["request_id"] for line in serving.log("model switched")]
+    downloads = [line["request_id"] for line in serving.log("request") if line["path"] == "/bundle"]
+    assert switched == downloads, "the model service's log has each download under the id that the switch names"
     assert value(serving, "peerloan_model_info") == 1
     assert value(serving, "peerloan_model_generation") == 2
     assert value(serving, "peerloan_model_switches_total") == 2
