@@ -121,6 +121,8 @@ def happened(kind: str, detail: Mapping[str, Any]) -> str:
         return f"{detail.get('predictions')} predictions were erased."
     if kind == "deployment":
         return f"{str(detail.get('action')).capitalize()} of {detail.get('file') or version}: {detail.get('result')}."
+    if kind == "correction":
+        return "The outcome of a prediction was corrected."
     return kind.capitalize()
 
 

@@ -1,4 +1,6 @@
-"""``python -m services.predictionlog audit ID | events | erase --before DATE | erase --request-id ID | erase --record-id ID``.
+"""``python -m services.predictionlog audit ID | events | correct ID late|not-late | erase --before DATE``.
+
+What is erased may be named by ``--request-id ID`` or ``--record-id ID`` too.
 
 The database is ``PREDICTION_LOG_URL``, or the SQLite file of ``DATA_DIR`` (run/data).
 Exit codes: 0 done, and reproduced; 1 not; 2 wrong usage.
@@ -68,7 +70,10 @@ def main(arguments: list[str] | None = None) -> int:
     one.add_argument("id", help="a prediction id, a request id, or the caller's own id")
     one.add_argument("--models", type=Path, action="append", help="where bundles are kept (models, STATE_DIR/bundles)")
     one = actions.add_parser("events", help="switches, refusals, deployments and erasures, as lines of JSON")
-    one.add_argument("--kind", choices=[event.SWITCH, event.REFUSAL, event.DEPLOYMENT, event.ERASURE])
+    one.add_argument("--kind", choices=[event.SWITCH, event.REFUSAL, event.DEPLOYMENT, event.ERASURE, event.CORRECTION])
+    one = actions.add_parser("correct", help="replace an outcome that was wrong, and record that")
+    one.add_argument("id", help="the prediction's id")
+    one.add_argument("outcome", choices=["late", "not-late"])
     one = actions.add_parser("erase", help="forget predictions, and record that")
     which = one.add_mutually_exclusive_group(required=True)
     which.add_argument("--before", type=date.fromisoformat, help="a date in UTC, as 2026-01-31")
@@ -83,6 +88,10 @@ def main(arguments: list[str] | None = None) -> int:
         engine = connect(url)
         if options.action == "erase":
             return erase(engine, options)
+        if options.action == "correct":
+            audit.correct(engine, options.id, options.outcome == "late", getpass.getuser())
+            print(f"the outcome of {options.id} is now: {options.outcome}, which is recorded")
+            return 0
         if options.action == "events":
             return history(engine, options.kind)
         state = Path(os.environ.get("STATE_DIR") or "run/state")

@@ -75,14 +75,28 @@ def reproduce(found: dict[str, Any], path: Path) -> dict[str, Any]:
     return {"model_file": path.name, "reproduced": same, "again": again}
 
 
+def correct(engine: sa.Engine, prediction_id: str, is_late: bool, by: str) -> None:
+    """Replace a recorded outcome that was wrong, and record that it was done; raises :class:`NotFound` where there is none."""
+    mine = outcomes.c.prediction_id == prediction_id
+    with engine.begin() as connection:
+        before = connection.execute(sa.select(outcomes.c.is_late).where(mine)).scalar_one_or_none()
+        if before is None:
+            raise NotFound(f"no outcome is recorded for the prediction {prediction_id}")
+        connection.execute(sa.update(outcomes).where(mine).values(is_late=is_late))
+        _note(connection, event.CORRECTION, {"prediction_id": prediction_id, "from": before, "to": is_late, "by": by})
+
+
+def _note(connection: sa.Connection, kind: str, detail: dict[str, Any]) -> None:
+    time = datetime.now(UTC).isoformat(timespec="microseconds")
+    row = {"event_id": uuid.uuid4().hex, "kind": kind, "time": time, "detail": json.dumps(detail)}
+    connection.execute(sa.insert(events).values(**row))
+
+
 def erase(engine: sa.Engine, condition: sa.ColumnElement[bool], why: dict[str, Any]) -> int:
     """Delete predictions, with their outcomes and what challengers said; record it; returns how many predictions are gone."""
     chosen = sa.select(predictions.c.prediction_id).where(condition)
     with engine.begin() as connection:
         connection.execute(sa.delete(outcomes).where(outcomes.c.prediction_id.in_(chosen)))
         gone = connection.execute(sa.delete(predictions).where(condition)).rowcount
-        detail = json.dumps({**why, "predictions": gone})
-        time = datetime.now(UTC).isoformat(timespec="microseconds")
-        own = {"event_id": uuid.uuid4().hex, "kind": event.ERASURE}
-        connection.execute(sa.insert(events).values(**own, time=time, detail=detail))
+        _note(connection, event.ERASURE, {**why, "predictions": gone})
     return gone

@@ -22,6 +22,7 @@ from services.predictionlog.spool import Writer
 MARK = "event"
 _START = b'["event",'
 SWITCH, REFUSAL, DEPLOYMENT, ERASURE = "switch", "refusal", "deployment", "erasure"
+CORRECTION = "correction"  # of an outcome
 CHALLENGE = "challenge"  # a challenger came to be scored, or was refused
 
 

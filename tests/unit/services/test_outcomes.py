@@ -18,7 +18,7 @@ from services.predict import outcomes as view
 from services.predict.app import create_app
 from services.predict.settings import Settings
 from services.predict.store import Store
-from services.predictionlog import database, spool
+from services.predictionlog import audit, database, spool
 from services.predictionlog.shipper import Shipper
 from tests.conftest import Made
 from tests.unit.services.conftest import make_current
@@ -238,6 +238,21 @@ def test_two_who_contradict_each_other_at_once(engine: sa.Engine) -> None:
     for thread in threads:
         thread.join()
     assert sorted(found) == ["contradicted", "recorded"]
+
+
+def test_a_wrong_outcome_is_corrected_by_an_operator_and_that_is_recorded(
+    client: FlaskClient, engine: sa.Engine
+) -> None:
+    """By nobody else: a caller's other outcome stays a contradiction. What was there before is in the event."""
+    send(client, {"prediction_id": "p1", "is_late": True})
+    audit.correct(engine, "p1", False, "ann")
+    assert stored(engine) == {"p1": False}
+    assert send(client, {"prediction_id": "p1", "is_late": False})["status"] == "repeated"
+    with engine.connect() as connection:
+        (detail,) = connection.execute(sa.select(database.events.c.detail)).scalars()
+    assert json.loads(detail) == {"prediction_id": "p1", "from": True, "to": False, "by": "ann"}
+    with pytest.raises(audit.NotFound, match="no outcome is recorded for the prediction p2"):
+        audit.correct(engine, "p2", True, "ann")
 
 
 def make(settings: Settings, store: Store, bundles: list[Made], **changes: str) -> FlaskClient:
