@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -16,6 +17,7 @@ from services.predictionlog.shipper import keeper
 from services.predictionlog.spool import Writer
 
 NONE = "none"
+AGAIN = 1.0  # seconds before a DATA_DIR that cannot be written is tried again
 SAY = 10.0  # seconds between complaints about a spool that takes nothing
 
 
@@ -32,21 +34,40 @@ class Recorder:
         self._url = settings.prediction_log_url
         self._writer: Writer | None = None
         self._keeper: Keeper | None = None
-        self._said = 0.0
+        self._said = -SAY
+        self._why_not: OSError | None = None  # while DATA_DIR cannot be written
+        self._closing = threading.Event()
 
     def open(self) -> None:
-        """Begin; raises :class:`OSError` where DATA_DIR cannot be written."""
+        """Begin; where DATA_DIR cannot be written now, as soon as it can."""
         if self._url == NONE:
             return
-        self._writer = Writer(self.root, self.max_bytes)
-        self._writer.start()
         self._keeper = keeper(self.root, self._url)
         self._keeper.start()
+        if not self._begin():
+            threading.Thread(target=self._insist, name="recorder", daemon=True).start()
+
+    def _begin(self) -> bool:
+        try:
+            writer = Writer(self.root, self.max_bytes)
+        except OSError as error:
+            self._why_not = error
+            self._complain(0, error)
+            return False
+        writer.start()
+        self._writer, self._why_not = writer, None
+        return True
+
+    def _insist(self) -> None:
+        while not self._closing.wait(AGAIN) and not self._begin():
+            pass
 
     def close(self) -> None:
         """End in good order: what was appended is shipped."""
-        if self._writer is not None and self._keeper is not None:
+        self._closing.set()
+        if self._writer is not None:
             self._writer.close()
+        if self._keeper is not None:
             self._keeper.stop()
 
     def __call__(
@@ -54,6 +75,8 @@ class Recorder:
     ) -> None:
         """Record n answers to n validated rows."""
         if self._writer is None:
+            if self._why_not is not None:
+                self._complain(len(answers), self._why_not)
             return
         lines = entry.encode(
             serving.held.model.schema.names,
@@ -70,6 +93,8 @@ class Recorder:
 
     def note(self, line: bytes) -> bool:
         """Record an event; False where the disk does not take it now."""
+        if self._why_not is not None:
+            return False
         if self._writer is not None:
             try:
                 self._writer.append(line, whatever=True)

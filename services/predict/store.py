@@ -206,8 +206,12 @@ class Seat:
         self.path = store.workers / self.id
         temporary = store.entering / self.id
         self.descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-        fcntl.flock(self.descriptor, fcntl.LOCK_EX)
-        os.replace(temporary, self.path)  # it appears locked: nobody can mistake it for a dead worker's
+        try:
+            fcntl.flock(self.descriptor, fcntl.LOCK_EX)
+            os.replace(temporary, self.path)  # it appears locked: nobody can mistake it for a dead worker's
+        except OSError:
+            os.close(self.descriptor)
+            raise
 
     def say(self, **words: Any) -> None:
         """Write what the leader should know."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import threading
@@ -17,13 +18,19 @@ TICK = 0.05
 
 
 class Worker:
-    """Performs what :func:`services.predict.switch.follow` says, for one process."""
+    """Performs what :func:`services.predict.switch.follow` says, for one process.
+
+    Where the disk has no room for a seat in the roster, it answers all the same and tries again: whoever has no vote loads the
+    current model before it answers, as everybody does.
+    """
 
     def __init__(self, store: Store, models: Models, prepare_seconds: float) -> None:
         self.store = store
         self.models = models
         self.prepare_seconds = prepare_seconds
-        self.seat = Seat(store)
+        self.seat: Seat | None = None
+        with contextlib.suppress(OSError):
+            self.seat = Seat(store)
         self.voted: str | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="worker", daemon=True)
@@ -36,7 +43,8 @@ class Worker:
         """End the thread and leave the roster."""
         self._stop.set()
         self._thread.join(5)
-        self.seat.leave()
+        if self.seat is not None:
+            self.seat.leave()
 
     def _run(self) -> None:
         while not self._stop.wait(TICK):
@@ -47,14 +55,15 @@ class Worker:
                 self._stop.wait(1)
 
     def step(self) -> None:
-        """Look at the store once and do what follows."""
+        """Look at the store once and do what follows; raises :class:`OSError` where there is no room for a seat."""
+        seat = self.seat = self.seat or Seat(self.store)
         candidate = self.store.candidate()
         current = self.store.current()
         match follow(self.models.loaded(), self.voted, current, candidate):
             case Load():
                 self._turn()
             case Prepare(candidate):
-                self._prepare(candidate)
+                self._prepare(candidate, seat)
             case Keep(sha256):
                 if current.number:
                     self._turn()
@@ -67,7 +76,7 @@ class Worker:
             jsonlog.emit("no model", "error", reason=str(error))
             self._stop.wait(1)
 
-    def _prepare(self, candidate: Candidate) -> None:
+    def _prepare(self, candidate: Candidate, seat: Seat) -> None:
         """Load the candidate when it is this worker's turn, and vote."""
         keep = frozenset({candidate.sha256, self.store.current().sha256})
         deadline = time.monotonic() + self.prepare_seconds
@@ -84,7 +93,7 @@ class Worker:
         finally:
             os.close(turn)
         self.voted = candidate.attempt
-        self.seat.say(attempt=candidate.attempt, vote=vote.value, reason=reason)
+        seat.say(attempt=candidate.attempt, vote=vote.value, reason=reason)
 
 
 def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
