@@ -114,3 +114,13 @@ def test_the_rules_are_where_prometheus_looks_for_them() -> None:
         (found,) = job["dns_sd_configs"]
         assert set(found["names"]) <= set(compose)
         assert set(compose[found["names"][0]]["networks"]) & set(compose["prometheus"]["networks"])
+
+
+def test_the_operator_scrapes_under_the_name_that_the_alerts_know() -> None:
+    """In Kubernetes a job is named after its service, unless it is said otherwise."""
+    monitor = yaml.safe_load((ROOT / "deploy/kubernetes/components/monitoring/servicemonitor.yaml").read_text())
+    (endpoint,) = monitor["spec"]["endpoints"]
+    (relabeling,) = endpoint["relabelings"]
+    assert relabeling["targetLabel"] == "job"
+    jobs = {job for rule in RULES for job in re.findall(r'job="(\w+)"', rule["expr"])}
+    assert jobs == {relabeling["replacement"]}
