@@ -13,9 +13,10 @@ from modelbundle.curves import in_order
 from modelbundle.model import Model
 from modelbundle.schema import Feature
 from modelbundle.validation import ID_RULE, MAX_ID, MAX_TEXT, MISSING, UNKNOWN, expectation
-from services.predict import pages, shapes
+from services.predict import pages
 from services.predict.batch import ADDED, CELLS
 from services.predict.scoring import Predictor, signed
+from services.predict.words import plain
 
 blueprint = Blueprint("book", __name__)
 Json = dict[str, Any]
@@ -23,7 +24,7 @@ Json = dict[str, Any]
 
 def init_app(app: Flask) -> None:
     """Add the views to ``app``."""
-    app.jinja_env.filters.update(plain=plain, in_order=in_order)
+    app.jinja_env.filters.update(in_order=in_order)
     app.register_blueprint(blueprint)
 
 
@@ -47,22 +48,18 @@ def model() -> Response:
 
 @blueprint.get("/batch/template.csv")
 def template() -> Response:
-    """The columns, and two rows that are made up."""
+    """The columns, and rows that are made up: the examples of the page on which one case is tried."""
     predictor: Predictor = current_app.extensions["predictor"]
     serving = predictor.current()
     asked = serving.held.model
+    cases = current_app.extensions["examples"].of(asked, current_app.extensions["papers"].of(asked))
     text = io.StringIO()
-    writer = csv.DictWriter(text, asked.schema.names, restval="")
-    writer.writeheader()
-    writer.writerows(shapes.records(asked, 2))
+    writer = csv.writer(text)
+    writer.writerow(asked.schema.names)
+    writer.writerows([plain(value) if isinstance(value, float) else value for value in case.row] for case in cases)
     response = Response(text.getvalue(), mimetype="text/csv")
     response.headers["Content-Disposition"] = f'attachment; filename="{asked.manifest.name}-template.csv"'
     return signed(response, serving, request.environ, 0)
-
-
-def plain(value: float) -> str:
-    """A number for people: 12000.0 as ``12,000``, 0.0531 as it is."""
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
 def describe(asked: Model, most_rows: int, most_bytes: int) -> Json:

@@ -10,7 +10,6 @@ import pytest
 from flask.testing import FlaskClient
 
 from services.predict.batch import ADDED
-from services.predict.book import plain
 from services.predict.store import Store
 from tests.conftest import Made
 
@@ -21,15 +20,15 @@ def rules(client: FlaskClient) -> Any:
 
 
 def test_the_template_is_a_book_that_can_be_scored(client: FlaskClient, bundles: list[Made]) -> None:
-    """It has the model's columns, and two rows on which nothing is wrong."""
+    """It has the model's columns, and rows on which nothing is wrong."""
     response = client.get("/batch/template.csv")
     assert response.mimetype == "text/csv"
     assert "attachment" in response.headers["Content-Disposition"]
     assert response.text.splitlines()[0].split(",") == list(bundles[0].frame)
     scored = client.post("/predict", data=response.data, content_type="text/csv")
     rows = list(csv.DictReader(io.StringIO(scored.text)))
-    assert len(rows) == 2
-    assert all(row["probability"] and not row["error"] for row in rows)
+    assert len(rows) == 3
+    assert all(row["probability"] and not row["error"] and not row["warnings"] for row in rows)
 
 
 def test_the_rules_are_the_schema_in_the_apis_words(client: FlaskClient, rules: Any) -> None:
@@ -66,9 +65,3 @@ def test_without_a_model_the_page_says_so(client: FlaskClient, store: Store) -> 
     assert client.get("/batch").status_code == 503
     assert client.get("/batch/model.json").status_code == 503
     assert client.get("/batch/template.csv").status_code == 503
-
-
-@pytest.mark.parametrize(("value", "shown"), [(9930475.0, "9,930,475"), (0.053099999999999994, "0.0531"), (0.0, "0")])
-def test_numbers_are_written_for_people(value: float, shown: str) -> None:
-    """Thousands are grouped, fractions are as short as they are exact enough."""
-    assert plain(value) == shown
