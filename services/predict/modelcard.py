@@ -22,7 +22,7 @@ blueprint = Blueprint("model card", __name__)
 DRAWN = frozenset({"performance", "risk bands", "bands", "curves"})  # sections of a card that the page draws itself
 SANDBOX = (
     ("Cache-Control", "no-store"),
-    ("Content-Security-Policy", "sandbox; default-src 'none'; style-src 'unsafe-inline'"),
+    ("Content-Security-Policy", "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:"),
 )
 KINDS = {
     "additive": "look-up tables, one per feature and pair",

@@ -151,8 +151,8 @@ function performance({ model, room }) {
     const guess = estimate === null ? "" : ` Until then, from the probabilities alone, the ROC-AUC is estimated at ${estimate.toFixed(3)}.`;
     return card(title, 6, empty("Nobody has said yet what became of these cases. Send outcomes with ", html("code", {}, "POST /outcomes"), " when they are known, and what was predicted is set beside what happened.", guess));
   }
-  const interval = (figure) => (figure ? `${figure.value.toFixed(3)} (${figure.low.toFixed(3)} to ${figure.high.toFixed(3)})` : "too few outcomes");
-  const row = (name, value, meaning) => html("tr", {}, html("th", { scope: "row" }, name), html("td", {}, value), html("td", { class: "small muted" }, meaning));
+  const interval = (figure) => (figure ? [figure.value.toFixed(3), html("span", { class: "meaning interval" }, `${figure.low.toFixed(3)} to ${figure.high.toFixed(3)}`)] : "too few outcomes");
+  const row = (name, value, meaning) => html("tr", {}, html("th", { scope: "row" }, name, " ", html("span", { class: "meaning" }, meaning)), html("td", { class: "number" }, value));
   const rows = [
     row("ROC-AUC, measured", interval(known.roc_auc), known.published_roc_auc === null ? "0.5 is chance, 1 is perfect" : `published with ${known.published_roc_auc.toFixed(3)}`),
     known.estimated_roc_auc === null ? null : row("ROC-AUC, estimated", known.estimated_roc_auc.toFixed(3), "from the probabilities alone, without outcomes"),
