@@ -129,7 +129,11 @@ class Challenger:
     def take_in(self, pin: Pin) -> None:
         """Fetch, verify, rehearse, load. Raises :class:`Ended` where it is refused, :class:`SourceError` where it should be tried
         again."""
-        self.pin, self.model = pin, None
+        before = self.store.status()
+        kept = before.get("tally") if before.get("sha256") == pin.sha256 else None
+        self.pin, self.model, self.tally = pin, None, Tally(**kept) if kept else Tally()
+        if not kept:
+            self.queue.close()  # of another challenger
         self._enter("fetching")
         self.intake.fetch(pin, frozenset())
         self._enter("rehearsing")
@@ -147,15 +151,10 @@ class Challenger:
                 self._refuse(pin, f"{type(error).__name__}: {error}")
         if self.trust:
             self.trust.accept(pin.sha256)
-        before = self.store.status()
-        kept = before.get("tally") if before.get("sha256") == pin.sha256 else None
-        self.tally = Tally(**kept) if kept else Tally()
-        if not kept:
-            self.queue.close()  # of another challenger
         self.queue.open()
         self.model = model
         self._enter("scoring")
-        if not kept:
+        if self.tally == Tally():
             self._note("scoring")
         jsonlog.emit("challenger scores", model_version=pin.sha256)
 
@@ -204,6 +203,7 @@ class Challenger:
     def end(self, reason: str) -> None:
         """Clear away what belonged to the challenger."""
         self.queue.close()
+        self.store.write_status({})
         self.store.prune(set())
         jsonlog.emit("challenger ended", reason=reason)
 

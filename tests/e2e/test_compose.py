@@ -59,6 +59,46 @@ def test_the_model_service_is_killed(fresh: Project) -> None:
     assert load.failed() == []
 
 
+def test_the_network_between_the_services_is_cut(fresh: Project, bundles: list[Made]) -> None:
+    """Answers go on, unconfirmed; a pin that changes meanwhile is reached when the network is back, without any restart."""
+    (model,) = fresh.containers("model")
+    (network,) = json.loads(fresh.docker("inspect", model))[0]["NetworkSettings"]["Networks"]
+    before = fresh.containers("predict")
+    with Load(fresh.port, LOAN, clients=2) as load:
+        fresh.docker("network", "disconnect", network, model)
+        until(lambda: fresh.readyz()["confirmed"] is False, 30, "unconfirmed")
+        assert fresh.readyz()["ready"]
+        fresh.docker("network", "connect", "--alias", "model", network, model)
+        fresh.serving(bundles[0].sha256)
+    assert load.failed() == []
+    assert {a.version for a in load.answers} == {bundles[0].sha256}
+    assert fresh.containers("predict") == before
+
+
+def test_a_replica_behind_the_proxy_is_killed(fresh: Project, bundles: list[Made]) -> None:
+    """kill -9 of one of two replicas: only what was sent to it may fail, the other one answers, and it comes back."""
+    fresh.run("up", "-d", "--no-recreate", "--scale", "predict=2")
+    until(lambda: len(healthy(fresh)) == 2, 60, "two healthy replicas")
+    time.sleep(4)  # the proxy asks for names every two seconds, and for health
+    victim = fresh.containers("predict")[0]
+    with Load(fresh.port, LOAN, clients=4) as load:
+        until(lambda: len(load.answers) > 100, 20, "answers")
+        at = time.monotonic()
+        fresh.docker("kill", "--signal", "KILL", victim)
+        until(lambda: sum(a.sent > at + 1 for a in load.answers) > 100, 60, "answers after the kill")
+        late = [a for a in load.answers if a.status != 200 and a.sent > at + 15]
+    assert late == []
+    assert len(load.failed()) <= 4 * 4, "more failed than was at work in the killed replica"
+    assert {a.version for a in load.answers if a.status == 200} == {bundles[0].sha256}
+    fresh.run("up", "-d", "--no-recreate", "--scale", "predict=1")
+
+
+def healthy(project: Project) -> list[str]:
+    """The replicas that their own health check finds well."""
+    found = project.containers("predict")
+    return [c for c in found if project.docker("inspect", "-f", "{{.State.Health.Status}}", c).strip() == "healthy"]
+
+
 def test_a_wrong_pin_stops_the_model_service_and_nothing_else(fresh: Project, bundles: list[Made]) -> None:
     """The log says which hash was expected and which was found; the old model answers on."""
     fresh.pin(bundles[1].path.name, "0" * 64)

@@ -180,26 +180,6 @@ def test_a_challenger_is_set_promoted_and_rolled_back(place: Place, bundles: lis
     ]
 
 
-def test_a_challenger_that_is_refused_is_taken_back(place: Place, bundles: list[Made]) -> None:
-    """The reason is shown; the one before is the challenger again."""
-    private, public = place.root / "secrets" / "signing-key.pem", place.root / "keys" / "model-public.pem"
-    statement.make_keys(private, public)
-    statement.sign_file(place.root / "models" / "late-payers.bundle", private)
-    place.environment["MODEL_PUBLIC_KEY_FILE"] = str(public)
-    place.start()
-    unsigned = place.command("challenge", str(bundles[1].path))
-    assert unsigned.returncode == 1
-    assert "is not scored: the model is not signed" in unsigned.stderr
-    assert "challenger" not in json.loads((place.root / "run" / "pin.json").read_text())
-    assert place.command("challenge", str(bundles[1].path), "--key", str(private)).returncode == 0
-    bare = place.command("promote")
-    assert bare.returncode == 1
-    assert "was not taken: the model is not signed" in bare.stderr
-    assert json.loads((place.root / "run" / "pin.json").read_text())["challenger"]["sha256"] == bundles[1].sha256
-    assert place.command("promote", "--key", str(private)).returncode == 0
-    assert place.version() == bundles[1].sha256
-
-
 def test_two_deployments_at_once_do_not_meet(place: Place, bundles: list[Made]) -> None:
     """The second says which one is at work and changes nothing; it may come when the first has ended, or died."""
     place.start()
@@ -235,7 +215,7 @@ sys.exit(command.main(["deploy", {str(bundles[1].path)!r}]))
 
 
 def test_deploying_with_a_key_signs_and_so_does_going_back(place: Place, bundles: list[Made]) -> None:
-    """Where models must be signed, each deployment is a new statement; without the key, nothing moves."""
+    """Where models must be signed, each step is a new statement; without the key, nothing moves."""
     private, public = place.root / "secrets" / "signing-key.pem", place.root / "keys" / "model-public.pem"
     statement.make_keys(private, public)
     statement.sign_file(place.root / "models" / "late-payers.bundle", private)
@@ -253,6 +233,19 @@ def test_deploying_with_a_key_signs_and_so_does_going_back(place: Place, bundles
     assert place.version() == bundles[1].sha256
     assert place.command("rollback", "--key", str(private)).returncode == 0
     assert place.version() == bundles[0].sha256
+
+    file = place.root / "run" / "pin.json"
+    silent = place.command("challenge", str(bundles[1].path))
+    assert silent.returncode == 1
+    assert "is not scored: the model is not signed" in silent.stderr
+    assert "challenger" not in json.loads(file.read_text()), "the refused challenger was not taken back"
+    assert place.command("challenge", str(bundles[1].path), "--key", str(private)).returncode == 0
+    bare = place.command("promote")
+    assert bare.returncode == 1
+    assert "was accepted before: sign the model anew" in bare.stderr
+    assert json.loads(file.read_text())["challenger"]["sha256"] == bundles[1].sha256
+    assert place.command("promote", "--key", str(private)).returncode == 0
+    assert place.version() == bundles[1].sha256
 
 
 def test_what_cannot_be_served_is_not_deployed(place: Place, bundles: list[Made], tmp_path: Path) -> None:
