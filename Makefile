@@ -148,7 +148,7 @@ wheel: $(VENV)/development ## modelbundle and late_payers as a wheel and a sourc
 .PHONY: sbom
 sbom: $(VENV)/development ## what is in each image, as CycloneDX, from the locked requirements, into dist/
 	@mkdir -p dist
-	@for name in predict model; do SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) $(PY) -m cyclonedx_py requirements env-setup/$$name.txt \
+	@for name in predict model; do SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) $(PY) -W ignore -m cyclonedx_py requirements env-setup/$$name.txt \
 		--pyproject pyproject.toml --output-reproducible --validate -o dist/$$name.cdx.json || exit 1; done
 
 .PHONY: release
@@ -163,7 +163,7 @@ reproducible: $(VENV)/development ## build both images twice from nothing, and c
 
 .PHONY: audit-dependencies
 audit-dependencies: $(VENV)/development ## known vulnerabilities of what is locked; asks an advisory service (SERVICE=pypi|osv)
-	@for name in predict model; do $(PY) -m pip_audit --disable-pip --require-hashes --no-deps -s $(or $(SERVICE),pypi) --progress-spinner off \
+	@for name in predict model; do $(PY) -m pip_audit --strict --disable-pip --require-hashes --no-deps -s $(or $(SERVICE),pypi) --progress-spinner off \
 		-r env-setup/$$name.txt || { echo "env-setup/$$name.txt: not audited, or not clean (see above); the audit needs a service of advisories that this machine reaches" >&2; exit 1; }; done
 
 .PHONY: test-newest
