@@ -9,7 +9,7 @@ const watch = document.getElementById("watch");
 let last = ""; // what was shown, as text
 let facts = null;
 let read = 0; // when
-let range = "hour"; // of the charts over time
+let range = null; // of the charts over time
 
 async function look() {
   if (document.hidden) return;
@@ -18,6 +18,7 @@ async function look() {
     if (!response.ok) throw new Error(`The monitor cannot be read (${response.status}).`);
     const text = await response.text();
     facts = JSON.parse(text);
+    range ??= facts.traffic.hour?.rows.slice(0, -3).some(Boolean) ? "hour" : "minute"; // what began today is seen in minutes
     read = Date.now();
     const { age_seconds: _, ...rest } = facts;
     const now = JSON.stringify(rest);
