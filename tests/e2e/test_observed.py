@@ -82,7 +82,9 @@ def test_postgres_is_killed_under_load_and_prometheus_sees_all_of_it(observed: P
     found = Counter(query(observed, "SELECT prediction_id FROM predictions"))
     assert set(found.values()) == {1}
     # What the proxy asked of a second replica may be there twice, under two ids: only one of them was anybody's answer.
-    assert query(observed, "SELECT count(*) FROM events WHERE kind = 'switch'") == ["1"]
+    generation = observed.readyz()["generation"]
+    switch = f"""SELECT count(*) FROM events WHERE kind = 'switch' AND detail LIKE '%"generation":{generation},%'"""
+    assert query(observed, switch) == ["1"]
 
     tell = ("python", "-m", "services.predictionlog.event", event.DEPLOYMENT, '{"user": "ann"}')  # as make deploy does
     observed.run("exec", "-T", "predict", *tell)
