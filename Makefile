@@ -5,6 +5,7 @@ VENV ?= .venv
 PY := $(VENV)/bin/python
 PORT ?= 5000
 MODEL ?= models/late-payers.bundle
+JOBS ?= 2
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help
@@ -96,7 +97,7 @@ notebook: $(VENV)/development ## run improve_model.ipynb from a clean kernel, in
 
 .PHONY: test
 test: $(VENV)/development ## all tests; those that need Docker skip, with a reason, where there is no engine
-	@$(PY) -m pytest $(TESTS)
+	@$(PY) -m pytest -n $(JOBS) --no-loadscope-reorder $(TESTS)
 
 .PHONY: bench
 bench: $(VENV)/development ## measure against the naive ways of doing the same; writes benchmarks/results.json and the chart

@@ -14,6 +14,7 @@ from sklearn.compose import ColumnTransformer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
+from xdist.scheduler import LoadScopeScheduling
 
 from modelbundle.author import Author, Band, FeatureWords
 from modelbundle.publish import Published, publish
@@ -29,6 +30,20 @@ WORDS = {
     "purpose": FeatureWords(title="Purpose", values={"boat": "Loans for boats are repaid late more often"}),
 }
 BANDS = [Band("low", 0.1, 0.05, 0.4), Band("moderate", 0.3, 0.2, 0.4), Band("high", 1.0, 0.5, 0.2)]
+
+
+class ByPlace(LoadScopeScheduling):
+    """What shares a system stays in one process: the folders with one for all of their tests, otherwise each file."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        folder = file.rpartition("/")[0]
+        return folder if folder in ("tests/browser", "tests/e2e") else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByPlace:
+    """How tests are shared out with ``-n``."""
+    return ByPlace(config, log)
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ class Project:
             shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
         self.environment = {
             **os.environ,
-            "COMPOSE_PROJECT_NAME": folder.name,
+            "COMPOSE_PROJECT_NAME": f"{folder.name}-{os.getpid()}",  # one engine for all who test at the same time
             "PORT": str(self.port),
             "RATE_LIMIT": "1000000",
         }
