@@ -17,6 +17,8 @@ import numpy as np
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.pipeline import Pipeline
 
 from modelbundle import archive
 from modelbundle.author import Author, Band, FeatureWords
@@ -220,6 +222,25 @@ def test_a_plain_pipeline_is_tried_too(client: FlaskClient, store: Store, tmp_pa
     assert f"{100 * post(client, record).get_json()['predict_proba'][1]:.1f}" in page
     assert "no exact parts" in page
     assert client.get("/").status_code == 200
+
+
+def test_a_forest_has_its_what_if_too(client: FlaskClient, store: Store, tmp_path: Path) -> None:
+    """It has no exact terms, so the line is what the model answers over the range that training had seen."""
+    frame, labels = make_book(400)
+    frame = frame.drop(columns="emp_length")
+    encode = make_logistic().named_steps["encode"]
+    pipeline = Pipeline([("encode", encode), ("model", RandomForestClassifier(8, max_depth=4, random_state=0))])
+    author = Author("forest", "Forest", "late", {}, [], {}, {}, "# Card")
+    path = publish(pipeline.fit(frame, labels), frame, labels, tmp_path / "forest.bundle", author=author).path
+    serve(store, path)
+    page = client.get("/?example=high").text
+    assert "no exact parts" in page
+    record = json.loads(code(page, "json"))
+    page = client.post("/", data=form(record, curve="int_rate")).text
+    data = json.loads(unescape(re.search(r'data-curve="([^"]+)"', page)[1]))  # type: ignore[index]
+    for k in (0, len(data["values"]) // 2, -1):
+        answer = post(client, {**record, "int_rate": data["values"][k]}).get_json()
+        assert data["percents"][k] == words.percent(answer["predict_proba"][1])
 
 
 def test_of_many_classes_all_are_shown(client: FlaskClient, store: Store, tmp_path: Path) -> None:
