@@ -2,6 +2,7 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/sh
 VENV ?= .venv
+SPARK_VENV ?= .venv-spark
 PY := $(VENV)/bin/python
 PORT ?= 5000
 MODEL ?= models/late-payers.bundle
@@ -10,7 +11,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help
 help: ## this list
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
+	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
 # The virtual environment. Serving needs little; training, the notebook, tests and checks need more.
 
@@ -75,6 +76,19 @@ monitor: $(VENV)/serving ## is the model still right? a page of the last DAYS (3
 score: $(VENV)/scoring ## a whole book: IN=book.csv OUT=scored.parquet, files, directories or s3:// (MODEL=path, ARGS=more options)
 	@$(PY) -m portfolio "$(IN)" "$(OUT)" --model "$(MODEL)" $(ARGS)
 
+$(SPARK_VENV)/made: env-setup/spark.txt
+	@test -d $(SPARK_VENV)/bin || sh env-setup/make-venv.sh $(SPARK_VENV)
+	@$(SPARK_VENV)/bin/python -m pip install --quiet --no-deps --require-hashes -r env-setup/spark.txt
+	@touch $@
+
+.PHONY: score-spark
+score-spark: $(SPARK_VENV)/made ## the same on Spark, which brings its own environment and needs Java 17: IN=… OUT=directory
+	@PYSPARK_PYTHON=$(abspath $(SPARK_VENV))/bin/python $(SPARK_VENV)/bin/python -m portfolio.spark "$(IN)" "$(OUT)" --model "$(MODEL)" $(ARGS)
+
+.PHONY: test-spark
+test-spark: $(VENV)/development $(SPARK_VENV)/made ## that Spark gives the same answers
+	@SPARK_VENV=$(SPARK_VENV) REQUIRE_SPARK=1 $(PY) -m pytest tests/integration/test_spark.py
+
 .PHONY: check
 check: $(VENV)/serving ## what MODEL=path is, and whether it would be served
 	@$(PY) -m modelbundle check "$(MODEL)"
@@ -102,6 +116,10 @@ test: $(VENV)/development ## all tests; those that need Docker skip, with a reas
 .PHONY: bench
 bench: $(VENV)/development ## measure against the naive ways of doing the same; writes benchmarks/results.json and the chart
 	@$(PY) -m benchmarks
+
+.PHONY: score-10m
+score-10m: $(VENV)/development ## ten million simulated loans scored, against scikit-learn, and after a kill -9; writes benchmarks/portfolio.json
+	@$(PY) -m benchmarks.portfolio
 
 .PHONY: soak
 soak: $(VENV)/development ## MINUTES (10) of load with swaps and faults; says what was promised and what was kept

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modelbundle.manifest import Manifest
-from modelbundle.reasons import Reasons, Sentences
+from modelbundle.reasons import Reasons
 from modelbundle.schema import Schema
 from modelbundle.scorers.base import AnyColumn, Column, FloatArray, Scorer, Value, take
 from modelbundle.validation import Validator
@@ -19,13 +19,16 @@ from modelbundle.validation import Validator
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """Answers to n rows: positions in the model's classes, probabilities of the last class, positions in its band labels (None
-    where it has no bands), and reasons (None where it has no exact contributions, or they were not asked for)."""
+    """Answers to n rows: positions in the model's classes, probabilities of the last class, and positions in its band labels.
+
+    ``band`` is None where the model has none; ``reasons``, keys for :meth:`Reasons.told`, where it has no exact contributions
+    or they were not asked for.
+    """
 
     predicted: NDArray[np.intp]
     probability: FloatArray
     band: NDArray[np.intp] | None
-    reasons: Sentences | None
+    reasons: NDArray[np.int64] | None
 
 
 class Model:
@@ -99,12 +102,11 @@ class Model:
         scores, contributions = scorer.explain_columns(columns)
         last = scorer.probabilities(scores)
         risky = np.flatnonzero(scores > scorer.baseline)
-        reasons = self.reasons.sentences([take(column, risky) for column in columns], contributions[risky])
-        keys = np.zeros(len(scores), dtype=np.int64)
-        keys[risky] = reasons.keys
-        return self._scored((last > 1.0 - last).astype(np.intp), last, Sentences(keys, reasons.texts))
+        reasons = np.zeros(len(scores), dtype=np.int64)
+        reasons[risky] = self.reasons.keys([take(column, risky) for column in columns], contributions[risky])
+        return self._scored((last > 1.0 - last).astype(np.intp), last, reasons)
 
-    def _scored(self, predicted: NDArray[np.intp], last: FloatArray, reasons: Sentences | None) -> Scored:
+    def _scored(self, predicted: NDArray[np.intp], last: FloatArray, reasons: NDArray[np.int64] | None) -> Scored:
         bands = np.searchsorted(self._uppers, last, side="left") if self.labels else None
         return Scored(predicted, last, bands, reasons)
 

@@ -20,6 +20,8 @@ from modelbundle.schema import Schema
 from modelbundle.scorers.base import AnyColumn, Coded, FloatArray
 
 MOST = 4  # Regulation B's commentary: more than four reasons are not likely to help
+BETWEEN = " | "  # texts, where they stand in one cell
+REMEMBERED = 20_000  # distinct answers that are kept in words
 MATERIAL = 0.01  # log-odds; a smaller shortfall is not a reason
 
 
@@ -43,36 +45,25 @@ class Wording:
             return self.values.get(value, self.high)
         return self.low if self.center is not None and value < self.center else self.high
 
-    def texts(self, column: AnyColumn) -> tuple[list[str], NDArray[np.intp]]:
-        """:meth:`text` of every value of a column, NaN being missing: sentences, and each row's position among them."""
+    def all_texts(self) -> list[str]:
+        """Every sentence that there is: of a number high, low, missing; of a category by value, missing, any other."""
+        if self.center is not None:
+            return [self.high, self.low, self.missing]
+        return [*self.values.values(), self.missing, self.high]
+
+    def texts(self, column: AnyColumn) -> NDArray[np.intp]:
+        """:meth:`text` of every value of a column as positions in :meth:`all_texts`; NaN is missing."""
         if isinstance(column, Coded):
-            sentences, positions = self.texts(column.values)
-            return sentences, positions.take(column.codes)
-        if isinstance(column, np.ndarray):
-            low = column < self.center if self.center is not None else np.zeros(len(column), dtype=bool)
-            return [self.high, self.low, self.missing], np.where(np.isnan(column), 2, low)
-        known: dict[str | None, str] = dict(self.values) | {None: self.missing}
-        place = {value: position for position, value in enumerate(known)}
-        other = len(place)
-        found = np.fromiter((place.get(value, other) for value in column), dtype=np.intp, count=len(column))
-        return [*known.values(), self.high], found
-
-
-@dataclass(frozen=True, slots=True)
-class Sentences:
-    """The texts of n rows: ``keys`` has one number per row, equal where the texts are; 0 is none."""
-
-    keys: NDArray[np.int64]
-    texts: list[str]
-
-    def of(self, key: int) -> list[str]:
-        """The texts behind a key, the weightiest first."""
-        found = []
-        while key:
-            key, text = divmod(key, len(self.texts) + 1)
-            if text:
-                found.append(self.texts[text - 1])
-        return found[::-1]
+            return self.texts(column.values).take(column.codes)
+        if self.center is not None:
+            numbers = np.asarray(column, dtype=np.float64)
+            return np.where(np.isnan(numbers), 2, numbers < self.center)
+        place: dict[str | None, int] = {value: position for position, value in enumerate(self.values)}
+        place[None] = len(self.values)
+        other = len(self.values) + 1
+        if isinstance(column, np.ndarray):  # numbers without a centre have no values of their own
+            return np.where(np.isnan(column), len(self.values), other)
+        return np.fromiter((place.get(value, other) for value in column), dtype=np.intp, count=len(column))
 
 
 class Reasons:
@@ -81,6 +72,8 @@ class Reasons:
     def __init__(self, wordings: Sequence[Wording]) -> None:
         self.wordings = tuple(wordings)
         self._disclosable = tuple(i for i, w in enumerate(self.wordings) if w.disclosable)
+        self._texts = [text for i in self._disclosable for text in self.wordings[i].all_texts()]
+        self._told: dict[int, str] = {}
 
     def select(self, row: Sequence[float | str | None], contributions: Sequence[float]) -> list[dict[str, Any]]:
         """At most four ``{"feature", "text", "contribution"}``, the largest first; equal ones in the schema's order."""
@@ -98,7 +91,7 @@ class Reasons:
     def select_columns(self, columns: Sequence[AnyColumn], contributions: FloatArray) -> list[list[dict[str, Any]]]:
         """:meth:`select` of n rows; ``contributions`` has the shape (n, features)."""
         names = [self.wordings[i].feature for i in self._disclosable]
-        worded = [self.wordings[i].texts(columns[i]) for i in self._disclosable]
+        worded = [(self.wordings[i].all_texts(), self.wordings[i].texts(columns[i])) for i in self._disclosable]
         texts = [[sentences[k] for k in positions.tolist()] for sentences, positions in worded]
         order, largest = self._largest(contributions)
         counts = (largest >= MATERIAL).sum(axis=1)
@@ -112,21 +105,34 @@ class Reasons:
             )
         ]
 
-    def sentences(self, columns: Sequence[AnyColumn], contributions: FloatArray) -> Sentences:
-        """The texts of :meth:`select` of n rows, as one number per row: many rows are told the same."""
-        texts: list[str] = []
+    def keys(self, columns: Sequence[AnyColumn], contributions: FloatArray) -> NDArray[np.int64]:
+        """The texts of :meth:`select` of n rows as a number each, for :meth:`told`: many rows are told the same."""
         said = np.empty((len(self._disclosable), len(contributions)), dtype=np.int64)
+        first = 1  # 0 is no reason
         for k, i in enumerate(self._disclosable):
-            sentences, positions = self.wordings[i].texts(columns[i])
-            np.add(positions, len(texts) + 1, out=said[k])  # 0 is no reason
-            texts += sentences
+            np.add(self.wordings[i].texts(columns[i]), first, out=said[k])
+            first += len(self.wordings[i].all_texts())
         order, largest = self._largest(contributions)
         rows = np.arange(len(contributions))
         keys = np.zeros(len(contributions), dtype=np.int64)
         for k in range(order.shape[1]):
-            keys *= len(texts) + 1
+            keys *= len(self._texts) + 1
             keys += np.where(largest[:, k] >= MATERIAL, said[order[:, k], rows], 0)
-        return Sentences(keys, texts)
+        return keys
+
+    def told(self, key: int) -> str:
+        """The texts behind a key, the weightiest first, as one."""
+        if (found := self._told.get(key)) is not None:
+            return found
+        texts, rest = [], key
+        while rest:
+            rest, text = divmod(rest, len(self._texts) + 1)
+            if text:
+                texts.append(self._texts[text - 1])
+        if len(self._told) >= REMEMBERED:
+            self._told.clear()
+        self._told[key] = found = BETWEEN.join(reversed(texts))
+        return found
 
     def _largest(self, contributions: FloatArray) -> tuple[NDArray[np.intp], FloatArray]:
         """Positions among what may be disclosed, and contributions, of the :data:`MOST` largest, shapes (n, at most MOST)."""

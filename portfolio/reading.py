@@ -19,7 +19,7 @@ from portfolio.places import CSV, Place, told
 from portfolio.rows import LONGEST_ROW, line_breaks, row_ends, whole_rows
 
 CHUNK_BYTES = 4 << 20  # of CSV
-CHUNK_ROWS = 65_536  # of Parquet
+CHUNK_ROWS = 32_768  # of Parquet
 MARK = b"\xef\xbb\xbf"
 
 
@@ -131,18 +131,16 @@ def open_source(place: Place, name: str, kind: str, info: Any) -> Source:
     return Source(place, name, kind, info.size, info.mtime_ns or 0, schema, rows)
 
 
-def check(source: Source, validator: Validator, added: tuple[str, ...]) -> None:
-    """Raise :class:`PortfolioError` where the model cannot score these columns."""
-    found = [f"{unescape(p.pointer[1:])}: {p.detail}" for p in header_problems(source.schema.names, validator, added)]
-    if source.kind != CSV:
-        index = validator.schema.index
-        for field in source.schema:
-            if field.name in index and not _fits(field.type, validator.schema.features[index[field.name]]):
-                kind = validator.schema.features[index[field.name]].kind
-                what = "numbers" if kind == "number" else "strings"
-                found.append(f"{field.name}: must be {what}, not {field.type}")
+def check(name: str, schema: pa.Schema, text: bool, validator: Validator, added: Sequence[str]) -> None:
+    """Raise :class:`PortfolioError` where the model cannot score these columns; of ``text`` the cells decide."""
+    found = [f"{unescape(p.pointer[1:])}: {p.detail}" for p in header_problems(schema.names, validator, added)]
+    features = {feature.name: feature for feature in validator.schema}
+    for field in schema:
+        if not text and field.name in features and not _fits(field.type, features[field.name]):
+            what = "numbers" if features[field.name].kind == "number" else "strings"
+            found.append(f"{field.name}: must be {what}, not {field.type}")
     if found:
-        raise PortfolioError(f"{source.place} does not fit the model's schema: {'; '.join(found)}")
+        raise PortfolioError(f"{name} does not fit the model's schema: {'; '.join(found)}")
 
 
 def _fits(kind: pa.DataType, feature: Feature) -> bool:

@@ -60,7 +60,7 @@ def line_breaks(block: bytes) -> int:
 
 def lone_returns(block: bytes) -> int:
     """Carriage returns that are a line's end by themselves."""
-    return block.count(b"\r") - block.count(b"\r\n")
+    return block.count(b"\r") - block.count(b"\r\n") if b"\r" in block else 0
 
 
 def tidy(block: bytes) -> bool:

@@ -10,12 +10,13 @@ from typing import Any
 
 import pyarrow as pa
 
-from modelbundle import __version__, bundle, golden, statement
-from modelbundle.errors import StatementError
+from modelbundle import __version__
 from modelbundle.model import Model
 from portfolio import plan, reading
 from portfolio.assembly import Assembly
 from portfolio.errors import PortfolioError
+from portfolio.options import Options, load
+from portfolio.places import CSV
 from portfolio.plan import Plan
 from portfolio.pool import Pool, cores
 from portfolio.progress import Progress
@@ -23,25 +24,6 @@ from portfolio.reading import Chunk, Source, check
 from portfolio.work import Work
 from portfolio.worker import Setting, Shape
 from portfolio.writing import added
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What the user asked for; see ``python -m portfolio --help``."""
-
-    source: str
-    output: str
-    model: Path
-    sha256: str | None = None
-    signed: Path | None = None
-    kind: str | None = None
-    with_reasons: bool = True
-    allow_pickle: bool = False
-    workers: int = 0
-    work: Path | None = None
-    force: bool = False
-    fresh: bool = False
-    progress: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +48,7 @@ class Summary:
 def run(options: Options) -> Summary:
     """Score a book. Raises :class:`PortfolioError`, :class:`modelbundle.errors.BundleError` or :class:`OSError`."""
     began = time.monotonic()
+    pa.set_memory_pool(pa.system_memory_pool())  # the others keep what was freed
     job = plan.make(options.source, options.output, options.kind)
     folder = options.work or (job.output.local or Path(job.output.name)).with_name(f"{job.output.name}.parts")
     if not folder.exists():
@@ -94,26 +77,11 @@ def run(options: Options) -> Summary:
     )
 
 
-def load(options: Options) -> Model:
-    """The model, verified as it was asked for, and found to reproduce its golden rows."""
-    model = bundle.read(options.model, options.sha256, allow_pickle=options.allow_pickle)
-    if options.signed is not None:
-        signature = options.model.with_name(options.model.name + statement.SUFFIX)
-        keys = statement.read_public(options.signed)
-        try:
-            statement.verify(signature.read_bytes(), model.version, keys)
-        except FileNotFoundError:
-            raise StatementError("the model is not signed: there is no statement beside it") from None
-        except StatementError as error:
-            raise StatementError(f"the model's statement {error}") from None
-    golden.check(model)
-    return model
-
-
 def _check(job: Plan, model: Model) -> None:
     for target in job.targets:
         for i in target.sources:
-            check(job.sources[i], model.validator, added(target.kind))
+            source = job.sources[i]
+            check(str(source.place), source.schema, source.kind == CSV, model.validator, added(target.kind))
 
 
 def _identity(options: Options, job: Plan, model: Model) -> dict[str, Any]:

@@ -12,16 +12,14 @@ from numpy.typing import NDArray
 
 from modelbundle import cells
 from modelbundle.model import Model, Scored
-from modelbundle.reasons import Sentences
 from modelbundle.schema import Feature
-from modelbundle.scorers.base import AnyColumn, Coded, take
+from modelbundle.scorers.base import AnyColumn, Coded, plain, take
 from modelbundle.screening import misfits, warnings
 from modelbundle.validation import MAX_ID, Invalid, unescape
 from portfolio.reading import is_text
 from portfolio.table import Aside, as_json
 
 ADDED = ("prediction", "probability", "band", "reasons", "warnings")
-BETWEEN = " | "
 Mask = NDArray[np.bool_]
 
 
@@ -63,7 +61,7 @@ def _added(model: Model, columns: Sequence[AnyColumn], with_reasons: bool) -> li
         pa.array(list(model.classes), added_types(model)[0]).take(pa.array(scored.predicted)),
         pa.array(scored.probability),
         _dictionary(band, model.labels),
-        _reasons(scored.reasons, len(said)),
+        _reasons(model, scored.reasons, len(said)),
         _dictionary(said, texts),
     ]
 
@@ -79,16 +77,21 @@ def _dictionary(codes: Any, texts: Sequence[str]) -> pa.Array:
     return pa.DictionaryArray.from_arrays(pa.array(codes, pa.int32()), pa.array(texts, pa.string()))
 
 
-def _reasons(reasons: Sentences | None, rows: int) -> pa.Array:
-    if reasons is None:
+def _reasons(model: Model, keys: NDArray[np.int64] | None, rows: int) -> pa.Array:
+    if keys is None:
         return _dictionary([None] * rows, [])
-    keys = pa.array(reasons.keys).dictionary_encode()
-    texts = [BETWEEN.join(reasons.of(key)) for key in keys.dictionary.to_pylist()]
-    # two keys may say the same
-    distinct = dict.fromkeys(texts)
-    place = {text: i for i, text in enumerate(distinct)}
-    codes = np.array([place[text] for text in texts], dtype=np.int32).take(keys.indices.to_numpy())
-    return _dictionary(codes, list(distinct))
+    coded = pa.array(keys).dictionary_encode()
+    texts = [model.reasons.told(key) for key in coded.dictionary.to_pylist()]
+    return pa.DictionaryArray.from_arrays(coded.indices, pa.array(texts, pa.string()))
+
+
+def with_numbers(model: Model, batch: pa.RecordBatch, columns: Sequence[AnyColumn]) -> pa.RecordBatch:
+    """A batch of text in which the model's numbers are numbers, null where they are missing."""
+    for feature, column in zip(model.schema, columns, strict=True):
+        place = batch.schema.get_field_index(feature.name)
+        if feature.kind == "number" and place >= 0 and pa.types.is_string(batch.schema.field(place).type):
+            batch = batch.set_column(place, feature.name, pa.array(plain(column), pa.float64(), from_pandas=True))
+    return batch
 
 
 def column_of(batch: pa.RecordBatch, feature: Feature, text: bool) -> tuple[AnyColumn, Mask | None]:

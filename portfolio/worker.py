@@ -17,10 +17,9 @@ import pyarrow.compute as pc
 
 from modelbundle import bundle
 from modelbundle.model import Model
-from modelbundle.scorers.base import plain
 from portfolio.places import CSV
 from portfolio.reading import Chunk
-from portfolio.scoring import score
+from portfolio.scoring import score, with_numbers
 from portfolio.table import Aside, Rows, numbered, read
 from portfolio.work import Done, part, write
 from portfolio.work import aside as aside_path
@@ -54,6 +53,7 @@ def start(setting: Setting) -> None:
     """Load the model; end when the parent does, however it ends."""
     global _state
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
+    pa.set_memory_pool(pa.system_memory_pool())  # the others keep what was freed
     pa.set_cpu_count(1)
     pa.set_io_thread_count(1)
     threading.Thread(target=_follow_parent, daemon=True).start()
@@ -80,7 +80,9 @@ def work(chunk: Chunk) -> Done:
     aside_bytes = 0
     if set_aside:
         aside_bytes = write(aside_path(setting.folder, chunk.number), _asides(set_aside, rows, chunk, text))
-    content = _csv(batch, model) if shape.output == CSV else _arrow(batch, columns, model, text)
+    if text and shape.output != CSV:
+        batch = with_numbers(model, batch, columns)
+    content = _csv(batch, model) if shape.output == CSV else _arrow(batch)
     part_bytes = write(part(setting.folder, chunk.number), content)
     return Done(chunk.number, chunk.source, rows.count, len(set_aside), part_bytes, aside_bytes)
 
@@ -128,14 +130,8 @@ def _cells(column: pa.Array) -> pa.Array:
     return pc.if_else(special, quoted, column)
 
 
-def _arrow(batch: pa.RecordBatch, columns: Sequence[object], model: Model, text: bool) -> pa.Buffer:
-    """An Arrow file; where the input was text, the model's numbers are numbers."""
-    if text:
-        for feature, column in zip(model.schema, columns, strict=True):
-            place = batch.schema.get_field_index(feature.name)
-            if feature.kind == "number" and place >= 0 and pa.types.is_string(batch.schema.field(place).type):
-                numbers = pa.array(plain(column), pa.float64(), from_pandas=True)  # type: ignore[arg-type]
-                batch = batch.set_column(place, feature.name, numbers)
+def _arrow(batch: pa.RecordBatch) -> pa.Buffer:
+    """An Arrow file."""
     sink = pa.BufferOutputStream()
     with pa.ipc.new_file(sink, batch.schema) as writer:
         writer.write_batch(batch)

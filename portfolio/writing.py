@@ -72,9 +72,12 @@ class CsvOutput(Output):
 
 
 class ParquetOutput(Output):
-    """Parquet; a row group per part, facts in the schema's metadata."""
+    """Parquet; a row group per part, facts in the schema's metadata.
 
-    def __init__(self, path: Path, schema: pa.Schema, coded: Sequence[str]) -> None:
+    The columns ``coded`` come as dictionaries; those of ``few`` distinct values are stored as such.
+    """
+
+    def __init__(self, path: Path, schema: pa.Schema, coded: Sequence[str], few: Sequence[str]) -> None:
         super().__init__(path)
         fields = [
             f.with_type(pa.dictionary(pa.int32(), pa.string())) if f.name in coded and is_text(f.type) else f
@@ -86,7 +89,7 @@ class ParquetOutput(Output):
             path,
             self._schema,
             compression="zstd",
-            use_dictionary=[f.name for f in fields if f.name != "probability"],
+            use_dictionary=list(few),
             store_schema=False,
         )
 
@@ -170,4 +173,5 @@ def open_output(path: Path, kind: str, sources: Sequence[Source], model: Model) 
             raise PortfolioError(f"column {nested[0]} of {sources[0].place} cannot be written as CSV: write Parquet")
         return CsvOutput(path, [*schema.names, "model_version"])
     coded = [f.name for f in model.schema if f.kind == "category"] + list(ADDED)
-    return ParquetOutput(path, schema, coded)
+    few = {*model.schema.names, *ADDED} & set(schema.names) - {"probability"}
+    return ParquetOutput(path, schema, coded, sorted(few))

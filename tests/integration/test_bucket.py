@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import shutil
 import signal
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import pyarrow.parquet as pq
 import pytest
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
@@ -21,6 +23,7 @@ from services.model.pin import PinError
 from services.model.shelf import Bucket, NotThere, shelf
 from tests.conftest import LOAN, Made
 from tests.integration.system import ROOT, System, free_port, running, until
+from tests.integration.test_portfolio import make_rows, score, write_csv
 
 
 class Weed:
@@ -183,3 +186,32 @@ def serve_from(system: System, place: str, monkeypatch: pytest.MonkeyPatch) -> N
         return spawn(module, {**own, "MODEL_DIR": place} if "MODEL_DIR" in own else own)
 
     monkeypatch.setattr(system, "_spawn", elsewhere)
+
+
+def test_a_book_in_the_store_is_scored_into_the_store(
+    weed: Weed, account: dict[str, str], bundles: list[Made], tmp_path: Path
+) -> None:
+    """Directories of CSV and files of Parquet are read from it and written to it; what cannot be is one line."""
+    rows = make_rows(300)
+    weed.put("books/q3/a.csv", write_csv(tmp_path / "a.csv", rows[:200]).read_bytes())
+    weed.put("books/q3/b.csv", write_csv(tmp_path / "b.csv", rows[200:]).read_bytes())
+    here = score(write_csv(tmp_path / "book.csv", rows), tmp_path / "here.parquet", "--model", bundles[0].path)
+    options = ["--model", bundles[0].path, "--work", tmp_path / "parts"]
+    there = score("s3://models/books/q3", "s3://models/scored/q3.parquet", *options)
+    assert [there[k] for k in ("rows", "scored", "rejected")] == [here[k] for k in ("rows", "scored", "rejected")]
+
+    def stored(key: str) -> bytes:
+        return bytes(weed.client.get_object(Bucket="models", Key=key)["Body"].read())
+
+    one, other = pq.read_table(tmp_path / "here.parquet"), pq.read_table(io.BytesIO(stored("scored/q3.parquet")))
+    assert one.replace_schema_metadata().equals(other.replace_schema_metadata())
+    assert stored("scored/q3.parquet.rejected.csv").count(b"\n") > there["rejected"]
+    again = score("s3://models/scored/q3.parquet", tmp_path / "again.csv", "--model", bundles[0].path, code=1)
+    assert "is a column that the answer adds" in again
+    assert "exists" in score("s3://models/books/q3", "s3://models/scored/q3.parquet", *options, code=1)
+    assert "does not exist" in score("s3://models/books/none.csv", tmp_path / "o.csv", *options, code=1)
+    score("s3://models/books/q3", "s3://models/scored/q3", *options)
+    found = weed.client.list_objects_v2(Bucket="models", Prefix="scored/q3/")["Contents"]
+    names = [entry["Key"].removeprefix("scored/q3/") for entry in found]
+    assert names == ["_SUCCESS", *(f"{part}.csv{end}" for part in "ab" for end in ("", "-metadata.json"))]
+    assert not (tmp_path / "parts").exists()
