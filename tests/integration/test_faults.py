@@ -59,7 +59,10 @@ def test_the_leader_is_killed_in_the_middle_of_a_download(gated: System, gate: G
     gate.mischief = "hold"
     pin(gated, bundles[1])
     assert gate.holding.wait(20)
-    assert [p.name for p in (gated.state / "bundles").iterdir() if p.name == bundles[1].sha256] == []
+    begun = until(
+        lambda: [p.name for p in (gated.state / "bundles").iterdir() if bundles[1].sha256 in p.name], 10, "half a file"
+    )
+    assert begun == [f".{bundles[1].sha256}.part"]
     gate.mischief = None
     os.kill(leader(gated), signal.SIGKILL)
     gated.serving(bundles[1].sha256)
