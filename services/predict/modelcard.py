@@ -91,7 +91,6 @@ def show() -> Response:
         facts=dict(facts(model.manifest)),
         signature=_signature(model.version),
         previous=_store().previous(),
-        watched=any(rule.rule == "/monitor.json" for rule in current_app.url_map.iter_rules()),
     )
 
 

@@ -55,9 +55,9 @@ def shipped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
 
 
 @contextlib.contextmanager
-def shipped_system(root: Path) -> Iterator[System]:
+def shipped_system(root: Path, **settings: str) -> Iterator[System]:
     """The same, below a folder."""
-    with running(root) as system:
+    with running(root, **settings) as system:
         shutil.copy(SHIPPED, system.models)
         system.pin(SHIPPED.name, archive.digest(SHIPPED.read_bytes()))
         system.start_model()

@@ -40,17 +40,27 @@ def scored(page: Page) -> None:
     expect(page.locator("#save")).to_be_visible()
 
 
+def watched(page: Page) -> None:
+    """The watch once it has seen the books of the pictures before."""
+    expect(page.locator("#watch svg").first).to_be_visible(timeout=60_000)
+
+
 SHOTS: dict[str, tuple[str, Prepare]] = {
     "try": ("/?example=high", nothing),
     "book": ("/batch", scored),
     "model": ("/model-card", nothing),
+    "watch": ("/monitor", watched),
 }
 
 
 def main() -> None:
     """Take all of them."""
     FOLDER.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory() as root, shipped_system(Path(root)) as system, sync_playwright() as playwright:
+    with (
+        tempfile.TemporaryDirectory() as root,
+        shipped_system(Path(root), MONITOR_SECONDS="2") as system,
+        sync_playwright() as playwright,
+    ):
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         for name, (path, prepare) in SHOTS.items():
             for screen in SCREENS:
