@@ -81,6 +81,8 @@ def kind_of(name: str) -> str | None:
 def _store() -> Any:
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
     scheme, _, host = endpoint.rpartition("://")
+    if host:  # other stores than AWS refuse the checksums that it has lately been sent after the data
+        os.environ.setdefault("AWS_REQUEST_CHECKSUM_CALCULATION", "when_required")
     return fs.S3FileSystem(
         endpoint_override=host.rstrip("/") or None,
         scheme=scheme or "https",

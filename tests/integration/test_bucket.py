@@ -191,7 +191,7 @@ def serve_from(system: System, place: str, monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_book_in_the_store_is_scored_into_the_store(
     weed: Weed, account: dict[str, str], bundles: list[Made], tmp_path: Path
 ) -> None:
-    """Directories of CSV and files of Parquet are read from it and written to it; what cannot be is one line."""
+    """Directories of CSV and files of Parquet are read from it and written to it; what cannot be is said in one line."""
     rows = make_rows(300)
     weed.put("books/q3/a.csv", write_csv(tmp_path / "a.csv", rows[:200]).read_bytes())
     weed.put("books/q3/b.csv", write_csv(tmp_path / "b.csv", rows[200:]).read_bytes())
@@ -212,6 +212,6 @@ def test_a_book_in_the_store_is_scored_into_the_store(
     assert "does not exist" in score("s3://models/books/none.csv", tmp_path / "o.csv", *options, code=1)
     score("s3://models/books/q3", "s3://models/scored/q3", *options)
     found = weed.client.list_objects_v2(Bucket="models", Prefix="scored/q3/")["Contents"]
-    names = [entry["Key"].removeprefix("scored/q3/") for entry in found]
-    assert names == ["_SUCCESS", *(f"{part}.csv{end}" for part in "ab" for end in ("", "-metadata.json"))]
+    names = ["_SUCCESS", "a.csv", "a.csv-metadata.json", "b.csv", "b.csv-metadata.json"]
+    assert [entry["Key"] for entry in found] == [f"scored/q3/{name}" for name in names]
     assert not (tmp_path / "parts").exists()
