@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -17,7 +18,7 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Bins:
+class Bins(ABC):
     """How one feature, or the score, is counted; see the classes below.
 
     ``labels`` has the name of each bin, ``reference`` its count in training, shape (size,).
@@ -29,9 +30,9 @@ class Bins:
     missing: int | None
     strange: tuple[int, ...]
 
+    @abstractmethod
     def indices(self, column: Column) -> NDArray[np.intp]:
         """The bin of every value of a column."""
-        raise NotImplementedError
 
     def count(self, column: Column) -> Floats:
         """How many values of a column fall into each bin, shape (size,)."""

@@ -2,7 +2,7 @@
 
 ``GET`` shows an example made from the bundle, ``POST`` the case in a form; both answer with the whole page, so that it is the
 same with scripts and without. What is tried here is not written to the prediction log and not counted as scored: nobody decides
-anything by it, and half-typed cases would be taken for drift. See docs/decisions/005-the-page-does-not-log.md.
+anything by it, and half-typed cases would be taken for drift. See docs/decisions/010-the-page-does-not-log.md.
 """
 
 from __future__ import annotations

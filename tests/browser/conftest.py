@@ -12,6 +12,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
 
 from modelbundle import archive
+from tests.conftest import Made
 from tests.integration.system import ROOT, System, running
 
 CHROMIUM = "/usr/bin/chromium"
@@ -121,3 +122,15 @@ def open_page(browser: Browser, troubles: Troubles) -> Iterator[Open]:
 def address(shipped: System) -> str:
     """Of the shipped system, without a slash at the end."""
     return f"http://127.0.0.1:{shipped.port}"
+
+
+@pytest.fixture
+def pair(tmp_path: Path, bundles: list[Made]) -> Iterator[System]:
+    """A system of its own, on the first of two small models of one schema, which can be swapped."""
+    with running(tmp_path) as system:
+        for made in bundles:
+            (system.models / made.path.name).write_bytes(made.path.read_bytes())
+        system.pin(bundles[0].path.name, bundles[0].sha256)
+        system.start_model()
+        system.start_predict()
+        yield system

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from playwright.sync_api import FilePayload, Page, Route, expect
 
 from tests.browser.conftest import Open, Troubles
 from tests.conftest import Made
-from tests.integration.system import System, ask, running
+from tests.integration.system import System, ask
 
 HEADER = "loan_amnt,int_rate,purpose,grade,annual_inc,revol_util,emp_length,dti,delinq_2yrs,home_ownership"
 GOOD = "10000,0.13,credit_card,C,60000,0.5,5 years,18,0,RENT"
@@ -296,24 +296,12 @@ def test_without_javascript_there_is_a_command(open_page: Open, address: str) ->
     expect(page.locator("#file")).to_be_disabled()
 
 
-@pytest.fixture
-def swapping(tmp_path: Path, bundles: list[Made]) -> Iterator[System]:
-    """A system of its own, on the first of two small models of one schema."""
-    with running(tmp_path) as system:
-        for made in bundles:
-            (system.models / made.path.name).write_bytes(made.path.read_bytes())
-        system.pin(bundles[0].path.name, bundles[0].sha256)
-        system.start_model()
-        system.start_predict()
-        yield system
-
-
 def test_a_swap_in_the_middle_is_noticed_and_the_book_scored_again(
-    swapping: System, open_page: Open, bundles: list[Made]
+    pair: System, open_page: Open, bundles: list[Made]
 ) -> None:
     """One book, one model: each row says which model scored it, and the page offers to score them all with the one that
     answers now."""
-    page = open_page(f"http://127.0.0.1:{swapping.port}/batch")
+    page = open_page(f"http://127.0.0.1:{pair.port}/batch")
     held: Held = []
     page.route("**/predict", lambda route: held.append(route))
     choose(page, "\n".join(["amount,int_rate,grade,purpose,emp_length", *["10000,0.1,A,car,3"] * 3000]))
@@ -321,8 +309,8 @@ def test_a_swap_in_the_middle_is_noticed_and_the_book_scored_again(
     wait_for(page, lambda: len(held) == 1)
     held[0].continue_()
     wait_for(page, lambda: len(held) == 2)
-    swapping.pin(bundles[1].path.name, bundles[1].sha256)
-    swapping.serving(bundles[1].sha256)
+    pair.pin(bundles[1].path.name, bundles[1].sha256)
+    pair.serving(bundles[1].sha256)
     held[1].continue_()
     both = f"2,000 rows by {bundles[0].sha256[:12]}, 1,000 rows by {bundles[1].sha256[:12]}"
     expect(page.locator("#alerts")).to_contain_text(both)

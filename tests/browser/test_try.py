@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,18 +21,6 @@ PROBABILITY = re.compile(r"[\d.]+\u202f%")
 @pytest.fixture
 def page(open_page: Open, address: str) -> Page:
     return open_page(address)
-
-
-@pytest.fixture
-def pair(tmp_path: Path, bundles: list[Made]) -> Iterator[System]:
-    """A system whose model can be swapped."""
-    with running(tmp_path) as system:
-        for made in bundles:
-            (system.models / made.path.name).write_bytes(made.path.read_bytes())
-        system.pin(bundles[0].path.name, bundles[0].sha256)
-        system.start_model()
-        system.start_predict()
-        yield system
 
 
 def probability(page: Page) -> str:
