@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.special import chdtrc
 from scipy.stats import chi2_contingency, false_discovery_control
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
@@ -42,6 +43,15 @@ def test_the_test_of_homogeneity_is_pearsons() -> None:
     assert rare == pytest.approx(chi2_contingency([[500.0, 300.0, 10.0], [90.0, 70.0, 2.0]], correction=False).pvalue)
     assert statistics.homogeneity(before, before) == 1
     assert statistics.homogeneity(before, np.zeros(3)) == 1
+
+
+@pytest.mark.parametrize("degrees", [1, 2, 3, 10, 51, 1000])
+def test_the_tail_of_chi_squared_is_scipys(degrees: int) -> None:
+    """From where it is one to where it is nothing."""
+    for value in (0.0, 1e-9, 0.5, 3.84, 40.0, degrees / 2, degrees, degrees * 1.2, 2000.0, 1e9):
+        assert statistics.chi_squared_tail(degrees, value) == pytest.approx(
+            chdtrc(degrees, value), rel=1e-9, abs=1e-300
+        )
 
 
 def test_benjamini_and_hochberg_by_hand() -> None:
