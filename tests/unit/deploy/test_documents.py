@@ -32,8 +32,8 @@ def test_links_lead_somewhere(document: Path) -> None:
 def test_commands_exist(document: Path) -> None:
     """Every target of make and every module that a document runs."""
     text = document.read_text("utf-8")
-    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
+    targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
     code = "\n".join(re.findall(r"```sh\n(.*?)```", text, re.DOTALL) + re.findall(r"`([^`\n]+)`", text))
-    assert set(re.findall(r"\bmake ([a-z][a-z-]+)", code)) <= targets
+    assert set(re.findall(r"\bmake ([a-z][a-z0-9-]+)", code)) <= targets
     for module in re.findall(r"python -m ([a-z_.]*[a-z_])", code):
         assert importlib.util.find_spec(module), module
