@@ -197,4 +197,4 @@ prometheus-rule: $(VENV)/development ## the alerts for the Prometheus operator, 
 
 .PHONY: clean
 clean: ## remove the environment, caches and what `make run` left behind
-	rm -rf $(VENV) .venv-newest dist run .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(SPARK_VENV) .venv-newest dist run .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -81,7 +81,7 @@ def test_postgres_is_killed_under_load_and_prometheus_sees_all_of_it(observed: P
     until(lambda: set(query(observed, "SELECT prediction_id FROM predictions")) >= set(asking.ids), 60, "all rows")
     found = Counter(query(observed, "SELECT prediction_id FROM predictions"))
     assert set(found.values()) == {1}
-    # What the proxy asked of a second replica may be there twice, under two ids: only one of them was anybody's answer.
+    # There may be more rows than answers that arrived: the proxy asks a second replica where the first gave none.
     generation = observed.readyz()["generation"]
     switch = f"""SELECT count(*) FROM events WHERE kind = 'switch' AND detail LIKE '%"generation":{generation},%'"""
     assert query(observed, switch) == ["1"]
