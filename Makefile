@@ -125,6 +125,10 @@ score-10m: $(VENV)/development ## ten million simulated loans scored, against sc
 soak: $(VENV)/development ## MINUTES (10) of load with swaps and faults; says what was promised and what was kept
 	@$(PY) -m tests.soak --minutes $(or $(MINUTES),10)
 
+.PHONY: outage
+outage: $(VENV)/development ## the log's database away for SECONDS (300) under load, HOW=silent|refused: who notices, and does all arrive? (needs Docker)
+	@$(PY) -m benchmarks.outage $(if $(SECONDS),--seconds $(SECONDS)) $(if $(HOW),--how $(HOW)) $(ARGS)
+
 .PHONY: screenshots
 screenshots: $(VENV)/development ## pictures of the pages for the documents, into docs/screenshots/ (needs Chromium)
 	@$(PY) -m tests.browser.screenshots

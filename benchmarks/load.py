@@ -24,7 +24,9 @@ class Round:
         return self.latencies[min(len(self.latencies) - 1, int(share * len(self.latencies)))]
 
 
-class _Client:
+class Client:
+    """One kept connection. ``buffer`` holds what has come of the answer."""
+
     def __init__(self, port: int, request: bytes) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -33,6 +35,7 @@ class _Client:
         self.sent = 0.0
 
     def send(self) -> None:
+        """Send the request."""
         self.buffer = b""
         self.sent = time.perf_counter()
         self.socket.sendall(self.request)
@@ -49,6 +52,13 @@ class _Client:
         at = self.buffer.lower().find(b"content-length:", 0, end)
         length = int(self.buffer[at + 15 : self.buffer.find(b"\r\n", at)])
         return int(self.buffer[9:12]) if len(self.buffer) >= end + 4 + length else None
+
+    def ask(self) -> int:
+        """Send the request, wait for the whole answer, and return its status."""
+        self.send()
+        while (status := self.receive()) is None:
+            pass
+        return status
 
 
 def post(body: bytes, path: str = "/predict") -> bytes:
@@ -67,10 +77,8 @@ def run(port: int, request: bytes, seconds: float, connections: int = 8) -> Roun
     """
     clients = []
     for _ in range(connections):
-        client = _Client(port, request)
-        client.send()
-        while client.receive() is None:
-            pass
+        client = Client(port, request)
+        client.ask()
         clients.append(client)
     latencies: list[float] = []
     failed = 0

@@ -63,8 +63,7 @@ class Subjects:
 
     def start(self, names: list[str]) -> None:
         """Start ``ours`` with its model service, and the others named; ``unlogged`` is ours without the prediction log."""
-        pin = {"MODEL_FILE_NAME": self.model.name, "MODEL_SHA256": archive.digest(self.model.read_bytes())}
-        self.spawn("model", ["services.model"], MODEL_DIR=str(self.model.parent.resolve()), **pin)
+        self.start_model()
         for name in names:
             if name == "unlogged":
                 self.start_ours(name, "none")
@@ -72,16 +71,25 @@ class Subjects:
                 self.spawn(name, ["benchmarks.subjects", name], MODEL_SERVER_URL=self.model_url())
         self.start_ours()
 
+    def start_model(self) -> None:
+        """The model service, with the model pinned."""
+        pin = {"MODEL_FILE_NAME": self.model.name, "MODEL_SHA256": archive.digest(self.model.read_bytes())}
+        self.spawn("model", ["services.model"], MODEL_DIR=str(self.model.parent.resolve()), **pin)
+
     def start_ours(self, name: str = "ours", log: str = "") -> None:
         """The prediction API, with its log in SQLite unless told otherwise; again with the state of the time before."""
         state = {"STATE_DIR": str(self.folder / f"{name}-state"), "DATA_DIR": str(self.folder / f"{name}-data")}
         url = {"MODEL_SERVER_URL": self.model_url(), "PREDICTION_LOG_URL": log}
         self.spawn(name, ["services.predict"], **url, **state)
 
-    def settle(self, seconds: float = 120.0) -> None:
+    def spool(self, name: str = "ours") -> Path:
+        """Where one of ours appends to before it is shipped."""
+        return self.folder / f"{name}-data" / "spool"
+
+    def settle(self, name: str = "ours", seconds: float = 120.0) -> None:
         """Wait until what we logged is in the database: the next round is another's. Raises :class:`TimeoutError`."""
         deadline = time.monotonic() + seconds
-        while spool.size(self.folder / "ours-data" / "spool"):
+        while spool.size(self.spool(name)):
             if time.monotonic() > deadline:
                 raise TimeoutError("the prediction log does not come to an end")
             time.sleep(0.05)

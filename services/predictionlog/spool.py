@@ -13,6 +13,8 @@ from pathlib import Path
 
 OPEN, CLOSED = ".open", ".segment"
 CLOSE_EVERY = 0.5  # seconds
+FEW = 4  # closed segments of one writer that may wait; beyond that they are not closed before they have
+LARGE = 4 * 1024 * 1024  # bytes
 LOCK = "lock"
 
 
@@ -71,8 +73,13 @@ class Writer:
         os.close(self._held)
 
     def turn(self) -> None:
-        """Close the open segment, durably, if it has anything, and measure how full the spool is."""
-        if self._dirty:
+        """Make what the open segment has durable, if it has anything, close it, and measure how full the spool is.
+
+        While the database is away it stays open until it is large: what is measured here and at each scrape grows with the files.
+        """
+        if self._dirty and self._behind():
+            os.fsync(self._descriptor)
+        elif self._dirty:
             with self._lock:
                 before = self._descriptor, self._path
                 self._open()
@@ -83,6 +90,10 @@ class Writer:
         while not self._stop.wait(CLOSE_EVERY):
             with suppress(OSError):  # the next turn tries again
                 self.turn()
+
+    def _behind(self) -> bool:
+        closed = sum(1 for _ in self.directory.glob(f"*{CLOSED}"))
+        return closed >= FEW and os.fstat(self._descriptor).st_size < LARGE
 
     def _open(self) -> None:
         self._number += 1

@@ -1,0 +1,57 @@
+"""The spool's files: how many there are, and what is durable when."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from services.predictionlog import spool
+
+
+@pytest.fixture
+def writer(tmp_path: Path) -> Iterator[spool.Writer]:
+    writer = spool.Writer(tmp_path, max_bytes=1 << 30)
+    yield writer
+    writer.close()
+
+
+def files(writer: spool.Writer) -> list[Path]:
+    return [path for path in sorted(writer.directory.iterdir()) if path.name != spool.LOCK]
+
+
+def test_however_long_nobody_ships_there_are_few_files_and_all_of_them_are_durable(
+    writer: spool.Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Five minutes' turns leave five files, not 600; what a turn finds is durable when it ends; all of it comes out."""
+    durable: dict[int, int] = {}
+    monkeypatch.setattr(os, "fsync", lambda d: durable.__setitem__(os.fstat(d).st_ino, os.fstat(d).st_size))
+    written = [b"%d\n" % number for number in range(600)]
+    for line in written:
+        writer.append(line)
+        writer.turn()
+        assert sum(durable.values()) == sum(map(len, written[: int(line) + 1]))
+    assert len(files(writer)) == spool.FEW + 1
+    for _ in range(2):  # the shipper is back, and nothing more is asked
+        shipped = spool.segments(writer.root)
+        written = written[sum(len(list(spool.lines(path))) for path in shipped) :]
+        for path in shipped:
+            path.unlink()
+        writer.turn()
+    assert written == []
+    assert spool.oldest(writer.root) is None
+
+
+def test_a_large_segment_is_closed_whoever_waits(writer: spool.Writer) -> None:
+    """So that none holds more than one turn's rows beyond a bound: the shipper reads them one by one."""
+    line = bytes(spool.LARGE // 8 - 1) + b"\n"
+    for _ in range(spool.FEW):
+        writer.append(b"small\n")
+        writer.turn()
+    for _ in range(16):
+        writer.append(line)
+        writer.turn()
+    sizes = [path.stat().st_size for path in files(writer)]
+    assert sizes == [6] * spool.FEW + [spool.LARGE] * 2 + [0]
