@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,6 +70,7 @@ class One:
     row: list[Value]
     id: str | None
     warnings: Warnings
+    rows: ClassVar[int] = 1
 
 
 @dataclass(slots=True)

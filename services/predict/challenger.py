@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -160,10 +161,11 @@ class Challenger:
 
     def score(self, model: Model, path: Path) -> None:
         """Score one segment of the log; it stays where the database does not take what comes of it."""
-        rows = [entry.decode(line) for line in spool.lines(path) if not event.is_one(line)]
+        lines = (line for line in spool.lines(path) if not event.is_one(line))
+        rows = chain.from_iterable(entry.decode(line).rows() for line in lines)
         try:
-            for start in range(0, len(rows), BATCH):
-                self._batch(model, rows[start : start + BATCH])
+            while some := list(islice(rows, BATCH)):
+                self._batch(model, some)
         except SQLAlchemyError as error:
             self.say(AWAY, type(getattr(error, "orig", None) or error).__name__)  # never its text: it holds rows
             return

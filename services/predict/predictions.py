@@ -67,17 +67,17 @@ def _answer(
         asked = model.validator.read(document, predictor.max_rows)
     except (Invalid, TooManyRows) as error:
         raise misfit(error, environ) from None
-    body: Any
+    # Encoded once: what is sent is what is logged.
     if isinstance(asked, One):
-        body = one(model, asked, prediction_ids(1, key, model.version, [asked.row])[0], every_term)
-        rows = 1
-        predictor.done(serving, environ, asked, [body])
+        answer = one(model, asked, prediction_ids(1, key, model.version, [asked.row])[0], every_term)
+        body = _encode(answer)
+        predictor.done(serving, environ, asked, [answer], b"[%b]" % body)
     else:
         answers = many(model, asked, key, every_term)
-        body = {"predictions": answers, "model_version": model.version}
-        rows = asked.rows
-        predictor.done(serving, environ, asked, answers)
-    return signed(Answer(_encode(body)), serving, environ, rows)
+        encoded = _encode(answers)
+        predictor.done(serving, environ, asked, answers, encoded)
+        body = b'{"predictions":%b,"model_version":"%b"}' % (encoded, model.version.encode())
+    return signed(Answer(body), serving, environ, asked.rows)
 
 
 def _every_term(value: str | None) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from modelbundle.validation import Many, One
@@ -70,26 +70,23 @@ class Recorder:
         if self._keeper is not None:
             self._keeper.stop()
 
-    def __call__(
-        self, serving: Serving, environ: Mapping[str, Any], asked: One | Many, answers: Sequence[Mapping[str, Any]]
-    ) -> None:
-        """Record n answers to n validated rows."""
+    def __call__(self, serving: Serving, environ: Mapping[str, Any], asked: One | Many, answers: bytes) -> None:
+        """Record the answers (an array of JSON) to validated rows."""
         if self._writer is None:
             if self._why_not is not None:
-                self._complain(len(answers), self._why_not)
+                self._complain(asked.rows, self._why_not)
             return
-        lines = entry.encode(
-            serving.held.model.schema.names,
-            _rows(asked),
+        line = entry.encode(
+            dict(zip(serving.held.model.schema.names, _columns(asked), strict=True)),
             answers,
             serving.generation.number,
             environ["request.id"],
             environ.get("request.key"),
         )
         try:
-            self._writer.append(lines)
+            self._writer.append(line)
         except OSError as error:
-            self._complain(len(answers), error)
+            self._complain(asked.rows, error)
 
     def note(self, line: bytes) -> bool:
         """Record an event; False where the disk does not take it now."""
@@ -111,8 +108,8 @@ class Recorder:
             jsonlog.emit("predictions not logged", "error", reason=str(error))
 
 
-def _rows(asked: One | Many) -> Iterable[Sequence[Any]]:
+def _columns(asked: One | Many) -> list[Sequence[Any]]:
+    """The validated values by feature; what is missing among numbers is NaN, which JSON has as null."""
     if isinstance(asked, One):
-        return (asked.row,)
-    plain = [column if isinstance(column, list) else column.tolist() for column in asked.columns]
-    return zip(*plain, strict=True)
+        return [(value,) for value in asked.row]
+    return [column if isinstance(column, list) else column.tolist() for column in asked.columns]

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
+import msgspec
 from flask import Response
 
 from modelbundle.model import Model
@@ -20,6 +21,7 @@ from services.predict.body import Bodies
 from services.predict.models import Models, NoModel, Serving
 from services.problem import Refused
 
+_encode = msgspec.json.encode
 _KEY = re.compile(r"[!-~]{1,255}")
 
 
@@ -27,8 +29,8 @@ _KEY = re.compile(r"[!-~]{1,255}")
 class Predictor:
     """What the views need, made once per application.
 
-    ``scored`` is told the band of every row that was answered; ``record`` of every answer, before it leaves; ``warned`` of the
-    warnings, where there are any.
+    ``scored`` is told the band of every row that was answered; ``record`` of every answer, as an array of JSON, before it leaves;
+    ``warned`` of the warnings, where there are any.
     """
 
     models: Models
@@ -36,12 +38,19 @@ class Predictor:
     max_rows: int
     max_csv_rows: int
     scored: Callable[[Iterable[str | None]], None] = lambda *_: None
-    record: Callable[[Serving, dict[str, Any], One | Many, list[dict[str, Any]]], None] = lambda *_: None
+    record: Callable[[Serving, dict[str, Any], One | Many, bytes], None] = lambda *_: None
     warned: Callable[[Schema, Iterable[dict[str, str]]], None] = lambda *_: None
 
-    def done(self, serving: Serving, environ: dict[str, Any], asked: One | Many, answers: list[dict[str, Any]]) -> None:
-        """n rows were scored: log and count them."""
-        self.record(serving, environ, asked, answers)
+    def done(
+        self,
+        serving: Serving,
+        environ: dict[str, Any],
+        asked: One | Many,
+        answers: list[dict[str, Any]],
+        encoded: bytes | None = None,
+    ) -> None:
+        """n rows were scored: log and count them. ``encoded`` are the answers as an array of JSON, where they were sent so."""
+        self.record(serving, environ, asked, _encode(answers) if encoded is None else encoded)
         self.scored([answer["band"] for answer in answers])
         if asked.warnings:
             given = asked.warnings if isinstance(asked, One) else chain.from_iterable(asked.warnings.values())

@@ -13,6 +13,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +57,27 @@ def drain(root: Path, url: str, seconds: float) -> None:
         time.sleep(0.02)
 
 
+class Segment:
+    """A closed segment, of which one line is held at a time. Once its rows were read, its events and how many lines are damaged
+    are known."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.events: list[dict[str, Any]] = []
+        self.damaged = 0
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """The predictions, as the columns of the database."""
+        for line in spool.lines(self.path):
+            try:
+                if event.is_one(line):
+                    self.events.append(event.decode(line))
+                else:
+                    yield from entry.decode(line).rows()
+            except (msgspec.MsgspecError, ValueError, OverflowError):
+                self.damaged += 1
+
+
 class Shipper:
     """Moves closed segments into the database, and on to the queue where somebody waits for them."""
 
@@ -95,24 +118,16 @@ class Shipper:
         return False
 
     def _ship(self, path: Path) -> None:
-        rows: list[dict[str, Any]] = []
-        events: list[dict[str, Any]] = []
-        damaged = 0
-        for line in spool.lines(path):
-            try:
-                if event.is_one(line):
-                    events.append(event.decode(line))
-                else:
-                    rows.append(entry.decode(line))
-            except (msgspec.MsgspecError, ValueError, OverflowError):
-                damaged += 1
-        for start in range(0, len(rows), BATCH):
-            damaged += self._insert(rows[start : start + BATCH])
-        self.database.insert_events(self.engine, events)
-        if damaged:  # kept for a person to look at; it must not stop the others
-            jsonlog.emit("segment damaged", "error", file=path.name, lines=damaged)
+        segment = Segment(path)
+        rows, count = segment.rows(), 0
+        while some := list(islice(rows, BATCH)):
+            segment.damaged += self._insert(some)
+            count += len(some)
+        self.database.insert_events(self.engine, segment.events)
+        if segment.damaged:  # kept for a person to look at; it must not stop the others
+            jsonlog.emit("segment damaged", "error", file=path.name, lines=segment.damaged)
             path.rename(path.with_suffix(DAMAGED))
-        elif not rows or not self.queue.offer(path, len(rows)):
+        elif not count or not self.queue.offer(path, count):
             path.unlink()
 
     def _insert(self, rows: list[dict[str, Any]]) -> int:

@@ -16,6 +16,7 @@ CLOSE_EVERY = 0.5  # seconds
 FEW = 4  # closed segments of one writer that may wait; beyond that they are not closed before they have
 LARGE = 4 * 1024 * 1024  # bytes
 LOCK = "lock"
+READ = 1 << 20  # bytes of a segment that are read at a time
 
 
 class Full(OSError):
@@ -179,7 +180,9 @@ def segments(root: Path) -> list[Path]:
     return sorted(root.glob(f"*/*{CLOSED}"))
 
 
-def lines(path: Path) -> list[bytes]:
-    """The whole lines of a segment; a last one that a full disk cut short was never acknowledged, and is left out."""
-    raw = path.read_bytes()
-    return raw[: raw.rfind(b"\n") + 1].splitlines()
+def lines(path: Path) -> Iterator[bytes]:
+    """The whole lines of a segment, one at a time; a last one that was cut short was never acknowledged, and is left out."""
+    with path.open("rb", buffering=READ) as file:
+        for line in file:
+            if line.endswith(b"\n"):
+                yield line

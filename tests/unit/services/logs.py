@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pandas as pd
 import sqlalchemy as sa
@@ -41,8 +42,9 @@ class Written:
             column if isinstance(column, list) else [None if np.isnan(v) else v for v in column.tolist()]
             for column in columns
         ]
-        lines = entry.encode(model.schema.names, zip(*plain, strict=True), answers, 1, "request", None)
-        rows = [{**entry.decode(line), "time": iso(at)} for line in lines.splitlines()]
+        inputs = dict(zip(model.schema.names, plain, strict=True))
+        line = entry.encode(inputs, msgspec.json.encode(answers), 1, "request", None)
+        rows = [{**row, "time": iso(at)} for row in entry.decode(line).rows()]
         database.insert(self.engine, rows)
         return rows
 

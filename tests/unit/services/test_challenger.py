@@ -6,6 +6,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import sqlalchemy as sa
 
@@ -53,12 +54,12 @@ def ship(settings: Settings, rows: list[dict[str, Any]], name: str = "1") -> Non
         for i in range(len(rows))
     ]
     lines = b"".join(
-        entry.encode(list(row), [list(row.values())], [answer], 1, "r", None)
+        entry.encode({name: [value] for name, value in row.items()}, msgspec.json.encode([answer]), 1, "r", None)
         for row, answer in zip(rows, answers, strict=True)
     )
     engine = database.connect(settings.prediction_log_url)
     database.migrate(engine)
-    database.insert(engine, [entry.decode(line) for line in lines.splitlines()])
+    database.insert(engine, [row for line in lines.splitlines() for row in entry.decode(line).rows()])
     folder = settings.data_dir / "spool" / "writer"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{name}.segment").write_bytes(lines)
