@@ -47,7 +47,7 @@ def main() -> int:
         difference = serving.agree(subjects.ports, loans(200), names)
         single = serving.measure(subjects, one, options.rounds, options.seconds, names)
         batch = serving.measure(
-            subjects, thousand, max(2, options.rounds // 2), options.seconds, ["ours", "unlogged", "naive", "fastapi"]
+            subjects, thousand, options.rounds, options.seconds, ["ours", "unlogged", "naive", "fastapi"]
         )
     results: dict[str, Any] = {
         "date": datetime.now(UTC).isoformat(timespec="minutes"),

@@ -25,33 +25,41 @@ class Round:
 
 
 class Client:
-    """One kept connection. ``buffer`` holds what has come of the answer."""
+    """One kept connection. ``parts``, put together, are what has come of the answer."""
 
     def __init__(self, port: int, request: bytes) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.request = request
-        self.buffer = b""
+        self.parts: list[bytes] = []
+        self.missing = -1  # bytes of its body; negative until the head is complete
+        self.status = 0
         self.sent = 0.0
 
     def send(self) -> None:
         """Send the request."""
-        self.buffer = b""
+        self.parts, self.missing = [], -1
         self.sent = time.perf_counter()
         self.socket.sendall(self.request)
 
     def receive(self) -> int | None:
-        """The status once the whole answer is here."""
+        """The status once the whole answer is here. Only its head is looked at, once; what follows is counted, however long."""
         chunk = self.socket.recv(1 << 20)
         if not chunk:
             raise ConnectionError("the server closed a kept connection")
-        self.buffer = self.buffer + chunk if self.buffer else chunk
-        end = self.buffer.find(b"\r\n\r\n")
-        if end < 0:
-            return None
-        at = self.buffer.lower().find(b"content-length:", 0, end)
-        length = int(self.buffer[at + 15 : self.buffer.find(b"\r\n", at)])
-        return int(self.buffer[9:12]) if len(self.buffer) >= end + 4 + length else None
+        self.parts.append(chunk)
+        count = len(chunk)
+        if self.missing < 0:
+            begun = b"".join(self.parts)
+            end = begun.find(b"\r\n\r\n") + 4
+            if end < 4:
+                return None
+            head, count = begun[:end].lower(), len(begun) - end
+            at = head.index(b"content-length:") + 15
+            self.missing = int(head[at : head.index(b"\r\n", at)])
+            self.status = int(head[9:12])
+        self.missing -= count
+        return None if self.missing > 0 else self.status
 
     def ask(self) -> int:
         """Send the request, wait for the whole answer, and return its status."""

@@ -65,7 +65,7 @@ class Steady:
                     client = Client(self.port, b"")
                     client.socket.settimeout(GIVES_UP)
                 client.request = request.content
-                self._judge(request, since, client.ask(), client.buffer)
+                self._judge(request, since, client.ask(), b"".join(client.parts))
             except (OSError, ValueError) as error:
                 self.failures.append((since, f"{type(error).__name__}: {error}"))
                 if client is not None:
