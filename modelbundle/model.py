@@ -76,14 +76,9 @@ class Model:
         if len(self.classes) > 2:
             return [self._of_many(row) for row in scorer.probability_matrix(columns).tolist()]
         if not scorer.has_contributions:
-            probabilities = scorer.probabilities(scorer.score_columns(columns))
-            return [self._assemble(p, None, every_term) for p in probabilities.tolist()]
+            return self._assemble_all(scorer.probabilities(scorer.score_columns(columns)), None, every_term)
         scores, contributions = scorer.explain_columns(columns)
-        terms: Sequence[Any] = contributions.tolist() if every_term else [()] * len(scores)
-        answers = [
-            self._assemble(probability, own, every_term)
-            for probability, own in zip(scorer.probabilities(scores).tolist(), terms, strict=True)
-        ]
+        answers = self._assemble_all(scorer.probabilities(scores), contributions, every_term)
         risky = np.flatnonzero(scores > scorer.baseline)
         chosen = self.reasons.select_columns([take(column, risky) for column in columns], contributions[risky])
         for i, reasons in zip(risky.tolist(), chosen, strict=True):
@@ -123,6 +118,33 @@ class Model:
             terms = None if contributions is None else dict(zip(self.schema.names, contributions, strict=True))
             answer["contributions"] = terms
         return answer
+
+    def _assemble_all(
+        self, last: FloatArray, contributions: FloatArray | None, every_term: bool
+    ) -> list[dict[str, Any]]:
+        """:meth:`_assemble` of n rows; ``last`` are the probabilities of the last class."""
+        other = 1.0 - last
+        bands = np.searchsorted(self._uppers, last, side="left").tolist() if self.labels else []
+        answers: list[dict[str, Any]] = [
+            {
+                "prediction": prediction,
+                "predict_proba": probabilities,
+                "band": band,
+                "baseline": self.baseline,
+                "reasons": None if contributions is None else [],
+            }
+            for prediction, probabilities, band in zip(
+                map(self.classes.__getitem__, (last > other).tolist()),
+                np.column_stack([other, last]).tolist(),
+                map(self.labels.__getitem__, bands) if self.labels else [None] * len(last),
+                strict=True,
+            )
+        ]
+        if every_term:
+            terms = [None] * len(last) if contributions is None else contributions.tolist()
+            for answer, own in zip(answers, terms, strict=True):
+                answer["contributions"] = None if own is None else dict(zip(self.schema.names, own, strict=True))
+        return answers
 
     def _of_many(self, probabilities: list[float]) -> dict[str, Any]:
         best = max(range(len(probabilities)), key=probabilities.__getitem__)

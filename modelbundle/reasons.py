@@ -72,7 +72,8 @@ class Reasons:
     def __init__(self, wordings: Sequence[Wording]) -> None:
         self.wordings = tuple(wordings)
         self._disclosable = tuple(i for i, w in enumerate(self.wordings) if w.disclosable)
-        self._texts = [text for i in self._disclosable for text in self.wordings[i].all_texts()]
+        worded = [(self.wordings[i].feature, text) for i in self._disclosable for text in self.wordings[i].all_texts()]
+        self._features, self._texts = [feature for feature, _ in worded], [text for _, text in worded]
         self._told: dict[int, str] = {}
 
     def select(self, row: Sequence[float | str | None], contributions: Sequence[float]) -> list[dict[str, Any]]:
@@ -90,28 +91,22 @@ class Reasons:
 
     def select_columns(self, columns: Sequence[AnyColumn], contributions: FloatArray) -> list[list[dict[str, Any]]]:
         """:meth:`select` of n rows; ``contributions`` has the shape (n, features)."""
-        names = [self.wordings[i].feature for i in self._disclosable]
-        worded = [(self.wordings[i].all_texts(), self.wordings[i].texts(columns[i])) for i in self._disclosable]
-        texts = [[sentences[k] for k in positions.tolist()] for sentences, positions in worded]
         order, largest = self._largest(contributions)
-        counts = (largest >= MATERIAL).sum(axis=1)
-        return [
-            [
-                {"feature": names[i], "text": texts[i][row], "contribution": value}
-                for i, value in zip(chosen[:count], values[:count], strict=True)
-            ]
-            for row, (chosen, values, count) in enumerate(
-                zip(order.tolist(), largest.tolist(), counts.tolist(), strict=True)
-            )
+        rows = np.arange(len(contributions))[:, np.newaxis]
+        material = largest >= MATERIAL  # of a row, the first ones
+        said = self._said(columns, len(contributions))[order, rows][material]
+        features, texts = self._features, self._texts
+        reasons = [
+            {"feature": features[k], "text": texts[k], "contribution": value}
+            for k, value in zip(said.tolist(), largest[material].tolist(), strict=True)
         ]
+        ends = material.sum(axis=1).cumsum().tolist()
+        return [reasons[begin:end] for begin, end in zip([0, *ends], ends, strict=False)]
 
     def keys(self, columns: Sequence[AnyColumn], contributions: FloatArray) -> NDArray[np.int64]:
         """The texts of :meth:`select` of n rows as a number each, for :meth:`told`: many rows are told the same."""
-        said = np.empty((len(self._disclosable), len(contributions)), dtype=np.int64)
-        first = 1  # 0 is no reason
-        for k, i in enumerate(self._disclosable):
-            np.add(self.wordings[i].texts(columns[i]), first, out=said[k])
-            first += len(self.wordings[i].all_texts())
+        said = self._said(columns, len(contributions))
+        said += 1  # 0 is no reason
         order, largest = self._largest(contributions)
         rows = np.arange(len(contributions))
         keys = np.zeros(len(contributions), dtype=np.int64)
@@ -119,6 +114,15 @@ class Reasons:
             keys *= len(self._texts) + 1
             keys += np.where(largest[:, k] >= MATERIAL, said[order[:, k], rows], 0)
         return keys
+
+    def _said(self, columns: Sequence[AnyColumn], rows: int) -> NDArray[np.int64]:
+        """What would be said of each feature that may be disclosed, as positions among all texts, shape (features, n)."""
+        said = np.empty((len(self._disclosable), rows), dtype=np.int64)
+        first = 0
+        for k, i in enumerate(self._disclosable):
+            np.add(self.wordings[i].texts(columns[i]), first, out=said[k])
+            first += len(self.wordings[i].all_texts())
+        return said
 
     def told(self, key: int) -> str:
         """The texts behind a key, the weightiest first, as one."""

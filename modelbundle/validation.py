@@ -9,8 +9,10 @@ from __future__ import annotations
 import difflib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import chain, islice
+from operator import itemgetter
 from typing import Any, ClassVar
 
 import numpy as np
@@ -90,6 +92,7 @@ class Validator:
         self.schema = schema
         self.has_id = "id" not in schema.index
         self._known = frozenset((*schema.names, "id"))
+        self._values = itemgetter(*schema.names)
         self._plan = [
             (
                 f.name,
@@ -162,13 +165,23 @@ class Validator:
     def records(self, records: Sequence[Any], max_rows: int, pointer: str = "") -> Many:
         """A list of records. Raises :class:`Invalid` with every problem, or :class:`TooManyRows`."""
         self._count(len(records), max_rows, pointer)
-        if all(type(r) is dict and r.keys() <= self._known for r in records):
-            raw = [[r.get(name) for r in records] for name in self.schema.names]
+        if (raw := self._transposed(records)) is not None:
             ids = [r.get("id") for r in records] if self.has_id and any("id" in r for r in records) else None
             many = self._columns(raw, ids, lambda name, i: f"{pointer}/{i}/{escape(name)}")
             if many is not None:
                 return many
         raise self._invalid(problem for i, r in enumerate(records) for problem in self._explain(r, f"{pointer}/{i}"))
+
+    def _transposed(self, records: Sequence[Any]) -> Sequence[Sequence[Any]] | None:
+        """The features' values in n records, by feature; None where something is no record, or has an unknown field."""
+        if {*map(type, records)} != {dict}:
+            return None
+        if len(self.schema) > 1 and {*map(len, records)} == {len(self.schema)}:
+            with suppress(KeyError):  # as many fields as features, and each of the features: nothing else
+                return list(zip(*map(self._values, records), strict=True))
+        if all(r.keys() <= self._known for r in records):
+            return [[r.get(name) for r in records] for name in self.schema.names]
+        return None
 
     def _wrapped(self, document: Mapping[str, Any], max_rows: int) -> Many:
         records = document["records"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter as Tally
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -43,6 +44,9 @@ def _strings(document: Any) -> int:
                 count += _strings(value)
         return count
     if type(document) is list:
+        if {*map(type, document)} == {dict}:
+            values = chain.from_iterable(map(dict.values, document))
+            return sum(map(len, document)) + [*map(type, values)].count(str)
         count = 0
         for value in document:
             if type(value) is dict:

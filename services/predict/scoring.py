@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, repeat
 from typing import Any
 
 import msgspec
@@ -126,10 +126,10 @@ def many(model: Model, asked: Many, key: str | None, every_term: bool, first: in
     ids = prediction_ids(asked.rows, key, model.version, rows, first)
     own = asked.ids or [None] * asked.rows
     none: list[dict[str, str]] = []
-    return [
-        _complete(answer, model.version, ids[i], own[i], asked.warnings.get(i, none))
-        for i, answer in enumerate(answers)
-    ]
+    warnings = map(asked.warnings.get, range(asked.rows), repeat(none))
+    for answer, prediction_id, reference, warned in zip(answers, ids, own, warnings, strict=True):
+        _complete(answer, model.version, prediction_id, reference, warned)
+    return answers
 
 
 def each(model: Model, asked: One | Many, key: str | None) -> list[dict[str, Any]]:

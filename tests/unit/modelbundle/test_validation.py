@@ -203,3 +203,26 @@ def test_the_short_path_and_the_explanation_agree(change: dict[str, Any]) -> Non
         except Invalid:
             accepted = False
         assert accepted == fits
+
+
+@pytest.mark.parametrize(
+    "change", ["lacks one", "has another", "has another in its place", "has an id", "is no record"]
+)
+def test_records_that_do_not_all_have_exactly_the_features_are_read_one_by_one(change: str) -> None:
+    """The way for records that do, is not taken where one does not."""
+    odd: Any = dict(GOOD)
+    if change in ("lacks one", "has another in its place"):
+        del odd["revol_util"]
+    if change.startswith("has another"):
+        odd["colour"] = 1
+    if change == "has an id":
+        odd["id"] = "mine"
+    if change == "is no record":
+        odd = [odd]
+    if change in ("lacks one", "has an id"):
+        many = VALIDATOR.records([GOOD, odd], 2)
+        assert many.ids == ([None, "mine"] if "id" in odd else None)
+        assert (math.isnan(many.columns[4][1]), many.columns[4][0]) == ("revol_util" not in odd, 0.5)  # type: ignore[arg-type]
+    else:
+        pointer = "/1" if change == "is no record" else "/1/colour"
+        assert [problem.pointer for problem in problems([GOOD, odd])] == [pointer]

@@ -1,0 +1,38 @@
+"""A model's answers: a row alone, and among others."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import msgspec
+import pytest
+
+from modelbundle import bundle, golden
+from modelbundle.model import Model
+from tests.conftest import Made
+
+
+def read(made: Made, changed: str) -> Model:
+    """The model; without contributions, or without bands, where that is asked for."""
+    model = bundle.read(made.path)
+    if changed == "unexplained":
+        model.scorer.has_contributions = False
+    if changed == "unbanded":
+        return Model(model.version, replace(model.manifest, bands=()), model.scorer, model.reasons)
+    return model
+
+
+@pytest.mark.parametrize("every_term", [False, True])
+@pytest.mark.parametrize("changed", ["", "unexplained", "unbanded"])
+@pytest.mark.parametrize("which", [0, 1])
+def test_a_row_gets_the_same_bytes_alone_and_among_others(
+    bundles: list[Made], which: int, changed: str, every_term: bool
+) -> None:
+    """The values, their kinds and their order; rows with missing and unseen values, risky or not, with up to four reasons."""
+    model = read(bundles[which], changed)
+    records = [dict(zip(model.schema.names, row, strict=True)) for row in golden.make(model.schema, 300)]
+    asked = model.validator.records(records, len(records))
+    alone = [model.answer(model.validator.record(record).row, every_term) for record in records]
+    assert msgspec.json.encode(model.answers(asked.columns, every_term)) == msgspec.json.encode(alone)
+    counts = {None if answer["reasons"] is None else len(answer["reasons"]) for answer in alone}
+    assert counts == {None} if changed == "unexplained" else counts >= {0, 1, 2}
