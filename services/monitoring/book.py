@@ -1,128 +1,73 @@
 """The rows of the log, hour by hour: every row counted, of each version's rows a sample looked into.
 
-What is kept of an hour does not grow with its rows, so neither memory nor the time of a round does. The last two hours are read
-anew in each round; older ones once, and again in turn, one per round: for what arrived late, or was erased.
+What is kept of an hour does not grow with its rows, and neither does the time of a round: what does not fit into it is read in
+the next. The hour that is going on is read in pieces, latest first, each again until nothing is on its way to the log any more.
+Then its rows are only counted, which the index does alone, and read again where some arrived late, or were erased. Older hours
+are read as a whole, counted in turn, and read again in turn, too: as many rows may have come as went.
 """
 
 from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
-import numpy as np
-from numpy.typing import NDArray
-
-from services.monitoring.reading import Log
-from services.monitoring.statistics import effective_rows
+from services.monitoring.piece import Beside, Pace, Piece, add, smallest, together
+from services.monitoring.reading import Log, edge
+from services.monitoring.sample import Sample
 from services.monitoring.summary import DAY, HOUR
 from services.monitoring.traffic import Count
 from services.monitoring.versions import Known, Unknown, Versions
 
-Floats = NDArray[np.float64]
 HOUR_ROWS = 2000  # of one version in one hour are looked into
+PIECE = 300  # seconds of an hour that is going on
+LATE = 120  # seconds after which a row is in the log, but for trouble
 MINUTES_KEPT = 4 * HOUR  # older rows are counted by the hour
-MOST_STRANGERS = 50  # values that training never saw, per feature and hour
-
-
-@dataclass(frozen=True)
-class Sample:
-    """``sampled`` of one version's ``rows`` in one hour: per feature counts by bin, strange values, sums of contributions.
-
-    ``contributions`` has the shape (features,); None where the scorer has no exact ones.
-    """
-
-    hour: int
-    rows: int
-    sampled: int
-    probabilities: Floats
-    score: Floats
-    bins: list[Floats]
-    strangers: list[Counter[str]]
-    contributions: Floats | None
-
-    @classmethod
-    def of(cls, known: Known, hour: int, rows: int, inputs: Sequence[str], probabilities: Floats) -> Sample:
-        """From logged inputs (JSON) and probabilities."""
-        columns = known.columns(inputs)
-        strangers: list[Counter[str]] = []
-        for feature, bins, column in zip(known.schema, known.bins, columns, strict=True):
-            strange: Counter[str] = Counter()
-            if feature.kind == "category":
-                found = bins.indices(column) == bins.strange[0]
-                strange.update(str(column[i]) for i in np.flatnonzero(found))
-            strangers.append(Counter(dict(strange.most_common(MOST_STRANGERS))))
-        sums = known.scorer.contributions_columns(columns).sum(axis=0) if known.scorer and len(inputs) else None
-        counts = [bins.count(column) for bins, column in zip(known.bins, columns, strict=True)]
-        return cls(hour, rows, len(inputs), probabilities, known.score.count(probabilities), counts, strangers, sums)
-
-
-@dataclass(frozen=True)
-class Pooled:
-    """Hours taken together, each with the weight of all its rows.
-
-    ``effective`` is how many rows of a simple random sample tell as much; ``bins`` and ``score`` are shares.
-    """
-
-    rows: int
-    sampled: int
-    effective: float
-    probabilities: Floats
-    weights: Floats
-    score: Floats
-    bins: list[Floats]
-    strangers: list[dict[str, float]]
-    contributions: Floats | None
-
-    @classmethod
-    def of(cls, samples: Sequence[Sample]) -> Pooled | None:
-        """None of no rows."""
-        samples = [sample for sample in samples if sample.sampled]
-        if not samples:
-            return None
-        weights = np.array([sample.rows / sample.sampled for sample in samples])
-        sampled = np.array([sample.sampled for sample in samples], dtype=np.float64)
-        total = float((weights * sampled).sum())
-
-        def share(parts: Iterable[Floats]) -> Floats:
-            return np.asarray(sum(w * part for w, part in zip(weights, parts, strict=True)) / total, dtype=np.float64)
-
-        features = range(len(samples[0].bins))
-        strangers: list[dict[str, float]] = []
-        for i in features:
-            seen: Counter[str] = Counter()
-            for sample in samples:
-                seen.update(sample.strangers[i])
-            strangers.append({value: count / sampled.sum() for value, count in seen.items()})
-        sums = [sample.contributions for sample in samples]
-        return cls(
-            rows=sum(sample.rows for sample in samples),
-            sampled=int(sampled.sum()),
-            effective=effective_rows(weights, sampled),
-            probabilities=np.concatenate([sample.probabilities for sample in samples]),
-            weights=np.repeat(weights, sampled.astype(int)),
-            score=share(sample.score for sample in samples),
-            bins=[share(sample.bins[i] for sample in samples) for i in features],
-            strangers=strangers,
-            contributions=None
-            if any(part is None for part in sums)
-            else share(part for part in sums if part is not None),
-        )
+COUNTED, LEAST_COUNTED = (
+    2_000_000,
+    20_000,
+)  # rows that are counted again in a round; an hour is as dear as so many at least
+AGAIN = 10  # pages of older hours that are read again in a round
 
 
 @dataclass
 class Hour:
-    """What is kept of an hour: all rows counted, and a sample per version."""
+    """What is kept of an hour: all rows counted, a sample per version, what challengers said, the rows in each PIECE.
+
+    ``pieces`` are kept while it goes on, by their first second. ``read`` and ``looked`` are the rounds in which it was read, and
+    counted; ``changed`` says that it has other rows by now.
+    """
 
     counts: list[Count]
-    samples: dict[str, Sample] = field(default_factory=dict)
-    read: int = 0
+    samples: dict[str, Sample]
+    beside: Beside
+    totals: list[int]
+    read: int
+    looked: int
+    pieces: dict[int, Piece] = field(default_factory=dict)
+    changed: bool = False
+
+
+@dataclass
+class Allowance:
+    """What may still be read: until a time of the monotonic clock, and so many pages."""
+
+    until: float
+    pages: float = float("inf")
+
+    @property
+    def left(self) -> bool:
+        """Whether there is any."""
+        return self.pages > 0 and time.monotonic() <= self.until
 
 
 class Book:
-    """Keeps the last ``days`` of hours in mind, with samples of the last ``sampled_days``."""
+    """Keeps the last ``days`` of hours in mind, with samples of the last ``sampled_days``.
+
+    All but ``log`` and ``versions`` is plain data: another process may go on with it.
+    """
 
     def __init__(self, log: Log, versions: Versions, days: int, sampled_days: int, hour_rows: int = HOUR_ROWS) -> None:
         self.log = log
@@ -131,46 +76,151 @@ class Book:
         self.sampled_days = sampled_days
         self.hour_rows = hour_rows
         self.hours: dict[int, Hour] = {}
-        self._round = 0
+        self.coming: dict[tuple[int, int], Piece] = {}  # what is being read
+        self.pace, self.beside_pace = Pace(), Pace()  # of predictions, and of challenges
+        self.round = 0
+        self.complete = False  # whether everything was read once
 
     def update(self, now: float, seconds: float = float("inf")) -> bool:
-        """Read what is new, for about ``seconds`` at most, latest first; True where nothing is left to read.
+        """Read what is new, for about ``seconds`` at most, latest first; True where everything was read once.
 
         Raises what :class:`Log` does.
         """
-        self._round += 1
+        self.round += 1
+        allowance = Allowance(time.monotonic() + seconds)
         last = int(now // HOUR) * HOUR
         first = max(last - self.days * DAY, self._first(last))
-        self.hours = {hour: kept for hour, kept in self.hours.items() if hour >= first}
-        again = min((kept.read, hour) for hour, kept in self.hours.items())[1] if self.hours else None
-        deadline = time.monotonic() + seconds
-        for hour in range(last, first - 1, -HOUR):
-            if hour >= last - HOUR or hour not in self.hours or hour == again:
-                if time.monotonic() > deadline:
-                    return False
-                self.hours[hour] = self._read(hour, now)
-        return True
+        self._forget(first, now)
+        if self.complete:
+            self._count_again(last, allowance)
+        fresh = self.complete or self.round % 2  # otherwise what is read again could keep out what never was
+        self.complete = (
+            bool(fresh or (self._current(last, now, allowance, False) and self._older(first, last, now, allowance)))
+            and self._current(last, now, allowance)
+            and self._older(first, last, now, allowance)
+        )
+        if self.complete:
+            self._again(now, Allowance(allowance.until, AGAIN))
+        return self.complete
 
     def _first(self, last: int) -> int:
         oldest = self.log.first()
         return last if oldest is None else seconds_of(oldest) // HOUR * HOUR
 
-    def _read(self, hour: int, now: float) -> Hour:
-        counts = self.log.counts(hour, hour + HOUR)
-        made = Hour(counts if hour > now - MINUTES_KEPT else _by_hour(counts, hour), read=self._round)
-        if hour < now - (self.sampled_days * DAY + HOUR):
-            return made
-        rows: Counter[str] = Counter()
+    def _forget(self, first: int, now: float) -> None:
+        self.hours = {hour: kept for hour, kept in self.hours.items() if hour >= first}
+        self.coming = {key: piece for key, piece in self.coming.items() if piece.since >= first}
+        for hour, kept in self.hours.items():
+            if hour <= now - MINUTES_KEPT and any(count.minute != hour for count in kept.counts):
+                kept.counts = together([kept.counts], HOUR)
+            if not self._sampled(hour, now):
+                kept.samples = {}
+
+    def _sampled(self, hour: int, now: float) -> bool:
+        return hour >= now - (self.sampled_days * DAY + HOUR)
+
+    # --- what is new -----------------------------------------------------------------------------------------------------
+
+    def _current(self, last: int, now: float, allowance: Allowance, again: bool = True) -> bool:
+        """Read the pieces of the hour that goes on, and of the one before until its last rows are in the log.
+
+        Not ``again``: only those that were never read.
+        """
+        before = last - HOUR if now < last + LATE else last
+        for hour in sorted({last, before, *(hour for hour, kept in self.hours.items() if kept.pieces)}, reverse=True):
+            kept = self.hours.get(hour)
+            pieces = dict(kept.pieces) if kept else {}
+            slots = range(hour, min(hour + HOUR, int(now) + 1), PIECE)
+            due = [since for since in slots if since not in pieces or (again and not _settled(pieces[since]))]
+            for since in reversed(due):
+                made = self._read(since, since + PIECE, now, allowance)
+                if made is None:
+                    break
+                pieces[since] = made
+                self.hours[hour] = self._hour(hour, pieces.values(), pieces)
+            if due and not allowance.left:
+                return False
+            if again and not due and now >= hour + HOUR + LATE:
+                self.hours[hour].pieces = {}
+        return True
+
+    def _older(self, first: int, last: int, now: float, allowance: Allowance) -> bool:
+        """Read the hours that were never read, latest first."""
+        for hour in range(last - HOUR, first - 1, -HOUR):
+            if hour not in self.hours:
+                made = self._read(hour, hour + HOUR, now, allowance)
+                if made is None:
+                    return False
+                self.hours[hour] = self._hour(hour, [made])
+        return True
+
+    def _read(self, since: int, until: int, now: float, allowance: Allowance) -> Piece | None:
+        """A piece of the log; None where it takes more than what is allowed: then it is gone on with."""
+        most = self.hour_rows if self._sampled(since, now) else 0
+        while allowance.left:
+            allowance.pages -= 1
+            piece = self.coming.setdefault((since, until), Piece(since, until, now))
+            if piece.read(self.log, (self.pace, self.beside_pace), most, lambda own: self._known(own) is not None):
+                return self.coming.pop((since, until))
+        return None
+
+    def _hour(self, hour: int, parts: Iterable[Piece], pieces: dict[int, Piece] | None = None) -> Hour:
+        parts = list(parts)
+        counts = together(part.counts for part in parts)
+        totals, rows = [0] * (HOUR // PIECE), Counter[str]()
         for count in counts:
+            totals[(count.minute - hour) // PIECE] += count.rows
             rows[count.version] += count.rows
-        for version, number in rows.items():
-            try:
-                known = self.versions.get(version)
-            except Unknown:
-                continue
-            inputs, probabilities = self.log.sample(version, hour, hour + HOUR, self.hour_rows)
-            made.samples[version] = Sample.of(known, hour, max(number, len(inputs)), inputs, probabilities)
-        return made
+        samples = {}
+        for version in {version for part in parts for version in part.rows}:
+            if known := self._known(version):
+                found = smallest([part.rows.get(version, []) for part in parts], self.hour_rows)
+                samples[version] = Sample.of(known, hour, max(rows[version], len(found)), found)
+        beside: Beside = {}
+        for part in parts:
+            add(beside, part.beside)
+        return Hour(counts, samples, beside, totals, self.round, self.round, pieces or {})
+
+    def _known(self, version: str) -> Known | None:
+        try:
+            return self.versions.get(version)
+        except Unknown:
+            return None
+
+    # --- what changed ----------------------------------------------------------------------------------------------------
+
+    def _count_again(self, last: int, allowance: Allowance) -> None:
+        """Find out where rows arrived late, or were erased: in the last two hours, and in turn in older ones."""
+        counted = 0
+        for hour in sorted(self.hours, key=lambda hour: (hour < last - HOUR, self.hours[hour].looked, -hour)):
+            kept = self.hours[hour]
+            if not allowance.left or (counted >= COUNTED and hour < last - HOUR):
+                return
+            kept.looked = self.round
+            if kept.pieces:
+                for piece in kept.pieces.values():
+                    if _settled(piece) and self._differs(piece.since, piece.until, piece.total):
+                        piece.began = 0.0
+            elif (total := sum(kept.totals)) <= COUNTED:
+                kept.changed = self._differs(hour, hour + HOUR, total)
+            else:
+                spans = enumerate(range(hour, hour + HOUR, PIECE))
+                kept.changed = any(self._differs(since, since + PIECE, kept.totals[i]) for i, since in spans)
+            counted += max(sum(kept.totals), LEAST_COUNTED)
+
+    def _differs(self, since: int, until: int, rows: int) -> bool:
+        return self.log.held(edge(since), edge(until), rows + 1) != rows
+
+    def _again(self, now: float, allowance: Allowance) -> None:
+        """Read again which hours changed, and the one that was read the longest ago."""
+        older = [hour for hour, kept in self.hours.items() if not kept.pieces]
+        changed = sorted((hour for hour in older if self.hours[hour].changed), reverse=True)
+        for hour in [*changed, *sorted(older, key=lambda hour: (self.hours[hour].read, hour))[:1]]:
+            made = self._read(hour, hour + HOUR, now, allowance)
+            if made is not None:
+                self.hours[hour] = self._hour(hour, [made])
+
+    # --- what is known ---------------------------------------------------------------------------------------------------
 
     def counts(self, since: float, until: float) -> list[Count]:
         """All rows from ``since`` up to ``until``."""
@@ -190,15 +240,19 @@ class Book:
             if since <= hour < until and version in kept.samples
         ]
 
+    def challengers(self, version: str, since: float) -> list[tuple[str, int, float]]:
+        """Who scored rows of this version beside it since then: version, rows, mean of challenger minus champion."""
+        found: Beside = {}
+        for hour, kept in sorted(self.hours.items()):
+            if hour >= since:
+                add(found, kept.beside)
+        own = [(other, rows, total / rows) for (scored, other), (rows, total) in found.items() if scored == version]
+        return sorted(own, key=lambda one: -one[1])
 
-def _by_hour(counts: Iterable[Count], hour: int) -> list[Count]:
-    rows: Counter[tuple[str, str | None]] = Counter()
-    sums: dict[tuple[str, str | None], float] = {}
-    for count in counts:
-        key = (count.version, count.band)
-        rows[key] += count.rows
-        sums[key] = sums.get(key, 0.0) + count.probabilities
-    return [Count(version, hour, band, number, sums[version, band]) for (version, band), number in rows.items()]
+
+def _settled(piece: Piece) -> bool:
+    """Whether it was read when its last rows were in the log."""
+    return piece.began >= piece.until + LATE
 
 
 def seconds_of(text: str) -> int:

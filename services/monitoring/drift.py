@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from modelbundle.probability import expit_array
 from services.monitoring import words
 from services.monitoring.bins import Bins
-from services.monitoring.book import Pooled
+from services.monitoring.sample import Pooled
 from services.monitoring.statistics import benjamini_hochberg, homogeneity, log_odds, stability_index
 from services.monitoring.summary import LEAST_ROWS
 from services.monitoring.versions import Known

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from services.monitoring import drift, words
-from services.monitoring.book import HOUR_ROWS, Book, Pooled
+from services.monitoring.book import HOUR_ROWS, Book
 from services.monitoring.performance import Performance, published_roc_auc
-from services.monitoring.reading import MOST_VERSIONS, Log, NoLog
+from services.monitoring.reading import Log, NoLog
+from services.monitoring.sample import Pooled
 from services.monitoring.statistics import estimated_roc_auc
 from services.monitoring.summary import DAY, HOUR, LEAST_ROWS, TRAFFIC, empty, window
 from services.monitoring.traffic import Count, moment, series
 from services.monitoring.versions import Known, Unknown, Versions
 
+MOST_VERSIONS = 8
 OUTCOME_DAYS = 365  # outcomes come late: a quarter ends, then payments are late
 SHOWN = {  # what of an event's detail is for everybody who may look: no id of a request, no caller's own id
     "switch": ("old", "model_version", "generation"),
@@ -50,18 +53,17 @@ class Monitor:
             self.log.check()
         except NoLog:
             return content
+        began = time.monotonic()
         self.book.update(now, seconds)
+        self.performance.update(now, seconds - (time.monotonic() - began))
         counts = self.book.counts(since, now + HOUR)
         latest: dict[str, int] = {}
         for count in counts:
             latest[count.version] = max(count.minute, latest.get(count.version, 0))
         live = sorted(latest, key=lambda version: -latest[version])[:MOST_VERSIONS]
-        challengers = {version: self.log.challengers(version, since) for version in live}
-        self.performance.update(now, {version: [other[0] for other in found] for version, found in challengers.items()})
         listed = [*live, *(version for version in self.performance.versions if version not in latest)][:MOST_VERSIONS]
         content["models"] = [
-            self._model(version, [c for c in counts if c.version == version], since, now, challengers.get(version, []))
-            for version in listed
+            self._model(version, [c for c in counts if c.version == version], since, now) for version in listed
         ]
         content["traffic"] = self._traffic(listed, now)
         content["events"] = [_event(event) for event in self.log.events(now - TRAFFIC["day"][1] * DAY)]
@@ -82,9 +84,7 @@ class Monitor:
         except Unknown:
             return None
 
-    def _model(
-        self, version: str, counts: Sequence[Count], since: float, now: float, challengers: Iterable[Any]
-    ) -> dict[str, Any]:
+    def _model(self, version: str, counts: Sequence[Count], since: float, now: float) -> dict[str, Any]:
         rows = sum(count.rows for count in counts)
         entry: dict[str, Any] = {
             "model_version": version,
@@ -117,7 +117,7 @@ class Monitor:
         entry["challengers"] = [
             {"model_version": other, "rows": scored, "mean_difference": difference}
             | self.performance.beside(version, other, (published, self._published(other)))
-            for other, scored, difference in challengers
+            for other, scored, difference in self.book.challengers(version, since)
         ]
         return entry
 

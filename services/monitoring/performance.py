@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from services.monitoring import words
-from services.monitoring.reading import Judged, Log
+from services.monitoring.piece import Pace
+from services.monitoring.reading import Judged, Log, edge
 from services.monitoring.statistics import (
     calibration_curve,
     calibration_line,
@@ -24,7 +26,8 @@ from services.monitoring.summary import DAY
 
 MOST_ROWS = 20_000
 FEWEST = 10  # outcomes of each kind; with fewer, no figure is given
-BUSY = 20.0  # times as long as it took to compute is waited before it is computed again
+LATE = 60  # seconds after which an outcome is in the log, whichever host's clock it has
+LAST = "9999"  # after all times
 
 Floats = NDArray[np.float64]
 
@@ -69,34 +72,86 @@ def published_roc_auc(metrics: Mapping[str, Any]) -> float | None:
     return None
 
 
+Pair = tuple[str, str | None]  # a version, and who scored its rows beside it
+
+
+@dataclass
+class Outcomes:
+    """Outcomes by version, of all that came up to ``after``."""
+
+    after: str = ""
+    judged: dict[Pair, Judged] = field(default_factory=dict)
+
+    def add(self, pair: Pair, rows: Sequence[Any], most: int) -> None:
+        """Take in rows as :meth:`Judged.of` does."""
+        more = Judged.of(rows)
+        before = self.judged.get(pair)
+        self.judged[pair] = before.and_(more, most) if before else more
+
+
 class Performance:
-    """Keeps the figures of each version, and computes them anew when outcomes came, but not all the time."""
+    """Knows the outcomes of each version's predictions, and reads those that are new.
+
+    All are read again, a little at a time, when some were corrected or erased, and each day, since old predictions do not count.
+    All but ``log`` is plain data: another process may go on with it.
+    """
 
     def __init__(self, log: Log, days: int, most: int = MOST_ROWS) -> None:
         self.log = log
         self.days = days
         self.most = most
+        self.pace = Pace()
         self.versions: dict[str, Judged] = {}
         self.compared: dict[tuple[str, str], Judged] = {}
-        self._seen: tuple[int, str | None] = (0, None)
-        self._not_before = 0.0
+        self.settled = Outcomes()  # no other is on its way to the log
+        self.anew: Outcomes | None = None
+        self.of_day: int | None = None
+        self.rewritten: tuple[int | None, ...] = ()
 
-    def update(self, now: float, pairs: Mapping[str, list[str]]) -> None:
-        """Read the outcomes; ``pairs`` are the challengers of each version. Raises what :class:`Log` does."""
-        seen = self.log.outcomes_seen()
-        if seen == self._seen or time.monotonic() < self._not_before:
-            return
-        began = time.monotonic()
-        since = now - self.days * DAY
-        self.versions, self.compared = {}, {}
-        for version in self.log.judged_versions(since):
-            if judged := self.log.judged(version, since, self.most):
-                self.versions[version] = judged
-            for challenger in pairs.get(version, []):
-                if both := self.log.judged_challenge(version, challenger, since, self.most):
-                    self.compared[version, challenger] = both
-        self._seen = seen
-        self._not_before = time.monotonic() + BUSY * (time.monotonic() - began)
+    def update(self, now: float, seconds: float = float("inf")) -> None:
+        """Read the outcomes for about ``seconds`` at most, a page at least. Raises what :class:`Log` does."""
+        deadline = time.monotonic() + seconds
+        upto = edge(now - LATE)
+        self._renew(now)
+        if self._read(self.settled, upto, now, deadline):
+            shown = Outcomes(self.settled.after, dict(self.settled.judged))
+            self._read(shown, LAST, now, deadline)
+        else:
+            shown = self.settled
+        if self.anew and self._read(self.anew, upto, now, deadline):
+            self.settled, self.anew = self.anew, None
+        latest = sorted(shown.judged.items(), key=lambda item: item[1].until, reverse=True)
+        self.versions = {own: judged for (own, other), judged in latest if other is None}
+        self.compared = {(own, other): judged for (own, other), judged in latest if other is not None}
+
+    def _renew(self, now: float) -> None:
+        """Begin to read all outcomes again where that is due."""
+        rewritten, day = self.log.rewritten(), int(now // DAY)
+        if (rewritten, day) != (self.rewritten, self.of_day):
+            self.anew = Outcomes() if self.of_day is not None else None
+            self.rewritten, self.of_day = rewritten, day
+
+    def _read(self, to: Outcomes, upto: str, now: float, deadline: float) -> bool:
+        """Whether all up to there were read."""
+        while to.after < upto:
+            self.pace.ask(lambda rows: self._page(to, upto, now, rows))
+            if time.monotonic() > deadline:
+                break
+        return to.after >= upto
+
+    def _page(self, to: Outcomes, upto: str, now: float, rows: int) -> None:
+        end = self.log.outcome_page(to.after, upto, rows)
+        since = edge(now - self.days * DAY)
+        found: dict[Pair, list[Any]] = {}
+        for version, *row in self.log.judged(to.after, end):
+            if row[1] >= since:
+                found.setdefault((version, None), []).append(row)
+        for version, other, *row in self.log.judged_beside(to.after, end):
+            if row[1] >= since:
+                found.setdefault((version, other), []).append(row)
+        for pair, judged in found.items():
+            to.add(pair, judged, self.most)
+        to.after = end
 
     def of(self, version: str, published: float | None) -> dict[str, Any] | None:
         """The figures of a version; None where no outcome is known."""

@@ -1,12 +1,17 @@
-"""What monitoring asks of the prediction log. Every question is bounded, and short: while SQLite reads, nobody writes."""
+"""What monitoring asks of the prediction log.
+
+While SQLite reads, nobody writes: so every question looks at a page of rows and no more, however many there are. A page is what
+came after one time, up to and with another; an ISO 8601 time without its fraction sorts before all of its second.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import sqlalchemy as sa
@@ -14,10 +19,11 @@ from numpy.typing import NDArray
 
 from services.monitoring.traffic import Count
 from services.predictionlog.database import challenges, connect, events, outcomes, predictions
+from services.predictionlog.event import CORRECTION, ERASURE
 
 Floats = NDArray[np.float64]
 MOST_EVENTS = 100
-MOST_VERSIONS = 8
+SECONDS = 10  # that one question may take
 _MINUTE = 16  # characters of an ISO 8601 time up to its minute
 
 
@@ -25,27 +31,65 @@ class NoLog(LookupError):
     """There is no prediction log yet."""
 
 
+class Row(NamedTuple):
+    """What is looked into of a prediction; ``input`` is JSON."""
+
+    id: str
+    input: str
+    probability: float
+
+
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """Rows whose outcome is known: of ``total``, a sample by id. ``other`` is the challenger's probability."""
+    """Rows whose outcome is known: of ``total``, those with the smallest ids. ``other`` is the challenger's probability."""
 
     total: int
+    ids: NDArray[np.bytes_]
     labels: NDArray[np.int64]
     probabilities: Floats
     since: str
     until: str
     other: Floats | None = None
 
+    @classmethod
+    def of(cls, rows: Sequence[Any]) -> Judged:
+        """Of rows of id, time, label, probability and perhaps the challenger's."""
+        ids, times, labels, probabilities, *others = zip(*rows, strict=True)
+        return cls(
+            len(rows),
+            np.array([own.encode() for own in ids]),
+            np.array(labels, dtype=np.int64),
+            np.array(probabilities, dtype=np.float64),
+            min(times),
+            max(times),
+            np.array(others[0], dtype=np.float64) if others else None,
+        )
+
+    def and_(self, more: Judged, most: int) -> Judged:
+        """Both together; ``most`` rows are kept."""
+        ids = np.concatenate([self.ids, more.ids])
+        kept = np.argsort(ids, kind="stable")[:most]
+        return Judged(
+            self.total + more.total,
+            ids[kept],
+            np.concatenate([self.labels, more.labels])[kept],
+            np.concatenate([self.probabilities, more.probabilities])[kept],
+            min(self.since, more.since),
+            max(self.until, more.until),
+            None if self.other is None or more.other is None else np.concatenate([self.other, more.other])[kept],
+        )
+
 
 class Log:
-    """Reads the database. Methods raise :class:`sqlalchemy.exc.SQLAlchemyError`, and :class:`NoLog` before the first row came.
+    """Reads the database. Methods raise :class:`sqlalchemy.exc.SQLAlchemyError`, also when an answer takes longer than
+    :data:`SECONDS`, and :class:`NoLog` before the first row came.
 
     Samples are the rows with the smallest ids. Ids are random, so this is a random sample, and the same one every time.
     """
 
     def __init__(self, url: str) -> None:
         self.url = sa.make_url(url)
-        self.engine = connect(url, reading=True)
+        self.engine = connect(url, SECONDS, reading=True)
 
     def check(self) -> None:
         """Raise :class:`NoLog` where there is no file, or no tables in it."""
@@ -60,87 +104,99 @@ class Log:
         found: str | None = self._all(sa.select(sa.func.min(predictions.c.time)))[0][0]
         return found
 
-    def counts(self, since: float, until: float) -> list[Count]:
-        """All rows from ``since`` up to ``until`` (seconds since 1970), counted by version, minute and band."""
+    # --- predictions -----------------------------------------------------------------------------------------------------
+
+    def page(self, after: str, upto: str, rows: int) -> str:
+        """Where a page of ``rows`` predictions ends: at most there, at ``upto``. Rows of one time stay together."""
+        return self._page(predictions.c.time, sa.true(), after, upto, rows)
+
+    def held(self, after: str, upto: str, most: int) -> int:
+        """How many predictions there are, or ``most`` where there are more: from the index alone."""
+        some = sa.select(predictions.c.time).where(_page_of(predictions.c.time, after, upto)).limit(most).subquery()
+        number: int = self._all(sa.select(sa.func.count()).select_from(some))[0][0]
+        return number
+
+    def counts(self, after: str, upto: str) -> list[Count]:
+        """All rows of a page, counted by version, minute and band."""
         minute = sa.func.substr(predictions.c.time, 1, _MINUTE).label("minute")
         groups = (predictions.c.model_version, minute, predictions.c.band)
         query = (
             sa.select(*groups, sa.func.count(), sa.func.sum(predictions.c.probability))
-            .where(_between(since, until))
+            .where(_page_of(predictions.c.time, after, upto))
             .group_by(*groups)
         )
         return [
             Count(version, _seconds(text), band, rows, total) for version, text, band, rows, total in self._all(query)
         ]
 
-    def sample(self, version: str, since: float, until: float, most: int) -> tuple[list[str], Floats]:
-        """Inputs (JSON) and probabilities of at most ``most`` rows of a version."""
+    def sample(self, version: str, after: str, upto: str, most: int, below: str | None = None) -> list[Row]:
+        """At most ``most`` rows of a version in a page: those with the smallest ids, where these are less than ``below``."""
         query = (
-            sa.select(predictions.c.input, predictions.c.probability)
-            .where(_between(since, until), predictions.c.model_version == version)
-            .order_by(predictions.c.prediction_id)
+            sa.select(predictions.c.prediction_id, predictions.c.input, predictions.c.probability)
+            .where(_page_of(predictions.c.time, after, upto), _plain(predictions.c.model_version) == version)
+            .order_by(_plain(predictions.c.prediction_id))
             .limit(most)
         )
-        rows = self._all(query)
-        return [row[0] for row in rows], np.array([row[1] for row in rows], dtype=np.float64)
+        if below is not None:
+            query = query.where(_plain(predictions.c.prediction_id) < below)
+        return [Row(*row) for row in self._all(query)]
 
-    def outcomes_seen(self) -> tuple[int, str | None]:
-        """How many outcomes there are, and when the latest came: another value means that something is new."""
-        rows = self._all(sa.select(sa.func.count(), sa.func.max(outcomes.c.time)))
-        return rows[0][0], rows[0][1]
+    # --- challenges ------------------------------------------------------------------------------------------------------
 
-    def judged_versions(self, since: float) -> list[str]:
-        """Versions of whose predictions outcomes are known, latest first."""
-        last = sa.func.max(predictions.c.time)
+    def challengers(self) -> list[str]:
+        """All versions that ever scored beside another: a step of the index for each."""
+        found: list[str] = []
+        while True:
+            query = sa.select(sa.func.min(challenges.c.model_version))
+            after = self._all(query.where(challenges.c.model_version > found[-1]) if found else query)[0][0]
+            if after is None:
+                return found
+            found.append(after)
+
+    def challenge_page(self, challenger: str, after: str, upto: str, rows: int) -> str:
+        """Where a page of what this one scored ends; as :meth:`page`."""
+        return self._page(challenges.c.time, challenges.c.model_version == challenger, after, upto, rows)
+
+    def beside(self, challenger: str, after: str, upto: str) -> list[tuple[str, int, float]]:
+        """Whose rows this one scored: version, rows, sum of challenger minus champion."""
+        version = _plain(predictions.c.model_version).label("version")
+        difference = sa.func.sum(challenges.c.probability - predictions.c.probability)
         query = (
-            sa.select(predictions.c.model_version)
-            .join(outcomes, outcomes.c.prediction_id == predictions.c.prediction_id)
-            .where(predictions.c.time >= iso(since))
-            .group_by(predictions.c.model_version)
-            .order_by(last.desc())
-            .limit(MOST_VERSIONS)
+            sa.select(version, sa.func.count(), difference)
+            .select_from(challenges.join(predictions, predictions.c.prediction_id == challenges.c.prediction_id))
+            .where(challenges.c.model_version == challenger, _page_of(challenges.c.time, after, upto))
+            .group_by(version)
         )
-        return [row[0] for row in self._all(query)]
+        return [tuple(row) for row in self._all(query)]
 
-    def judged(self, version: str, since: float, most: int) -> Judged | None:
-        """Predictions of a version since then whose outcome is known; None where there is none."""
+    # --- outcomes --------------------------------------------------------------------------------------------------------
+
+    def outcome_page(self, after: str, upto: str, rows: int) -> str:
+        """Where a page of outcomes ends, by the time that they came; as :meth:`page`."""
+        return self._page(outcomes.c.time, sa.true(), after, upto, rows)
+
+    def judged(self, after: str, upto: str) -> list[tuple[Any, ...]]:
+        """A page of outcomes: version, id, time, label and probability of the prediction."""
         own = outcomes.join(predictions, outcomes.c.prediction_id == predictions.c.prediction_id)
-        return self._judged(own, predictions.c.model_version == version, since, most, None)
+        query = sa.select(predictions.c.model_version, *_JUDGED).select_from(own)
+        return [tuple(row) for row in self._all(query.where(_page_of(outcomes.c.time, after, upto)))]
 
-    def judged_challenge(self, version: str, challenger: str, since: float, most: int) -> Judged | None:
-        """The same, of those that a challenger scored too."""
+    def judged_beside(self, after: str, upto: str) -> list[tuple[Any, ...]]:
+        """The same, of those that a challenger scored too: its version comes second, its probability last."""
         own = outcomes.join(predictions, outcomes.c.prediction_id == predictions.c.prediction_id).join(
-            challenges, challenges.c.prediction_id == predictions.c.prediction_id
+            challenges, challenges.c.prediction_id == outcomes.c.prediction_id
         )
-        condition = (predictions.c.model_version == version) & (challenges.c.model_version == challenger)
-        return self._judged(own, condition, since, most, challenges.c.probability)
+        columns = (predictions.c.model_version, challenges.c.model_version, *_JUDGED, challenges.c.probability)
+        query = sa.select(*columns).select_from(own)
+        return [tuple(row) for row in self._all(query.where(_page_of(outcomes.c.time, after, upto)))]
 
-    def _judged(
-        self, source: sa.FromClause, condition: Any, since: float, most: int, other: sa.Column[float] | None
-    ) -> Judged | None:
-        wanted = condition & (predictions.c.time >= iso(since))
-        facts = (sa.func.count(), sa.func.min(predictions.c.time), sa.func.max(predictions.c.time))
-        total, first, last = self._all(sa.select(*facts).select_from(source).where(wanted))[0]
-        if not total:
-            return None
-        columns = [outcomes.c.is_late, predictions.c.probability, *([] if other is None else [other])]
-        query = sa.select(*columns).select_from(source).where(wanted).order_by(outcomes.c.prediction_id).limit(most)
-        table = np.array([tuple(row) for row in self._all(query)], dtype=np.float64)
-        more = table[:, 2] if other is not None else None
-        return Judged(total, table[:, 0].astype(np.int64), table[:, 1], first, last, more)
+    # --- events ----------------------------------------------------------------------------------------------------------
 
-    def challengers(self, version: str, since: float) -> list[tuple[str, int, float]]:
-        """Who scored rows of this version beside it since then: version, rows, mean of challenger minus champion."""
-        difference = sa.func.avg(challenges.c.probability - predictions.c.probability)
-        query = (
-            sa.select(challenges.c.model_version, sa.func.count(), difference)
-            .join(predictions, predictions.c.prediction_id == challenges.c.prediction_id)
-            .where(challenges.c.time >= iso(since), predictions.c.model_version == version)
-            .group_by(challenges.c.model_version)
-            .order_by(sa.func.count().desc())
-            .limit(MOST_VERSIONS)
-        )
-        return [(row[0], row[1], float(row[2])) for row in self._all(query)]
+    def rewritten(self) -> tuple[int | None, ...]:
+        """Another value means that outcomes were corrected or predictions erased."""
+        kinds = (CORRECTION, ERASURE)
+        last = sa.func.max(events.c.id)
+        return tuple(self._all(sa.select(last).where(events.c.kind == kind))[0][0] for kind in kinds)
 
     def events(self, since: float) -> list[dict[str, Any]]:
         """What happened since then, latest first: ``time``, ``kind`` and ``detail``."""
@@ -152,6 +208,11 @@ class Log:
         )
         return [{"time": row[0], "kind": row[1], "detail": json.loads(row[2])} for row in self._all(query)]
 
+    def _page(self, time: sa.Column[str], wanted: sa.ColumnElement[bool], after: str, upto: str, rows: int) -> str:
+        query = sa.select(time).where(wanted, _page_of(time, after, upto)).order_by(time).offset(rows - 1).limit(1)
+        found = self._all(query)
+        return str(found[0][0]) if found else upto
+
     def _all(self, query: sa.Executable) -> list[Any]:
         with self.engine.connect() as connection:
             return list(connection.execute(query).all())
@@ -162,8 +223,21 @@ def iso(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds")
 
 
-def _between(since: float, until: float) -> sa.ColumnElement[bool]:
-    return (predictions.c.time >= iso(since)) & (predictions.c.time < iso(until))
+def edge(seconds: float) -> str:
+    """Before all rows of this second, and after all of the one before."""
+    return datetime.fromtimestamp(seconds // 1, UTC).isoformat(timespec="seconds").removesuffix("+00:00")
+
+
+def _page_of(time: sa.Column[str], after: str, upto: str) -> sa.ColumnElement[bool]:
+    return (time > after) & (time <= upto)
+
+
+def _plain(column: sa.Column[str]) -> sa.ColumnElement[str]:
+    """The column, but for the indexes: one on versions or ids would lead through the whole table, not through the page."""
+    return column + sa.literal_column("''")
+
+
+_JUDGED = (predictions.c.prediction_id, predictions.c.time, outcomes.c.is_late, predictions.c.probability)
 
 
 def _seconds(minute: str) -> int:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +34,7 @@ outcomes = sa.Table(
     metadata,
     sa.Column("prediction_id", sa.String(64), primary_key=True),
     sa.Column("is_late", sa.Boolean, nullable=False),
-    sa.Column("time", sa.String(32), nullable=False),
+    sa.Column("time", sa.String(32), nullable=False, index=True),  # when it came
     sa.Column("key_name", sa.String(64)),
 )
 challenges = sa.Table(  # what challengers say of predictions that the champion answered; erased with them
@@ -75,6 +77,8 @@ _INSERT_EVENT = sa.text(
 )
 
 
+STEPS = 2000  # of SQLite's machine between two looks at the clock
+
 # A server that fell silent is noticed: PostgreSQL's client, in milliseconds and seconds.
 ALIVE = {"tcp_user_timeout": 5000, "keepalives_idle": 2, "keepalives_interval": 2, "keepalives_count": 2}
 
@@ -83,7 +87,7 @@ def connect(url: str, seconds: int | None = None, *, reading: bool = False) -> s
     """An engine that opens a connection for each use and keeps none; none is carried across a fork.
 
     ``seconds`` bounds a statement, and the wait for what others hold; without it a statement takes as long as it takes.
-    One for ``reading`` holds up writers only while a statement runs.
+    SQLite's statements are bounded where it is one for ``reading``, which holds up writers only while a statement runs.
     Raises :class:`sqlalchemy.exc.ArgumentError` for what is no URL.
     """
     parsed = sa.make_url(url)
@@ -91,6 +95,8 @@ def connect(url: str, seconds: int | None = None, *, reading: bool = False) -> s
         engine = sa.create_engine(parsed, poolclass=NullPool, connect_args={"timeout": seconds or 5.0})
         if reading:
             sa.event.listen(engine, "connect", _prepare_reading)
+            if seconds:
+                sa.event.listen(engine, "before_cursor_execute", partial(_bound, seconds))
             return engine
         sa.event.listen(engine, "connect", _prepare_sqlite)
         sa.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
@@ -115,6 +121,11 @@ def _prepare_sqlite(connection: Any, _: Any) -> None:
 def _prepare_reading(connection: Any, _: Any) -> None:
     connection.isolation_level = None  # each statement is a transaction of its own
     connection.execute("PRAGMA query_only = ON")
+
+
+def _bound(seconds: float, _: sa.Connection, cursor: Any, *__: Any) -> None:
+    end = time.monotonic() + seconds
+    cursor.connection.set_progress_handler(lambda: time.monotonic() > end, STEPS)
 
 
 def migrate(engine: sa.Engine) -> None:
