@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import math
 import statistics
 import sys
 import tempfile
@@ -219,16 +220,24 @@ def table(facts: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def positive(text: str) -> float:
+    """A number above 0."""
+    number = float(text)
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    return number
+
+
 def main() -> int:
     """Run, print, and say what was broken; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.outage", description=__doc__)
     parser.add_argument("--model", type=Path, default=Path("models/late-payers.bundle"))
     parser.add_argument("--how", choices=list(WAYS), default="silent", help="paused, or killed (%(default)s)")
-    parser.add_argument("--seconds", type=float, default=300.0, help="how long it is away (%(default)g)")
+    parser.add_argument("--seconds", type=positive, default=300.0, help="how long it is away (%(default)g)")
     parser.add_argument(
-        "--window", type=float, default=30.0, help="seconds of normal service before and after (%(default)g)"
+        "--window", type=positive, default=30.0, help="seconds of normal service before and after (%(default)g)"
     )
-    parser.add_argument("--rate", type=float, default=200.0, help="requests a second, of each replica (%(default)g)")
+    parser.add_argument("--rate", type=positive, default=200.0, help="requests a second, of each replica (%(default)g)")
     parser.add_argument("--json", action="store_true", help="the facts as JSON")
     options = parser.parse_args()
     try:

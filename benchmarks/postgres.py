@@ -70,5 +70,6 @@ def docker(*arguments: str) -> str:
     except FileNotFoundError:
         raise RuntimeError("there is no docker on this machine") from None
     if done.returncode:
-        raise RuntimeError(f"docker {arguments[0]}: {done.stderr.strip()}")
+        complaint = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+        raise RuntimeError(f"docker {arguments[0]}: {complaint[0]}")
     return done.stdout.strip()
