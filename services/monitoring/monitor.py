@@ -54,8 +54,10 @@ class Monitor:
         except NoLog:
             return content
         began = time.monotonic()
-        self.book.update(now, seconds)
-        self.performance.update(now, seconds - (time.monotonic() - began))
+        with self.log.connected():
+            self.book.update(now, seconds)
+            self.performance.update(now, seconds - (time.monotonic() - began))
+            content["events"] = [_event(event) for event in self.log.events(now - TRAFFIC["day"][1] * DAY)]
         counts = self.book.counts(since, now + HOUR)
         latest: dict[str, int] = {}
         for count in counts:
@@ -66,7 +68,6 @@ class Monitor:
             self._model(version, [c for c in counts if c.version == version], since, now) for version in listed
         ]
         content["traffic"] = self._traffic(listed, now)
-        content["events"] = [_event(event) for event in self.log.events(now - TRAFFIC["day"][1] * DAY)]
         self._last = content
         return content
 

@@ -27,6 +27,7 @@ from services.monitoring.summary import DAY
 MOST_ROWS = 20_000
 FEWEST = 10  # outcomes of each kind; with fewer, no figure is given
 LATE = 60  # seconds after which an outcome is in the log, whichever host's clock it has
+PAGE = 20_000  # outcomes that a question looks at; each is one look for its prediction
 LAST = "9999"  # after all times
 
 Floats = NDArray[np.float64]
@@ -100,7 +101,7 @@ class Performance:
         self.log = log
         self.days = days
         self.most = most
-        self.pace = Pace()
+        self.pace = Pace(most=PAGE)
         self.versions: dict[str, Judged] = {}
         self.compared: dict[tuple[str, str], Judged] = {}
         self.settled = Outcomes()  # no other is on its way to the log

@@ -23,9 +23,10 @@ Beside = dict[tuple[str, str], tuple[int, float]]  # champion and challenger: ro
 
 @dataclass
 class Pace:
-    """How many rows a question looks at, by how long the last ones took."""
+    """How many rows a question looks at, ``most`` or fewer, by how long the last ones took."""
 
     rows: int = FIRST
+    most: int = MOST
 
     def ask(self, question: Callable[[int], Answer]) -> Answer:
         """The answer for so many rows; for fewer where it did not come in time. Raises what the question does."""
@@ -42,7 +43,7 @@ class Pace:
             if took > LONG:
                 self.rows = max(FEWEST, self.rows // 2)
             elif took < SHORT:
-                self.rows = min(MOST, self.rows * 2)
+                self.rows = min(self.most, self.rows * 2)
             return answer
 
 

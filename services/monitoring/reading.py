@@ -7,7 +7,8 @@ came after one time, up to and with another; an ISO 8601 time without its fracti
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -90,6 +91,16 @@ class Log:
     def __init__(self, url: str) -> None:
         self.url = sa.make_url(url)
         self.engine = connect(url, SECONDS, reading=True)
+        self._connection: sa.Connection | None = None
+
+    @contextmanager
+    def connected(self) -> Iterator[None]:
+        """One connection for all questions until the end, instead of one for each."""
+        with self.engine.connect() as self._connection:
+            try:
+                yield
+            finally:
+                self._connection = None
 
     def check(self) -> None:
         """Raise :class:`NoLog` where there is no file, or no tables in it."""
@@ -214,7 +225,7 @@ class Log:
         return str(found[0][0]) if found else upto
 
     def _all(self, query: sa.Executable) -> list[Any]:
-        with self.engine.connect() as connection:
+        with nullcontext(self._connection) if self._connection else self.engine.connect() as connection:
             return list(connection.execute(query).all())
 
 

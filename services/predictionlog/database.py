@@ -104,9 +104,9 @@ def connect(url: str, seconds: int | None = None, *, reading: bool = False) -> s
     if parsed.drivername in ("postgres", "postgresql"):
         parsed = parsed.set(drivername="postgresql+psycopg")
     bound = {"options": f"-c statement_timeout={seconds}s -c lock_timeout={seconds}s"} if seconds else {}
-    return sa.create_engine(
-        parsed, poolclass=NullPool, connect_args={"connect_timeout": seconds or 5, **ALIVE, **bound}
-    )
+    alone: dict[str, Any] = {"isolation_level": "AUTOCOMMIT"} if reading else {}  # each statement is a transaction
+    arguments = {"connect_timeout": seconds or 5, **ALIVE, **bound}
+    return sa.create_engine(parsed, poolclass=NullPool, connect_args=arguments, **alone)
 
 
 def _prepare_sqlite(connection: Any, _: Any) -> None:

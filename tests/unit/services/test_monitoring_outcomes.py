@@ -10,7 +10,7 @@ import pytest
 
 from modelbundle import bundle
 from modelbundle.model import Model
-from services.monitoring import performance, piece
+from services.monitoring import performance
 from services.monitoring.performance import LATE, Performance
 from services.monitoring.piece import Pace
 from services.monitoring.reading import Judged, Log
@@ -64,12 +64,11 @@ def said(judged: Judged) -> tuple[int, list[str], list[int], list[float]]:
 
 
 def test_each_outcome_counts_once_and_those_with_the_smallest_ids_are_kept(
-    log: Written, model: Model, rows: Rows, monkeypatch: pytest.MonkeyPatch
+    log: Written, model: Model, rows: Rows
 ) -> None:
     """Whatever is read together, whatever came meanwhile; and for the challenger on the same rows."""
-    monkeypatch.setattr(piece, "MOST", 7)
     known = Performance(Log(log.url), 365, most=10)
-    known.pace = Pace(7)
+    known.pace = Pace(7, 7)
     judge(log, rows[:25])
     known.update(NOW)
     assert said(known.versions[model.version]) == expected(rows[:25], 10)
@@ -128,15 +127,12 @@ def test_old_predictions_count_no_more(log: Written, model: Model, rows: Rows) -
     assert known.versions[model.version].total == 5
 
 
-def test_many_outcomes_are_read_a_page_at_a_time(
-    log: Written, model: Model, rows: Rows, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_many_outcomes_are_read_a_page_at_a_time(log: Written, model: Model, rows: Rows) -> None:
     """A round without time reads one page, another process goes on, and what is known so far is shown."""
-    monkeypatch.setattr(piece, "MOST", 7)
     judge(log, rows)
     totals = []
     known = Performance(Log(log.url), 365)
-    known.pace = Pace(7)
+    known.pace = Pace(7, 7)
     for _ in range(12):
         known.update(NOW + HOUR, seconds=-1)
         totals.append(known.versions[model.version].total)

@@ -44,10 +44,10 @@ def monitor(log: Written, bundles: list[Made]) -> Monitor:
 
 
 @pytest.fixture
-def small(monkeypatch: pytest.MonkeyPatch) -> None:
+def small(monitor: Monitor, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pages of seven rows."""
-    for name in ("FEWEST", "FIRST", "MOST"):
-        monkeypatch.setattr(piece, name, 7)
+    monkeypatch.setattr(piece, "FEWEST", 7)
+    monitor.book.pace = Pace(7, 7)
 
 
 class Clock:
@@ -115,7 +115,6 @@ def test_pages_and_pieces_add_up(
     """Each row is counted once, and looked into are those with the smallest ids of the hour, whatever was read together."""
     if pages == "small":
         request.getfixturevalue("small")
-        monitor.book.pace = Pace(7)
     rows = spread(log, model)
     assert monitor.book.update(NOW)
     assert len(truth(rows, 20)) == 4
@@ -166,7 +165,6 @@ def test_what_does_not_fit_into_a_round_comes_in_the_next(
 
     That is so where the time is not even enough for the pieces that are read again and again.
     """
-    monitor.book.pace = Pace(7)
     rows = spread(log, model)
     clock = Clock(monkeypatch, monitor.log)
     rounds = 1
@@ -185,7 +183,6 @@ def test_another_process_goes_on_with_what_was_read(
     """All but the log and the versions can be handed over, in the middle of an hour too."""
     rows = spread(log, model)
     clock = Clock(monkeypatch, monitor.log)
-    monitor.book.pace = Pace(7)
     while not monitor.book.coming:
         assert not monitor.book.update(NOW, seconds=9)
     assert monitor.book.hours
@@ -253,7 +250,6 @@ def test_reading_again_is_bounded_in_itself(
     log: Written, model: Model, monitor: Monitor, small: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Hours that changed are read again a few pages at a time, however much time there is."""
-    monitor.book.pace = Pace(7)
     frame, _ = make_book(300)
     for minute in range(50):
         log.add(model, frame[minute * 6 : minute * 6 + 6], NOW - 5 * HOUR + minute * 20, seed=minute * SEED)
