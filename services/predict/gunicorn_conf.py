@@ -17,6 +17,7 @@ from services.predictionlog import shipper
 from services.telemetry import Telemetry
 
 DRAIN_SECONDS = 10.0
+COLLECT_AFTER = 10_000  # objects; an answer to a thousand loans is some five thousand, none of which is in a cycle
 
 settings = Settings.from_environment()
 
@@ -45,6 +46,7 @@ def on_starting(server: Any) -> None:
 
 def post_worker_init(worker: Any) -> None:
     """In a new worker, before it takes requests."""
+    gc.set_threshold(COLLECT_AFTER)
     worker.wsgi.extensions["edge"].full = lanes.beside
     worker.wsgi.extensions["observer"].at_work = lambda: worker.at_work
     worker.replica = Replica(worker.wsgi, settings)

@@ -28,7 +28,7 @@ from services.predictionlog.handover import Queue
 
 LOCK = "shipper.lock"
 EVERY = 0.5  # seconds between rounds
-BATCH = 2000  # rows in a transaction
+BATCH = 5000  # rows in a transaction; ids are random, so the more there are the fewer pages of an index each one writes
 MOST_BACK_OFF = 10.0
 DAMAGED = ".damaged"
 # Counted into the files of PROMETHEUS_MULTIPROC_DIR, from which the workers' /metrics reads: it needs no registry here.
