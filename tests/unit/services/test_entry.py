@@ -114,6 +114,21 @@ def test_a_request_of_any_size_is_shipped_in_pieces(shipping: shipper.Shipper, m
     assert spool.size(shipping.root) == 0
 
 
+def test_the_shipper_holds_no_more_of_a_segment_than_it_inserts(
+    shipping: shipper.Shipper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However much waits: a line is read when its rows are next."""
+    read: list[bytes] = []
+    seen: list[tuple[int, int]] = []
+    decode = entry.decode
+    monkeypatch.setattr(entry, "decode", lambda content: read.append(content) or decode(content))
+    monkeypatch.setattr(database, "insert", lambda _, rows: seen.append((len(rows), len(read))))
+    monkeypatch.setattr(shipper, "BATCH", 4)
+    segment(shipping.root, b"".join(line([f"{i}-1", f"{i}-2"]) for i in range(6)))
+    assert shipping.round()
+    assert seen == [(4, 2), (4, 4), (4, 6)]
+
+
 def test_what_was_logged_is_what_was_sent_whatever_the_shape(
     app: Flask, client: FlaskClient, shipping: shipper.Shipper, bundles: list[Made]
 ) -> None:
