@@ -17,7 +17,7 @@ predictions = sa.Table(
     metadata,
     sa.Column("prediction_id", sa.String(64), primary_key=True),
     sa.Column("time", sa.String(32), nullable=False, index=True),  # ISO 8601 in UTC: sorts as it is
-    sa.Column("model_version", sa.String(64), nullable=False, index=True),
+    sa.Column("model_version", sa.String(64), nullable=False),
     sa.Column("generation", sa.BigInteger, nullable=False),
     sa.Column("request_id", sa.String(64), nullable=False, index=True),
     sa.Column("key_name", sa.String(64)),
