@@ -15,7 +15,7 @@ from services.predict import table
 from services.predict.body import check_type
 from services.predict.document import parse
 from services.predict.models import NoModel
-from services.predict.scoring import Answer, Predictor, each, idempotency_key, misfit, signed
+from services.predict.scoring import Answer, Predictor, array, each, idempotency_key, misfit, signed
 from services.predict.table import Table
 from services.problem import Refused
 
@@ -36,9 +36,9 @@ def invocations() -> Response:
         model = serving.held.model
         asked = _read(model, sent, predictor.max_rows)
         answers = each(model, asked, idempotency_key(request.environ))
-        encoded = msgspec.json.encode(answers)
-        predictor.done(serving, request.environ, asked, answers, encoded)
-        return signed(Answer(b'{"predictions":%b}' % encoded), serving, request.environ, len(answers))
+        body = msgspec.json.encode({"predictions": answers})
+        predictor.done(serving, request.environ, asked, answers, array(body))
+        return signed(Answer(body), serving, request.environ, len(answers))
 
 
 @blueprint.get("/ping")

@@ -15,6 +15,7 @@ from services.predict.models import NoModel, Serving
 from services.predict.scoring import (
     Answer,
     Predictor,
+    array,
     idempotency_key,
     many,
     misfit,
@@ -74,9 +75,8 @@ def _answer(
         predictor.done(serving, environ, asked, [answer], b"[%b]" % body)
     else:
         answers = many(model, asked, key, every_term)
-        encoded = _encode(answers)
-        predictor.done(serving, environ, asked, answers, encoded)
-        body = b'{"predictions":%b,"model_version":"%b"}' % (encoded, model.version.encode())
+        body = _encode({"predictions": answers, "model_version": model.version})
+        predictor.done(serving, environ, asked, answers, array(body))
     return signed(Answer(body), serving, environ, asked.rows)
 
 

@@ -70,13 +70,13 @@ class Recorder:
         if self._keeper is not None:
             self._keeper.stop()
 
-    def __call__(self, serving: Serving, environ: Mapping[str, Any], asked: One | Many, answers: bytes) -> None:
+    def __call__(self, serving: Serving, environ: Mapping[str, Any], asked: One | Many, answers: entry.Buffer) -> None:
         """Record the answers (an array of JSON) to validated rows."""
         if self._writer is None:
             if self._why_not is not None:
                 self._complain(asked.rows, self._why_not)
             return
-        line = entry.encode(
+        parts = entry.encode(
             dict(zip(serving.held.model.schema.names, _columns(asked), strict=True)),
             answers,
             serving.generation.number,
@@ -84,7 +84,7 @@ class Recorder:
             environ.get("request.key"),
         )
         try:
-            self._writer.append(line)
+            self._writer.append(*parts)
         except OSError as error:
             self._complain(asked.rows, error)
 

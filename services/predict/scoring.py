@@ -19,6 +19,7 @@ from modelbundle.schema import Schema
 from modelbundle.validation import MISSING, MOST_COUNTED, Invalid, Many, One, Problem, TooManyRows, unescape
 from services.predict.body import Bodies
 from services.predict.models import Models, NoModel, Serving
+from services.predictionlog.entry import Buffer
 from services.problem import Refused
 
 _encode = msgspec.json.encode
@@ -38,7 +39,7 @@ class Predictor:
     max_rows: int
     max_csv_rows: int
     scored: Callable[[Iterable[str | None]], None] = lambda *_: None
-    record: Callable[[Serving, dict[str, Any], One | Many, bytes], None] = lambda *_: None
+    record: Callable[[Serving, dict[str, Any], One | Many, Buffer], None] = lambda *_: None
     warned: Callable[[Schema, Iterable[dict[str, str]]], None] = lambda *_: None
 
     def done(
@@ -47,7 +48,7 @@ class Predictor:
         environ: dict[str, Any],
         asked: One | Many,
         answers: list[dict[str, Any]],
-        encoded: bytes | None = None,
+        encoded: Buffer | None = None,
     ) -> None:
         """n rows were scored: log and count them. ``encoded`` are the answers as an array of JSON, where they were sent so."""
         self.record(serving, environ, asked, _encode(answers) if encoded is None else encoded)
@@ -161,6 +162,11 @@ def prediction_ids(rows: int, key: str | None, version: str, values: Any, first:
         derived.update(f"\0{position}\0{[None if v != v else v for v in row]!r}".encode("utf-8", "surrogatepass"))
         ids.append(derived.hexdigest()[:32])
     return ids
+
+
+def array(body: bytes) -> memoryview:
+    """The array in an object whose other members have none, where it stands."""
+    return memoryview(body)[body.index(b"[") : body.rindex(b"]") + 1]
 
 
 class Answer(Response):

@@ -50,15 +50,17 @@ class Writer:
         """Close segments from now on, in a thread."""
         self._thread.start()
 
-    def append(self, lines: bytes, *, whatever: bool = False) -> None:
-        """Append whole lines; they are the kernel's when this returns. Raises :class:`Full`, unless ``whatever``: for what is
-        rare, and small."""
+    def append(self, *parts: bytes | memoryview, whatever: bool = False) -> None:
+        """Append whole lines, given in parts; they are the kernel's when this returns.
+
+        Raises :class:`Full`, unless ``whatever``: for what is rare, and small.
+        """
         if self.full and not whatever:
             raise Full(28, "the spool is full")
         with self._lock:
             self._dirty = True
-            written = os.write(self._descriptor, lines)
-            if written != len(lines):  # a disk that fills up: what was torn is not taken for a line
+            written = os.writev(self._descriptor, parts)
+            if written != sum(map(len, parts)):  # a disk that fills up: what was torn is not taken for a line
                 os.ftruncate(self._descriptor, os.fstat(self._descriptor).st_size - written)
                 raise OSError(28, "No space left on device")
 

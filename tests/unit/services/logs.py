@@ -43,7 +43,7 @@ class Written:
             for column in columns
         ]
         inputs = dict(zip(model.schema.names, plain, strict=True))
-        line = entry.encode(inputs, msgspec.json.encode(answers), 1, "request", None)
+        line = b"".join(entry.encode(inputs, msgspec.json.encode(answers), 1, "request", None))
         rows = [{**row, "time": iso(at)} for row in entry.decode(line).rows()]
         database.insert(self.engine, rows)
         return rows

@@ -54,8 +54,11 @@ def ship(settings: Settings, rows: list[dict[str, Any]], name: str = "1") -> Non
         for i in range(len(rows))
     ]
     lines = b"".join(
-        entry.encode({name: [value] for name, value in row.items()}, msgspec.json.encode([answer]), 1, "r", None)
+        part
         for row, answer in zip(rows, answers, strict=True)
+        for part in entry.encode(
+            {name: [value] for name, value in row.items()}, msgspec.json.encode([answer]), 1, "r", None
+        )
     )
     engine = database.connect(settings.prediction_log_url)
     database.migrate(engine)

@@ -32,7 +32,8 @@ ANSWER = {
 def line(ids: list[str], inputs: dict[str, list[Any]] | None = None, **changes: Any) -> bytes:
     """One request's line."""
     answers = [{**ANSWER, "prediction_id": own, **changes} for own in ids]
-    return entry.encode(inputs or {"amount": [1e4] * len(ids)}, msgspec.json.encode(answers), 3, "request", "ann")
+    inputs = inputs or {"amount": [1e4] * len(ids)}
+    return b"".join(entry.encode(inputs, msgspec.json.encode(answers), 3, "request", "ann"))
 
 
 def segment(folder: Path, content: bytes, name: str = "1") -> Path:
