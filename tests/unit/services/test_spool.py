@@ -55,3 +55,18 @@ def test_a_large_segment_is_closed_whoever_waits(writer: spool.Writer) -> None:
         writer.turn()
     sizes = [path.stat().st_size for path in files(writer)]
     assert sizes == [6] * spool.FEW + [spool.LARGE] * 2 + [0]
+
+
+def test_what_the_disk_takes_only_a_part_of_leaves_no_trace(
+    writer: spool.Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk is full in the middle of a line: that line was not logged, and those before and after it are whole."""
+    writev = os.writev
+    writer.append(b"[before", b"]\n")
+    with monkeypatch.context() as full:
+        full.setattr(os, "writev", lambda descriptor, parts: writev(descriptor, [*parts[:1], parts[1][:3]]))
+        with pytest.raises(OSError, match="No space left"):
+            writer.append(b"[torn", memoryview(b", in two"), b"]\n")
+    writer.append(b"[after]\n")
+    writer.turn()
+    assert [*spool.lines(files(writer)[0])] == [b"[before]\n", b"[after]\n"]
