@@ -194,7 +194,7 @@ class Book:
         counted = 0
         for hour in sorted(self.hours, key=lambda hour: (hour < last - HOUR, self.hours[hour].looked, -hour)):
             kept = self.hours[hour]
-            if not allowance.left or (counted >= COUNTED and hour < last - HOUR):
+            if not allowance.left or counted >= COUNTED:
                 return
             kept.looked = self.round
             if kept.pieces:
@@ -206,7 +206,7 @@ class Book:
             else:
                 spans = enumerate(range(hour, hour + HOUR, PIECE))
                 kept.changed = any(self._differs(since, since + PIECE, kept.totals[i]) for i, since in spans)
-            counted += max(sum(kept.totals), LEAST_COUNTED)
+            counted += max(sum(kept.totals), LEAST_COUNTED) if hour < last - HOUR else 0
 
     def _differs(self, since: int, until: int, rows: int) -> bool:
         return self.log.held(edge(since), edge(until), rows + 1) != rows

@@ -120,7 +120,7 @@ def test_old_predictions_count_no_more(log: Written, model: Model, rows: Rows) -
     judge(log, rows)
     log.judge(log.add(model, make_book(5)[0], NOW - DAY), [True] * 5)
     known = Performance(Log(log.url), 10)
-    known.update(NOW)
+    known.update(NOW + 2 * LATE)
     assert known.versions[model.version].total == 65
     known.update(NOW + 2 * DAY)
     known.update(NOW + 2 * DAY)
@@ -140,6 +140,16 @@ def test_many_outcomes_are_read_a_page_at_a_time(log: Written, model: Model, row
         known = Performance(Log(log.url), 365)
         vars(known).update(pickle.loads(plain))
     assert totals == [7, 14, 21, 28, 35, 42, 49, 56, 60, 60, 60, 60]
+
+
+def test_an_outcome_may_arrive_a_little_late(log: Written, model: Model, rows: Rows) -> None:
+    """After another that has a later time."""
+    log.judge(rows[:9], [False] * 9, NOW)
+    known = Performance(Log(log.url), 365)
+    known.update(NOW + 1)
+    log.judge(rows[9:], [False] * 51, NOW - LATE / 2)
+    known.update(NOW + 2)
+    assert known.versions[model.version].total == 60
 
 
 def test_an_outcome_that_just_came_is_shown(log: Written, model: Model, rows: Rows) -> None:

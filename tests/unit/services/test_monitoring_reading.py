@@ -213,6 +213,19 @@ def test_late_rows_and_erased_ones_are_noticed_in_the_next_round(log: Written, m
     assert kept(monitor.book) == truth(rows, 20)
 
 
+def test_older_hours_are_counted_in_turn(
+    log: Written, model: Model, monitor: Monitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where not all fit into a round: latest first."""
+    monkeypatch.setattr(book, "COUNTED", 1)
+    frame, _ = make_book(8)
+    rows = [row for ago in range(2, 10) for row in log.add(model, frame[:4], NOW - ago * HOUR, seed=ago * SEED)]
+    monitor.book.update(NOW)
+    rows += log.add(model, frame[:1], NOW - 4 * HOUR, seed=-99 * SEED)
+    found = [monitor.book.update(NOW) and kept(monitor.book) == truth(rows, 20) for _ in range(3)]
+    assert found == [False, False, True]
+
+
 def test_as_many_rows_may_come_as_go(log: Written, model: Model, monitor: Monitor) -> None:
     """What counting cannot tell is noticed when the hour's turn comes to be read again."""
     frame, _ = make_book(8)
@@ -269,12 +282,12 @@ def test_reading_again_is_bounded_in_itself(
 def test_samples_end_where_the_days_do(log: Written, model: Model, monitor: Monitor) -> None:
     """Older hours are counted, by the hour."""
     log.add(model, make_book(9)[0], NOW - 6 * DAY)
+    log.add(model, make_book(9)[0], NOW - 6 * DAY + 3 * HOUR)
     monitor.book.update(NOW)
-    (sample,) = monitor.book.samples(model.version, 0, NOW)
-    assert sample.sampled == 9
+    assert [sample.sampled for sample in monitor.book.samples(model.version, 0, NOW)] == [9, 9]
     monitor.book.update(NOW + 3 * DAY)
     assert monitor.book.samples(model.version, 0, NOW) == []
-    assert sum(count.rows for count in monitor.book.counts(0, NOW)) == 9
+    assert sum(count.rows for count in monitor.book.counts(0, NOW)) == 18
 
 
 def test_a_question_gets_smaller_when_it_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
