@@ -142,14 +142,16 @@ class Log:
 
     def sample(self, version: str, after: str, upto: str, most: int, below: str | None = None) -> list[Row]:
         """At most ``most`` rows of a version in a page: those with the smallest ids, where these are less than ``below``."""
+        # Not the column itself: the index on it that databases have which were not migrated would lead through all rows.
+        version_alone = predictions.c.model_version + sa.literal_column("''")
         query = (
             sa.select(predictions.c.prediction_id, predictions.c.input, predictions.c.probability)
-            .where(_page_of(predictions.c.time, after, upto), _plain(predictions.c.model_version) == version)
-            .order_by(_plain(predictions.c.prediction_id))
+            .where(_page_of(predictions.c.time, after, upto), version_alone == version)
+            .order_by(predictions.c.prediction_id)
             .limit(most)
         )
         if below is not None:
-            query = query.where(_plain(predictions.c.prediction_id) < below)
+            query = query.where(predictions.c.prediction_id < below)
         return [Row(*row) for row in self._all(query)]
 
     # --- challenges ------------------------------------------------------------------------------------------------------
@@ -170,13 +172,12 @@ class Log:
 
     def beside(self, challenger: str, after: str, upto: str) -> list[tuple[str, int, float]]:
         """Whose rows this one scored: version, rows, sum of challenger minus champion."""
-        version = _plain(predictions.c.model_version).label("version")
         difference = sa.func.sum(challenges.c.probability - predictions.c.probability)
         query = (
-            sa.select(version, sa.func.count(), difference)
+            sa.select(predictions.c.model_version, sa.func.count(), difference)
             .select_from(challenges.join(predictions, predictions.c.prediction_id == challenges.c.prediction_id))
             .where(challenges.c.model_version == challenger, _page_of(challenges.c.time, after, upto))
-            .group_by(version)
+            .group_by(predictions.c.model_version)
         )
         return [tuple(row) for row in self._all(query)]
 
@@ -241,11 +242,6 @@ def edge(seconds: float) -> str:
 
 def _page_of(time: sa.Column[str], after: str, upto: str) -> sa.ColumnElement[bool]:
     return (time > after) & (time <= upto)
-
-
-def _plain(column: sa.Column[str]) -> sa.ColumnElement[str]:
-    """The column, but for the indexes: one on versions or ids would lead through the whole table, not through the page."""
-    return column + sa.literal_column("''")
 
 
 _JUDGED = (predictions.c.prediction_id, predictions.c.time, outcomes.c.is_late, predictions.c.probability)
