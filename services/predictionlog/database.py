@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from functools import partial
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -151,7 +152,7 @@ def insert(engine: sa.Engine, rows: Sequence[dict[str, Any]]) -> None:
     if rows:
         compiled = _INSERT.compile(dialect=engine.dialect)
         order = compiled.positiontup  # None where the driver takes parameters by name
-        parameters = list(rows) if order is None else [tuple(row[name] for name in order) for row in rows]
+        parameters = list(rows) if order is None else list(map(itemgetter(*order), rows))
         with engine.begin() as connection:
             connection.exec_driver_sql(compiled.string, parameters)
 
