@@ -111,8 +111,7 @@ class Book:
         self.hours = {hour: kept for hour, kept in self.hours.items() if hour >= first}
         self.coming = {key: piece for key, piece in self.coming.items() if piece.since >= first}
         for hour, kept in self.hours.items():
-            if hour <= now - MINUTES_KEPT and any(count.minute != hour for count in kept.counts):
-                kept.counts = together([kept.counts], HOUR)
+            kept.counts = _kept(kept.counts, hour, now)
             if not self._sampled(hour, now):
                 kept.samples = {}
 
@@ -137,7 +136,7 @@ class Book:
                 if made is None:
                     break
                 pieces[since] = made
-                self.hours[hour] = self._hour(hour, pieces.values(), pieces)
+                self.hours[hour] = self._hour(hour, pieces.values(), now, pieces)
             if due and not allowance.left:
                 return False
             if again and not due and now >= hour + HOUR + LATE:
@@ -151,7 +150,7 @@ class Book:
                 made = self._read(hour, hour + HOUR, now, allowance)
                 if made is None:
                     return False
-                self.hours[hour] = self._hour(hour, [made])
+                self.hours[hour] = self._hour(hour, [made], now)
         return True
 
     def _read(self, since: int, until: int, now: float, allowance: Allowance) -> Piece | None:
@@ -164,7 +163,7 @@ class Book:
                 return self.coming.pop((since, until))
         return None
 
-    def _hour(self, hour: int, parts: Iterable[Piece], pieces: dict[int, Piece] | None = None) -> Hour:
+    def _hour(self, hour: int, parts: Iterable[Piece], now: float, pieces: dict[int, Piece] | None = None) -> Hour:
         parts = list(parts)
         counts = together(part.counts for part in parts)
         totals, rows = [0] * (HOUR // PIECE), Counter[str]()
@@ -179,7 +178,7 @@ class Book:
         beside: Beside = {}
         for part in parts:
             add(beside, part.beside)
-        return Hour(counts, samples, beside, totals, self.round, self.round, pieces or {})
+        return Hour(_kept(counts, hour, now), samples, beside, totals, self.round, self.round, pieces or {})
 
     def _known(self, version: str) -> Known | None:
         try:
@@ -218,7 +217,7 @@ class Book:
         for hour in [*changed, *sorted(older, key=lambda hour: (self.hours[hour].read, hour))[:1]]:
             made = self._read(hour, hour + HOUR, now, allowance)
             if made is not None:
-                self.hours[hour] = self._hour(hour, [made])
+                self.hours[hour] = self._hour(hour, [made], now)
 
     # --- what is known ---------------------------------------------------------------------------------------------------
 
@@ -248,6 +247,12 @@ class Book:
                 add(found, kept.beside)
         own = [(other, rows, total / rows) for (scored, other), (rows, total) in found.items() if scored == version]
         return sorted(own, key=lambda one: -one[1])
+
+
+def _kept(counts: list[Count], hour: int, now: float) -> list[Count]:
+    """By the minute while somebody looks at minutes, then by the hour."""
+    by_minute = any(count.minute != hour for count in counts)
+    return together([counts], HOUR) if by_minute and hour <= now - MINUTES_KEPT else counts
 
 
 def _settled(piece: Piece) -> bool:
