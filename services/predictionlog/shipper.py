@@ -49,8 +49,11 @@ def drain(root: Path, url: str, seconds: float) -> None:
     """
     deadline = time.monotonic() + seconds
     ours: subprocess.Popen[bytes] | None = None
-    while spool.abandoned(root) and time.monotonic() < deadline and (ours is None or ours.poll() is None):
-        if ours is None and free(root / LOCK):
+    while spool.abandoned(root) and time.monotonic() < deadline:
+        ended = ours.poll() if ours else 0
+        if ended:
+            return  # the database is away
+        if ended == 0 and free(root / LOCK):  # again where somebody else shipped, who began before all of it was there
             last = keeper(root, url)
             environment = {**os.environ, **last.environment}
             ours = subprocess.Popen(last.command, stdin=subprocess.DEVNULL, env=environment, start_new_session=True)
@@ -144,7 +147,7 @@ class Shipper:
 
 
 def main(root: Path) -> int:
-    """Ship until the parent is gone."""
+    """Ship until the parent is gone; 1 where the database would not take the last of it."""
     if take(root / LOCK) is None:
         return 0
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # whoever stops the service ends the workers first
@@ -155,8 +158,7 @@ def main(root: Path) -> int:
     pause = EVERY
     while not select.select([0], [], [], pause)[0]:
         pause = EVERY if shipper.round() else min(pause * 2, MOST_BACK_OFF)
-    shipper.round()
-    return 0
+    return 0 if shipper.round() else 1
 
 
 if __name__ == "__main__":

@@ -11,23 +11,27 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from services.predictionlog import spool
+from services.keeper import take
+from services.predictionlog import event, shipper, spool
 from tests.conftest import LOAN, Made
 from tests.integration.system import ROOT, System, ask, until
 
 
 class Asking:
-    """Clients that keep the id of every prediction they got."""
+    """Clients that keep the id of every prediction they got: two with each answer. ``asked`` has those of each request by its id,
+    None where it failed."""
 
     def __init__(self, port: int, clients: int = 4) -> None:
         self.port = port
         self.ids: list[str] = []
+        self.asked: dict[str, list[str] | None] = {}
         self.failed = 0
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=self._run) for _ in range(clients)]
@@ -45,12 +49,16 @@ class Asking:
     def _run(self) -> None:
         body = json.dumps([LOAN, LOAN]).encode()
         while not self._stop.is_set():
+            request = uuid.uuid4().hex
+            headers = {"Content-Type": "application/json", "X-Request-Id": request}
+            self.asked[request] = None
             try:
-                status, _, raw = ask(self.port, "POST", "/predict", body, {"Content-Type": "application/json"})
+                status, _, raw = ask(self.port, "POST", "/predict", body, headers)
             except (OSError, http.client.HTTPException):
                 status = 0
             if status == 200:
-                self.ids.extend(p["prediction_id"] for p in json.loads(raw)["predictions"])
+                told = self.asked[request] = [p["prediction_id"] for p in json.loads(raw)["predictions"]]
+                self.ids.extend(told)
             else:
                 self.failed += 1
                 time.sleep(0.02)
@@ -134,6 +142,32 @@ def test_an_orderly_end_ships_everything_first(serving: System) -> None:
     found = logged(database(serving))
     assert set(asking.ids) == set(found)
     assert set(found.values()) == {1}
+
+
+def test_replicas_that_end_together_ship_what_each_of_them_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A last round that finds another's at work waits for that, and ships what it had left: nobody else will."""
+    root = tmp_path / "spool"
+    held = take(root / shipper.LOCK)
+    assert held is not None
+    writer = spool.Writer(root, max_bytes=1 << 20)
+    writer.append(event.encode("e1", event.SWITCH, 0.0, {}))
+    writer.close()
+    rounds: list[subprocess.Popen[bytes]] = []
+    monkeypatch.setattr(shipper, "free", lambda _: not rounds or rounds[0].poll() is not None)  # it was, a moment ago
+
+    def start(*arguments: Any, **own: Any) -> subprocess.Popen[bytes]:
+        if rounds:
+            os.close(held)
+        rounds.append(popen(*arguments, **own))
+        return rounds[-1]
+
+    popen = subprocess.Popen
+    monkeypatch.setattr(subprocess, "Popen", start)
+    shipper.drain(root, f"sqlite:///{tmp_path}/log.sqlite", 60)
+    assert [one.wait() for one in rounds] == [0, 0]
+    assert spool.oldest(root) is None
 
 
 def test_the_database_may_be_away(system: System, tmp_path: Path) -> None:
