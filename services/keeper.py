@@ -2,12 +2,16 @@
 
 Exactly one runs at a time: it holds a lock that the kernel frees when it dies. Every worker keeps a :class:`Keeper`, which starts
 one where there is none. The process ends when the pipe on its standard input does, that is with the worker that started it.
+
+The first one may be a copy of the workers' master instead (:meth:`Keeper.fork`), which shares the memory of all that the master
+has imported: half of what such a process needs.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import importlib
 import os
 import subprocess
 import sys
@@ -21,7 +25,10 @@ LIVED = 10.0  # seconds; one that fails sooner is started again after a pause th
 
 
 class Keeper:
-    """Runs ``python -m MODULE ARGUMENTS`` while ``wanted()`` says so; ``lock`` is the file that the process locks."""
+    """Runs ``python -m MODULE ARGUMENTS`` while ``wanted()`` says so; ``lock`` is the file that the process locks.
+
+    For :meth:`fork` the module has ``main(arguments)``, which returns the exit code and reads its settings from ``os.environ``.
+    """
 
     def __init__(
         self,
@@ -32,6 +39,8 @@ class Keeper:
         wanted: Callable[[], bool] = lambda: True,
     ) -> None:
         self.lock = lock
+        self.module = module
+        self.arguments = arguments
         self.command = [sys.executable, "-m", module, *arguments]
         self.environment = environment or {}
         self.wanted = wanted
@@ -44,6 +53,30 @@ class Keeper:
     def start(self) -> None:
         """Begin."""
         self._thread.start()
+
+    def fork(self, held: Sequence[int] = ()) -> int:
+        """Start the process as a copy of this one, which must have one thread only.
+
+        It ends when the descriptor that is returned is closed, here and in all other copies of this process: when the last of
+        them is gone. ``held`` are the descriptors of those that were started so before, which this one must not keep alive.
+        """
+        read, write = os.pipe()
+        if os.fork():
+            os.close(read)
+            return write
+        code = 1
+        try:
+            for descriptor in (write, *held):
+                os.close(descriptor)
+            os.setsid()
+            os.dup2(read, 0)
+            os.close(read)
+            os.environ.update(self.environment)
+            code = importlib.import_module(self.module).main(self.arguments)
+        except BaseException:
+            sys.excepthook(*sys.exc_info())
+        finally:
+            os._exit(code)  # not the way of the process that this is a copy of
 
     def stop(self) -> None:
         """Let our process, if there is one, come to its end."""
@@ -82,6 +115,15 @@ def take(lock: Path) -> int | None:
     except BlockingIOError:
         os.close(descriptor)
         return None
+    return descriptor
+
+
+def be(name: str, lock: Path) -> int | None:
+    """:func:`take` for a whole process, which is then called ``name`` (at most 15 characters) where processes are listed."""
+    descriptor = take(lock)
+    if descriptor is not None:
+        with contextlib.suppress(OSError):  # only Linux has it
+            Path("/proc/self/comm").write_text(name)
     return descriptor
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -35,11 +36,21 @@ class Monitor:
         self.days = days
         self.book = Book(log, versions, max(days, TRAFFIC["day"][1]), days, hour_rows)
         self.performance = Performance(log, OUTCOME_DAYS)
-        self._last: dict[str, Any] | None = None
 
-    def last(self, now: float) -> dict[str, Any]:
-        """The summary that was computed last, or an empty one."""
-        return self._last or empty(self.days, now)
+    def state(self) -> bytes:
+        """What was read so far, for another process's :meth:`resume`."""
+        outside = (self.log, self.versions)
+        return pickle.dumps(
+            [
+                {name: value for name, value in vars(part).items() if not any(value is one for one in outside)}
+                for part in (self.book, self.performance)
+            ]
+        )
+
+    def resume(self, state: bytes) -> None:
+        """Go on from where the :meth:`state` is of."""
+        for part, read in zip((self.book, self.performance), pickle.loads(state), strict=True):
+            vars(part).update(read)
 
     def summary(self, now: float, seconds: float = float("inf")) -> dict[str, Any]:
         """The content of ``monitor.json`` as of ``now``, but for what only the serving side knows.
@@ -68,7 +79,6 @@ class Monitor:
             self._model(version, [c for c in counts if c.version == version], since, now) for version in listed
         ]
         content["traffic"] = self._traffic(listed, now)
-        self._last = content
         return content
 
     def _traffic(self, listed: Sequence[str], now: float) -> dict[str, Any]:

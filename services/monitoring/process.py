@@ -7,26 +7,29 @@ prediction log and replaces ``monitor.json``.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
+import pickle
 import select
 import signal
 import socket
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from modelbundle.durable import write
 from services import jsonlog
-from services.keeper import Keeper, take
+from services.keeper import Keeper, be, take
 from services.monitoring import summary
 from services.monitoring.counters import Sampler, together
 
 FILE = "monitor.json"
 FOLDER = "monitoring"
 LOCK = "lock"
+LONGEST = 60.0  # seconds, at least, before a round is given up
 BUDGET = 0.25  # of its time may be spent reading a log that is larger than what was read so far
 
 
@@ -54,47 +57,76 @@ def empty(every: float, days: int) -> dict[str, Any]:
 
 
 class Process:
-    """Does a round at a time. Made once the replica's lock is held."""
+    """Does a round at a time, each in a copy of this process, which takes its memory along when it ends.
+
+    What a round leaves for the next is kept here as bytes. Made once the replica's lock is held.
+    """
 
     def __init__(self, environment: Mapping[str, str]) -> None:
-        from services.monitoring.monitor import Monitor
-        from services.monitoring.reading import Log
-        from services.monitoring.versions import Versions
-
+        importlib.import_module("services.monitoring.monitor")  # for all the copies at once
+        self.environment = environment
         self.data = Path(environment["DATA_DIR"])
         self.every = float(environment["MONITOR_SECONDS"])
         self.folder = self.data / FOLDER
-        versions = Versions([Path(environment["STATE_DIR"]) / "bundles"])
-        self.monitor = Monitor(Log(environment["PREDICTION_LOG_URL"]), versions, int(environment["MONITOR_DAYS"]))
         counters = environment.get("PROMETHEUS_MULTIPROC_DIR")
         replica = f"{socket.gethostname()}-{environment.get('PORT') or 5000}"
         self.sampler = Sampler(self.folder, replica, Path(counters)) if counters else None
         self.first: int | None = None
+        self.kept = b""
         self.trouble: str | None = None
 
     def round(self, now: float) -> None:
-        """Sample the counters; and write ``monitor.json``, if that is ours to do."""
+        """Sample the counters; and have ``monitor.json`` written, if that is ours to do."""
         try:
             if self.sampler:
                 self.sampler.sample(now - self.every / 2)  # what came since the last round came before now
             self.first = self.first if self.first is not None else take(self.folder / LOCK)
-            if self.first is not None:
-                write(self.data / FILE, json.dumps(self._content(now)).encode())
         except OSError as error:
             self._say(str(error))
+            return
+        if self.first is not None:
+            found = apart(lambda: self.compute(now), max(LONGEST, 5 * self.every))
+            if found is None:
+                self._say("a round of the monitor failed, or took too long")
+            else:
+                self.kept, trouble = pickle.loads(found)
+                self._say(trouble)
 
-    def _content(self, now: float) -> dict[str, Any]:
+    def compute(self, now: float) -> bytes:
+        """Write ``monitor.json``; returns what :meth:`round` keeps, and what was wrong."""
         from sqlalchemy.exc import SQLAlchemyError
 
+        from services.monitoring.monitor import Monitor
+        from services.monitoring.reading import Log
+        from services.monitoring.versions import Versions
+
+        versions = Versions([Path(self.environment["STATE_DIR"]) / "bundles"])
+        days = int(self.environment["MONITOR_DAYS"])
+        monitor = Monitor(Log(self.environment["PREDICTION_LOG_URL"]), versions, days)
+        if self.kept:
+            monitor.resume(self.kept)
         content: dict[str, Any]
+        trouble = None
         try:
-            content = self.monitor.summary(now, self.every * BUDGET)
-            self._say(None)
+            content = monitor.summary(now, self.every * BUDGET)
         except SQLAlchemyError as error:
             kind = type(getattr(error, "orig", None) or error).__name__  # never its text: it holds rows
-            self._say(f"the prediction log's database is away ({kind})")
-            content = self.monitor.last(now)
-        return {**content, "trouble": self.trouble, "every_seconds": self.every, "http": together(self.folder, now)}
+            trouble = f"the prediction log's database is away ({kind})"
+            content = self._written() or summary.empty(days, now)
+        more = {"trouble": trouble, "every_seconds": self.every, "http": together(self.folder, now)}
+        try:
+            write(self.data / FILE, json.dumps({**content, **more}).encode())
+        except OSError as error:
+            trouble = str(error)
+        return pickle.dumps((monitor.state(), trouble))
+
+    def _written(self) -> dict[str, Any] | None:
+        """What the last round wrote."""
+        try:
+            found: dict[str, Any] = json.loads((self.data / FILE).read_bytes())
+        except (OSError, ValueError):
+            return None
+        return found
 
     def _say(self, trouble: str | None) -> None:
         if trouble != self.trouble:
@@ -102,15 +134,40 @@ class Process:
         self.trouble = trouble
 
 
-def main(environment: Mapping[str, str]) -> int:
+def apart(work: Callable[[], bytes], seconds: float) -> bytes | None:
+    """What ``work`` returns, done by a copy of this process, which must have one thread only.
+
+    None where it failed, or took longer than ``seconds``. Where this process is gone meanwhile, the copy comes to its end.
+    """
+    read, write = os.pipe()
+    child = os.fork()
+    if not child:
+        code = 1
+        try:
+            signal.setitimer(signal.ITIMER_REAL, seconds)  # the signal's default is death, whatever is at work then
+            with os.fdopen(write, "wb") as out:
+                out.write(work())
+            code = 0
+        except BaseException:
+            sys.excepthook(*sys.exc_info())
+        finally:
+            os._exit(code)
+    os.close(write)
+    with os.fdopen(read, "rb") as result:
+        found = result.read()
+    _, status = os.waitpid(child, 0)
+    return found if status == 0 else None
+
+
+def main(_: Sequence[str] = ()) -> int:
     """Compute until the worker that started this is gone, at every multiple of MONITOR_SECONDS of the clock."""
-    if take(own_lock(Path(environment["DATA_DIR"]), environment)) is None:
+    if be("monitor", own_lock(Path(os.environ["DATA_DIR"]), os.environ)) is None:
         return 0
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # whoever stops the service ends the workers first
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with contextlib.suppress(OSError):
         os.nice(10)  # predictions come first, and the log
-    process = Process(environment)
+    process = Process(os.environ)
     process.round(time.time())
     while not select.select([0], [], [], process.every - time.time() % process.every)[0]:
         process.round(time.time())
@@ -118,4 +175,4 @@ def main(environment: Mapping[str, str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(os.environ))
+    sys.exit(main())

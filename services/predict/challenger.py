@@ -30,7 +30,7 @@ from modelbundle.model import Model
 from modelbundle.statement import CHALLENGER
 from modelbundle.validation import Invalid
 from services import jsonlog
-from services.keeper import take
+from services.keeper import be
 from services.predict.intake import Intake
 from services.predict.settings import Settings
 from services.predict.source import CHALLENGER as PATHS
@@ -296,7 +296,7 @@ def stand_back(settings: Settings) -> None:
 def main() -> int:
     """Score until there is nothing to, or the parent is gone."""
     settings = Settings.from_environment()
-    if take(settings.data_dir / LOCK) is None:
+    if be("challenger", settings.data_dir / LOCK) is None:
         return 0
     stand_back(settings)
     challenger = Challenger(settings)

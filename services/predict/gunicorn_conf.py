@@ -38,10 +38,21 @@ control_socket_disable = True
 
 
 def on_starting(server: Any) -> None:
-    """Before the first fork: join this replica's session."""
+    """Before the first worker: join this replica's session, and start the processes beside the workers as copies of this one.
+
+    There is one thread here yet, and no socket is open that a copy could keep.
+    """
     server.session = server.app.wsgi().extensions["store"].begin_session()
+    kept = []
+    if settings.prediction_log_url != NONE:
+        from services.predict import beside  # with all that reads and writes the log: nobody else needs it
+
+        kept = beside.keepers(settings)
     gc.collect()
-    gc.freeze()  # what the workers share stays shared: no collection of theirs touches it
+    gc.freeze()  # what the copies share stays shared: no collection of theirs touches it
+    server.held = []
+    for keeper in kept:
+        server.held.append(keeper.fork(server.held))
 
 
 def post_worker_init(worker: Any) -> None:
@@ -65,8 +76,10 @@ def child_exit(_: Any, worker: Any) -> None:
     multiprocess.mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
 
 
-def on_exit(_: Any) -> None:
+def on_exit(server: Any) -> None:
     """In the master, at the very end: the workers are gone, and what they spooled goes with us, if it can."""
+    for descriptor in server.held:
+        os.close(descriptor)
     if settings.prediction_log_url != NONE:
         shipper.drain(settings.data_dir / "spool", settings.prediction_log_url, DRAIN_SECONDS)
     shutil.rmtree(os.environ.get("PROMETHEUS_MULTIPROC_DIR", ""), ignore_errors=True)

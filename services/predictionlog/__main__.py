@@ -1,4 +1,4 @@
-"""``python -m services.predictionlog audit ID | events | correct ID late|not-late | erase --before DATE``.
+"""``python -m services.predictionlog audit ID | events | correct ID late|not-late | erase --before DATE | migrate``.
 
 What is erased may be named by ``--request-id ID`` or ``--record-id ID`` too.
 
@@ -21,7 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from modelbundle.errors import BundleError
 from services.predictionlog import audit, event
-from services.predictionlog.database import connect, events, predictions
+from services.predictionlog.database import HEAD, connect, events, migrate, predictions, revision
 
 
 def show(engine: sa.Engine, wanted: str, places: list[Path]) -> int:
@@ -62,6 +62,18 @@ def erase(engine: sa.Engine, options: argparse.Namespace) -> int:
     return 0
 
 
+def update(url: str) -> int:
+    """Bring the tables to this version."""
+    try:
+        engine = connect(url)
+        if (revision(engine) or "") < HEAD:
+            migrate(engine)
+    except SQLAlchemyError as error:
+        print(f"migrate: {type(getattr(error, 'orig', None) or error).__name__}", file=sys.stderr)
+        return 1
+    return 0
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the command."""
     parser = argparse.ArgumentParser(prog="python -m services.predictionlog", description=__doc__)
@@ -79,9 +91,12 @@ def main(arguments: list[str] | None = None) -> int:
     which.add_argument("--before", type=date.fromisoformat, help="a date in UTC, as 2026-01-31")
     which.add_argument("--request-id")
     which.add_argument("--record-id", help="the caller's own id")
+    actions.add_parser("migrate", help="bring the tables to this version, as the first shipper that connects does")
     options = parser.parse_args(arguments)
     data = Path(os.environ.get("DATA_DIR") or "run/data")
     url = os.environ.get("PREDICTION_LOG_URL") or f"sqlite:///{(data / 'predictions.sqlite').absolute()}"
+    if options.action == "migrate":
+        return update(url)
     try:
         if url.startswith("sqlite") and not Path(sa.make_url(url).database or "").exists():
             raise audit.NotFound("there is no prediction log yet")

@@ -12,6 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 
+HEAD = "0004"  # the last of the migrations, whose names sort
 metadata = sa.MetaData()
 predictions = sa.Table(
     "predictions",
@@ -127,6 +128,18 @@ def _prepare_reading(connection: Any, _: Any) -> None:
 def _bound(seconds: float, _: sa.Connection, cursor: Any, *__: Any) -> None:
     end = time.monotonic() + seconds
     cursor.connection.set_progress_handler(lambda: time.monotonic() > end, STEPS)
+
+
+def revision(engine: sa.Engine) -> str | None:
+    """Which migration the tables are at; None before the first. Raises :class:`sqlalchemy.exc.SQLAlchemyError`.
+
+    Above :data:`HEAD` they are those of a later version: migrations only add, so that this one can go on with them.
+    """
+    with engine.connect() as connection:
+        if not sa.inspect(connection).has_table("alembic_version"):
+            return None
+        found: str | None = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
+        return found
 
 
 def migrate(engine: sa.Engine) -> None:

@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ import msgspec
 from prometheus_client import Counter
 
 from services import jsonlog
-from services.keeper import Keeper, free, take
+from services.keeper import Keeper, be, free
 from services.predictionlog import entry, event, spool
 from services.predictionlog.handover import Queue
 
@@ -88,6 +88,7 @@ class Shipper:
         from services.predictionlog import database
 
         self.root = root
+        self.url = url
         self.queue = Queue.beside(root)
         self.database = database
         self.engine = database.connect(url)
@@ -100,9 +101,8 @@ class Shipper:
 
         try:
             spool.adopt(self.root)
-            if not self.migrated:
-                self.database.migrate(self.engine)
-                self.migrated = True
+            if not self.migrated and not self._migrate():
+                return False
             for path in spool.segments(self.root):
                 self._ship(path)
         except SQLAlchemyError as error:
@@ -112,6 +112,17 @@ class Shipper:
         if self.trouble:
             jsonlog.emit("prediction log is back", "info")
             self.trouble = ""
+        return True
+
+    def _migrate(self) -> bool:
+        """Have a process bring the tables up to this version, where they are not; it takes Alembic's memory along."""
+        if (self.database.revision(self.engine) or "") < self.database.HEAD:
+            command = [sys.executable, "-m", "services.predictionlog", "migrate"]
+            environment = {**os.environ, "PREDICTION_LOG_URL": self.url}
+            done = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+            if done.returncode:
+                return self._away(done.stderr.strip().rpartition("\n")[2])
+        self.migrated = True
         return True
 
     def _away(self, reason: str) -> bool:
@@ -146,9 +157,10 @@ class Shipper:
         return 0
 
 
-def main(root: Path) -> int:
-    """Ship until the parent is gone; 1 where the database would not take the last of it."""
-    if take(root / LOCK) is None:
+def main(arguments: Sequence[str]) -> int:
+    """Ship the spool that is named until the parent is gone; 1 where the database would not take the last of it."""
+    root = Path(arguments[0])
+    if be("shipper", root / LOCK) is None:
         return 0
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # whoever stops the service ends the workers first
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -162,4 +174,4 @@ def main(root: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(main(sys.argv[1:]))

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+BESIDE = ("shipper", "monitor", "challenger")  # the processes beside the workers
 ROOT = Path(__file__).parents[2]
 
 
@@ -126,7 +127,17 @@ class System:
     def workers(self) -> list[int]:
         """The process ids of the prediction API's live workers."""
         assert self.predict is not None
-        return children(self.predict.pid)
+        return [pid for pid in children(self.predict.pid) if comm(pid) not in BESIDE]
+
+    def called(self, name: str) -> list[int]:
+        """The processes of this system that say in the list of processes what they are: see :data:`BESIDE`."""
+        own = f"={self.root}/".encode()
+        found = []
+        for path in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if comm(int(path.name)) == name and own in (path / "environ").read_bytes():
+                    found.append(int(path.name))
+        return found
 
     def close(self) -> None:
         self.stop_predict()
@@ -164,6 +175,19 @@ class System:
                 if isinstance(entry, dict) and entry.get("event") == event:
                     found.append(entry)
         return found
+
+
+def comm(pid: int) -> str:
+    """What a process is called; nothing where it is gone."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
+
+
+def parent(pid: int) -> int:
+    """The process that a process is a child of."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 def children(pid: int) -> list[int]:

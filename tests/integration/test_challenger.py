@@ -50,14 +50,7 @@ def said(system: System) -> dict[str, float]:
 
 def scorer(system: System) -> int:
     """The process that scores."""
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            environment = (path.parent / "environ").read_bytes()
-            if b"services.predict.challenger" in path.read_bytes() and str(system.root).encode() in environment:
-                return int(path.parent.name)
-        except OSError:
-            continue
-    return 0
+    return next(iter(system.called("challenger")), 0)
 
 
 def test_a_challenger_is_scored_with_the_bits_that_it_would_answer(serving: System, bundles: list[Made]) -> None:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import os
 import signal
-from pathlib import Path
 from typing import Any
 
 from tests.conftest import LOAN, Made, make_book
-from tests.integration.system import System, ask, until
+from tests.integration.system import System, ask, parent, until
 
 
 def summary(system: System) -> dict[str, Any]:
@@ -20,16 +19,9 @@ def summary(system: System) -> dict[str, Any]:
 
 
 def monitors(system: System) -> list[int]:
-    """The monitor processes of this system."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*"):
-        try:
-            command, environment = (path / "cmdline").read_bytes(), (path / "environ").read_bytes()
-        except OSError:
-            continue
-        if b"services.monitoring.process" in command and f"DATA_DIR={system.root / 'data'}\0".encode() in environment:
-            found.append(int(path.name))
-    return found
+    """The monitor processes of this system, those that do a round for it left out."""
+    found = system.called("monitor")
+    return [pid for pid in found if parent(pid) not in found]
 
 
 def test_a_replica_watches_itself(system: System, bundles: list[Made]) -> None:
@@ -55,8 +47,11 @@ def test_a_replica_watches_itself(system: System, bundles: list[Made]) -> None:
     assert 'peerloan_drift_alert{feature="purpose"} 1.0' in text
     assert 'peerloan_drift_alert{feature="amount"} 0.0' in text
     (first,) = monitors(system)
+    assert system.predict is not None
+    assert parent(first) == system.predict.pid
     os.kill(first, signal.SIGKILL)
     until(lambda: monitors(system) not in ([], [first]), 20, "another took over")
+    assert parent(monitors(system)[0]) in system.workers()
     assert system.post(LOAN)[0] == 200
     until(lambda: sum(filter(None, summary(system)["http"]["requests"])) == 4, 30, "it goes on counting")
     system.stop_predict()

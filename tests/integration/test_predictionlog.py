@@ -21,7 +21,7 @@ import pytest
 from services.keeper import take
 from services.predictionlog import event, shipper, spool
 from tests.conftest import LOAN, Made
-from tests.integration.system import ROOT, System, ask, until
+from tests.integration.system import ROOT, System, ask, free_port, parent, until
 
 
 class Asking:
@@ -93,15 +93,7 @@ def command(system: System, *arguments: str) -> subprocess.CompletedProcess[str]
 
 def shippers(system: System) -> list[int]:
     """The processes that ship this system's spool."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            parts = path.read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if b"services.predictionlog.shipper" in parts and str(system.root / "data" / "spool").encode() in parts:
-            found.append(int(path.parent.name))
-    return found
+    return system.called("shipper")
 
 
 def test_kills_lose_and_double_nothing(serving: System) -> None:
@@ -131,6 +123,35 @@ def test_kills_lose_and_double_nothing(serving: System) -> None:
         assert connection.execute(query).fetchone()[0] == serving.readyz()[1]["generation"]
     serving.stop_predict()
     until(lambda: not shippers(serving), 20, "the shipper ends with the service")
+
+
+def test_a_master_that_dies_alone_takes_the_shipper_along(serving: System) -> None:
+    """Once the last worker has ended: until then somebody may append. No copy keeps another, or the port, from being free."""
+    assert serving.predict is not None
+    (first,) = shippers(serving)
+    assert parent(first) == serving.predict.pid
+    serving.predict.kill()
+    serving.predict.wait()
+    until(lambda: not shippers(serving) and not serving.called("monitor"), 60, "both ended")
+    serving.start_predict()
+    assert serving.post(LOAN)[0] == 200
+
+
+def test_an_address_of_no_database_ends_the_start(tmp_path: Path) -> None:
+    """In one line, without the address: it may hold a password."""
+    places = {"STATE_DIR": str(tmp_path / "state"), "DATA_DIR": str(tmp_path / "data"), "PORT": str(free_port())}
+    log = {"MODEL_SERVER_URL": "http://127.0.0.1:9", "PREDICTION_LOG_URL": "nonsense://ann:secret@nowhere/log"}
+    done = subprocess.run(
+        [sys.executable, "-m", "services.predict"],
+        cwd=ROOT,
+        env={**os.environ, **places, **log},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert done.returncode == 1
+    assert done.stderr == "prediction API: PREDICTION_LOG_URL cannot be used (NoSuchModuleError)\n"
+    assert "secret" not in done.stdout
 
 
 def test_an_orderly_end_ships_everything_first(serving: System) -> None:

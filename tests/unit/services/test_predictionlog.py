@@ -121,3 +121,41 @@ def test_the_migrations_go_back(engine: sa.Engine) -> None:
         assert "challenges" not in sa.inspect(connection).get_table_names()
     database.migrate(engine)
     assert audit.find(engine, "loan-1")[0]["challenges"] == []
+
+
+def test_the_last_migration_is_the_one_that_the_shipper_looks_for(engine: sa.Engine) -> None:
+    """Without importing Alembic, which would stay in its memory."""
+    from alembic.script import ScriptDirectory
+
+    folder = str(Path(database.__file__).with_name("migrations"))
+    assert ScriptDirectory(folder).get_heads() == [database.HEAD] == [database.revision(engine)]
+
+
+def test_tables_of_an_older_version_are_migrated_and_those_of_a_newer_one_are_used(tmp_path: Path) -> None:
+    """Whoever goes back to an older version goes on logging."""
+    from services.predictionlog.shipper import Shipper
+
+    url = f"sqlite:///{tmp_path}/log.sqlite"
+    assert database.revision(database.connect(url)) is None
+    assert Shipper(tmp_path / "spool", url).round()
+    assert database.revision(database.connect(url)) == database.HEAD
+    with database.connect(url).begin() as connection:
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
+    event.append(tmp_path / "spool", event.DEPLOYMENT, {"user": "ann"})
+    assert Shipper(tmp_path / "spool", url).round()
+    with database.connect(url).connect() as connection:
+        assert connection.scalar(sa.select(sa.func.count()).select_from(database.events)) == 1
+
+
+def test_a_migration_that_fails_is_trouble_and_tried_again(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In one line, with the kind of the error only."""
+    from services.predictionlog.shipper import Shipper
+
+    own = Shipper(tmp_path / "spool", f"sqlite:///{tmp_path}/log.sqlite")
+    with monkeypatch.context() as broken:
+        broken.setattr(own, "url", f"sqlite:///{tmp_path}/nowhere/log.sqlite")
+        assert not own.round()
+    assert '"reason": "migrate: OperationalError"' in capfd.readouterr().out
+    assert own.round()

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import pickle
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -47,7 +50,7 @@ def test_the_gauges_are_those_of_the_model_that_answers(
     rows = log.add(bundle.read(bundles[0].path), frame.assign(amount=frame["amount"] * 0.5), time.time() - 5)
     log.judge(rows, late)
     log.add(bundle.read(bundles[1].path), frame[:3], time.time() - 1)
-    process(settings, bundles, log.url).round(time.time())
+    process(settings, bundles, log.url).compute(time.time())
     content = client.get("/monitor.json").get_json()
     assert [model["current"] for model in content["models"]] == [False, True]
     assert content["verdict"]["status"] == "drifted"
@@ -68,9 +71,9 @@ def test_what_is_old_is_called_stale(client: FlaskClient, settings: Settings, bu
     """After five rounds that did not come."""
     log = Written(settings.data_dir)
     own = process(settings, bundles, log.url)
-    own.round(time.time() - 301)
+    own.compute(time.time() - 301)
     assert client.get("/monitor.json").get_json()["stale"]
-    own.round(time.time() - 1)
+    own.compute(time.time() - 1)
     assert client.get("/monitor.json").get_json()["age_seconds"] < 60
 
 
@@ -82,10 +85,10 @@ def test_a_database_that_is_away_is_said_and_the_last_summary_stays(
     frame, _ = make_book(30)
     log.add(bundle.read(bundles[0].path), frame, time.time() - 5)
     own = process(settings, bundles, log.url)
-    own.round(time.time())
+    own.compute(time.time())
     path = Path(settings.data_dir / "predictions.sqlite")
     path.write_bytes(b"not a database, and a secret" * 100)
-    own.round(time.time())
+    own.compute(time.time())
     content = json.loads((settings.data_dir / FILE).read_bytes())
     assert content["trouble"] == "the prediction log's database is away (DatabaseError)"
     assert content["models"][0]["rows"] == 30
@@ -128,3 +131,39 @@ def test_counters_of_replicas_become_minutes(tmp_path: Path, monkeypatch: pytest
     assert len(found["requests"]) == 24 * 60
     counters.together(tmp_path, now + 2 * 86_400)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_round_goes_on_from_what_the_one_before_it_read(
+    settings: Settings, bundles: list[Made], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In another process: the same summary, and not all of the log is read again."""
+    from services.monitoring.reading import Log
+
+    log = Written(settings.data_dir)
+    frame, late = make_book(200)
+    for hours in (2, 5, 9, 20):
+        log.judge(log.add(bundle.read(bundles[0].path), frame, time.time() - hours * 3600), late)
+    own, now = process(settings, bundles, log.url), time.time()
+    read: list[float] = []
+    counts = Log.counts
+    monkeypatch.setattr(Log, "counts", lambda self, since, until: read.append(since) or counts(self, since, until))
+    own.kept, trouble = pickle.loads(own.compute(now))
+    first, rounds = json.loads((settings.data_dir / FILE).read_bytes()), len(read)
+    assert (trouble, first["models"][0]["rows"]) == (None, 800)
+    own.compute(now)
+    assert json.loads((settings.data_dir / FILE).read_bytes()) == first
+    assert len(read) - rounds < rounds / 2
+
+
+APART = """
+import sys, time
+from services.monitoring.process import apart
+print(apart(lambda: b"x" * 1_000_000, 30) == b"x" * 1_000_000, apart(lambda: 1 / 0, 30), apart(lambda: time.sleep(30), 0.1))
+"""
+
+
+def test_what_is_done_apart_comes_back_or_is_given_up() -> None:
+    """Work that fails says why; work that takes too long is ended; whoever asked goes on."""
+    done = subprocess.run([sys.executable, "-c", APART], capture_output=True, text=True, timeout=20)
+    assert done.stdout == "True None None\n"
+    assert "ZeroDivisionError" in done.stderr
