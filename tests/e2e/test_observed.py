@@ -26,6 +26,16 @@ engine = database.connect(os.environ["PREDICTION_LOG_URL"], 5)
 for is_late in (True, True, False):
     print(*[r.status for r in outcomes.record(engine, [Claim({id!r}, None, None, is_late), Claim("no", None, None, True)], "me")])
 """
+WATCH = """
+import os, time
+from pathlib import Path
+from services.monitoring.monitor import Monitor
+from services.monitoring.reading import Log
+from services.monitoring.versions import Versions
+log, versions = Log(os.environ["PREDICTION_LOG_URL"]), Versions([Path(os.environ["STATE_DIR"]) / "bundles"])
+(model,) = Monitor(log, versions, 7).summary(time.time())["models"]
+print(model["rows"], model["sampled"], model["performance"]["outcomes"])
+"""
 
 
 @pytest.fixture
@@ -94,6 +104,9 @@ def test_postgres_is_killed_under_load_and_prometheus_sees_all_of_it(observed: P
     replica = observed.containers("predict")[0]
     said = observed.docker("exec", replica, "python", "-c", CLAIM.format(id=asking.ids[0]))
     assert said.split() == ["recorded", "unknown", "repeated", "unknown", "contradicted", "unknown"]
+    rows, sampled, judged = map(int, observed.docker("exec", replica, "python", "-c", WATCH).split())
+    assert (rows, judged) == (len(found), 1)
+    assert sampled >= min(rows, 2000)
 
     def scraped() -> bool:
         targets = prometheus(observed, "targets")["activeTargets"]
