@@ -133,8 +133,8 @@ def _bound(seconds: float, _: sa.Connection, cursor: Any, *__: Any) -> None:
 def revision(engine: sa.Engine) -> str | None:
     """Which migration the tables are at; None before the first. Raises :class:`sqlalchemy.exc.SQLAlchemyError`.
 
-    Above :data:`HEAD` they are those of a later version: no migration takes away what an older one needs, so this one goes on with
-    them.
+    Above :data:`HEAD` they are those of a later version: no migration takes away what an older one needs, so this one goes on
+    with them.
     """
     with engine.connect() as connection:
         if not sa.inspect(connection).has_table("alembic_version"):
