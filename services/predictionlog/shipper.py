@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,10 @@ LOCK = "shipper.lock"
 EVERY = 0.5  # seconds between rounds
 BATCH = 5000  # rows in a transaction; ids are random, so the more there are the fewer pages of an index each one writes
 MOST_BACK_OFF = 10.0
+REST, LATE = (
+    3,
+    5.0,
+)  # after a transaction, so many times as long as it took; but not where rows have waited so many seconds
 DAMAGED = ".damaged"
 # Counted into the files of PROMETHEUS_MULTIPROC_DIR, from which the workers' /metrics reads: it needs no registry here.
 shipped = Counter("peerloan_log_shipped_rows", "Rows that the database took, repeats included", registry=None)
@@ -82,13 +86,18 @@ class Segment:
 
 
 class Shipper:
-    """Moves closed segments into the database, and on to the queue where somebody waits for them."""
+    """Moves closed segments into the database, and on to the queue where somebody waits for them.
 
-    def __init__(self, root: Path, url: str) -> None:
+    ``rest`` waits for some seconds, or less: a burst of books is answered first, and logged when there is time, or it gets late.
+    """
+
+    def __init__(self, root: Path, url: str, rest: Callable[[float], object] = lambda _: None) -> None:
         from services.predictionlog import database
 
         self.root = root
         self.url = url
+        self.rest = rest
+        self.took = 0.0  # seconds, the last transaction of this round
         self.queue = Queue.beside(root)
         self.database = database
         self.engine = database.connect(url)
@@ -103,6 +112,7 @@ class Shipper:
             spool.adopt(self.root)
             if not self.migrated and not self._migrate():
                 return False
+            self.took = 0.0
             for path in spool.segments(self.root):
                 self._ship(path)
         except SQLAlchemyError as error:
@@ -132,10 +142,14 @@ class Shipper:
         return False
 
     def _ship(self, path: Path) -> None:
-        segment = Segment(path)
+        segment, written = Segment(path), path.stat().st_mtime
         rows, count = segment.rows(), 0
         while some := list(islice(rows, BATCH)):
+            if time.time() - written < LATE:
+                self.rest(REST * self.took)
+            began = time.monotonic()
             segment.damaged += self._insert(some)
+            self.took = time.monotonic() - began
             count += len(some)
         self.database.insert_events(self.engine, segment.events)
         if segment.damaged:  # kept for a person to look at; it must not stop the others
@@ -166,7 +180,7 @@ def main(arguments: Sequence[str]) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with contextlib.suppress(OSError):
         os.nice(5)  # predictions come first
-    shipper = Shipper(root, os.environ["PREDICTION_LOG_URL"])
+    shipper = Shipper(root, os.environ["PREDICTION_LOG_URL"], lambda seconds: select.select([0], [], [], seconds))
     pause = EVERY
     while not select.select([0], [], [], pause)[0]:
         pause = EVERY if shipper.round() else min(pause * 2, MOST_BACK_OFF)

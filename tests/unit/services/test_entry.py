@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -152,3 +153,21 @@ def test_what_was_logged_is_what_was_sent_whatever_the_shape(
         assert (story["probabilities"], story["record_id"]) == (answer["predict_proba"], answer["id"])
         for name in ("band", "reasons", "warnings", "model_version"):
             assert story[name] == answer[name]
+
+
+def test_the_shipper_rests_between_transactions_unless_rows_wait_for_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three times as long as one took: requests come first while there are many. Nothing rests before it began, or late."""
+    clock = iter(range(100))
+    monkeypatch.setattr(shipper.time, "monotonic", lambda: float(next(clock)))
+    rested: list[float] = []
+    own = shipper.Shipper(tmp_path / "spool", f"sqlite:///{tmp_path}/log.sqlite", rested.append)
+    database.migrate(own.engine)
+    for late in (False, True):
+        for name in "abc":
+            path = segment(tmp_path / "spool", line([name]), name)
+            if late:
+                os.utime(path, (0, 0))
+        assert own.round()
+    assert rested == [0.0, 3.0, 3.0]
