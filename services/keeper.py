@@ -55,13 +55,13 @@ class Keeper:
         self._thread.start()
 
     def fork(self, held: Sequence[int] = ()) -> int:
-        """Start the process as a copy of this one, which must have one thread only.
+        """Start the process as a copy of this one; raises :class:`RuntimeError` where this one has another thread.
 
         It ends when the descriptor that is returned is closed, here and in all other copies of this process: when the last of
         them is gone. ``held`` are the descriptors of those that were started so before, which this one must not keep alive.
         """
         read, write = os.pipe()
-        if os.fork():
+        if fork():
             os.close(read)
             return write
         code = 1
@@ -104,6 +104,13 @@ class Keeper:
     def _spawn(self) -> subprocess.Popen[bytes]:
         environment = {**os.environ, **self.environment}
         return subprocess.Popen(self.command, stdin=subprocess.PIPE, env=environment, start_new_session=True)
+
+
+def fork() -> int:
+    """:func:`os.fork`; raises :class:`RuntimeError` where there is another thread, which may hold a lock that the copy needs."""
+    if threading.active_count() > 1:
+        raise RuntimeError("only a process with one thread is copied")
+    return os.fork()
 
 
 def take(lock: Path) -> int | None:

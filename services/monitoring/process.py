@@ -22,7 +22,7 @@ from typing import Any
 
 from modelbundle.durable import write
 from services import jsonlog
-from services.keeper import Keeper, be, take
+from services.keeper import Keeper, be, fork, take
 from services.monitoring import summary
 from services.monitoring.counters import Sampler, together
 
@@ -135,12 +135,12 @@ class Process:
 
 
 def apart(work: Callable[[], bytes], seconds: float) -> bytes | None:
-    """What ``work`` returns, done by a copy of this process, which must have one thread only.
+    """What ``work`` returns, done by a copy of this process; raises :class:`RuntimeError` where this one has another thread.
 
     None where it failed, or took longer than ``seconds``. Where this process is gone meanwhile, the copy comes to its end.
     """
     read, write = os.pipe()
-    child = os.fork()
+    child = fork()
     if not child:
         code = 1
         try:

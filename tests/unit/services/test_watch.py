@@ -6,6 +6,7 @@ import json
 import pickle
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from modelbundle import bundle
+from services.keeper import fork
 from services.monitoring import counters
 from services.monitoring.process import FILE, Process
 from services.predict.settings import Settings
@@ -167,3 +169,16 @@ def test_what_is_done_apart_comes_back_or_is_given_up() -> None:
     done = subprocess.run([sys.executable, "-c", APART], capture_output=True, text=True, timeout=20)
     assert done.stdout == "True None None\n"
     assert "ZeroDivisionError" in done.stderr
+
+
+def test_only_a_process_with_one_thread_is_copied() -> None:
+    """Another thread may hold a lock, which nobody would ever free in the copy."""
+    done = threading.Event()
+    other = threading.Thread(target=done.wait)
+    other.start()
+    try:
+        with pytest.raises(RuntimeError, match="one thread"):
+            fork()
+    finally:
+        done.set()
+        other.join()
