@@ -56,11 +56,12 @@ class Sampler:
         kept = _read(self.path)
         found = totals(self.counters)
         last = kept.get("totals", {}) if kept.get("counters") == self.counters.name else {}
-        edges = sorted((name for name in found if name[0] in "0123456789+"), key=float)
+        # Before the first prediction there are no buckets: those of the time before the restart are as good.
+        edges = sorted((name for name in found if name[0] in "0123456789+"), key=float) or kept.get("edges", [])
         if kept.get("edges") != edges:
             kept = {}
         names = ["requests", "client", "server", *edges]
-        grown = [max(0, round(found[name] - last.get(name, 0.0))) for name in names]
+        grown = [max(0, round(found.get(name, 0.0) - last.get(name, 0.0))) for name in names]
         minute = int(now // MINUTE)
         minutes = {m: row for m, row in kept.get("minutes", {}).items() if int(m) > minute - KEPT}
         before = minutes.get(str(minute), [0] * len(names))

@@ -122,6 +122,8 @@ def test_counters_of_replicas_become_minutes(tmp_path: Path, monkeypatch: pytest
     said["one"] = totals(16, 1, 2, 14)
     one.sample(now)
     again = counters.Sampler(tmp_path, "one", Path("/nowhere/renewed"))
+    said["renewed"] = {"requests": 0.0, "client": 0.0, "server": 0.0}  # no bucket before the first prediction
+    again.sample(now)
     said["renewed"] = totals(3, 0, 0, 3)
     again.sample(now)
     found = counters.together(tmp_path, now)
