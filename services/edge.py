@@ -5,7 +5,6 @@ It is WSGI middleware, not Flask hooks, so that it holds for whatever happens in
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -15,6 +14,7 @@ from wsgiref.types import StartResponse, WSGIEnvironment
 import msgspec
 
 from services import jsonlog, problem
+from services.ids import fresh
 
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _TRACE = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}(-.*)?")
@@ -54,7 +54,7 @@ class Edge:
         """Answer one request."""
         began = time.perf_counter()
         given = environ.get("HTTP_X_REQUEST_ID", "")
-        request_id = given if given and _ID.fullmatch(given) else os.urandom(16).hex()
+        request_id = given if given and _ID.fullmatch(given) else fresh()
         environ["request.id"] = request_id
         status = 0
 

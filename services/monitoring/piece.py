@@ -49,7 +49,7 @@ class Pace:
 
 @dataclass
 class Piece:
-    """Rows from ``since`` up to ``until`` (seconds since 1970): all counted; of each version those with the smallest ids kept.
+    """Rows from ``since`` up to ``until`` (seconds since 1970): all counted; of each version a sample kept.
 
     ``began`` is when the reading did: what arrived later may be missing.
     """
@@ -87,7 +87,7 @@ class Piece:
         for version in sorted({count.version for count in counts}):
             if most and wanted(version):
                 kept = self.rows.get(version, [])
-                below = kept[-1].id if len(kept) >= most else None
+                below = kept[-1].drawn if len(kept) >= most else None
                 found[version] = smallest([kept, log.sample(version, self._after, end, most, below)], most)
         last = end == edge(self.until)
         self._challengers = log.challengers() if last else None
@@ -107,8 +107,8 @@ class Piece:
 
 
 def smallest(parts: Iterable[Sequence[Row]], most: int) -> list[Row]:
-    """Of the smallest ids of each part, those of all parts."""
-    return sorted((row for part in parts for row in part), key=attrgetter("id"))[:most]
+    """Of the rows with the smallest ``drawn`` of each part, those of all parts."""
+    return sorted((row for part in parts for row in part), key=attrgetter("drawn"))[:most]
 
 
 def together(parts: Iterable[Iterable[Count]], step: int = 1) -> list[Count]:

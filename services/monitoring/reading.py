@@ -18,6 +18,7 @@ import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
 
+from services.ids import RANDOM
 from services.monitoring.traffic import Count
 from services.predictionlog.database import challenges, connect, events, outcomes, predictions
 from services.predictionlog.event import CORRECTION, ERASURE
@@ -33,19 +34,19 @@ class NoLog(LookupError):
 
 
 class Row(NamedTuple):
-    """What is looked into of a prediction; ``input`` is JSON."""
+    """What is looked into of a prediction; ``drawn`` are the random digits of its id, and ``input`` is JSON."""
 
-    id: str
+    drawn: str
     input: str
     probability: float
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """Rows whose outcome is known: of ``total``, those with the smallest ids. ``other`` is the challenger's probability."""
+    """Rows whose outcome is known: of ``total``, those with the smallest ``drawn``. ``other`` is the challenger's probability."""
 
     total: int
-    ids: NDArray[np.bytes_]
+    drawn: NDArray[np.bytes_]
     labels: NDArray[np.int64]
     probabilities: Floats
     since: str
@@ -54,11 +55,11 @@ class Judged:
 
     @classmethod
     def of(cls, rows: Sequence[Any]) -> Judged:
-        """Of rows of id, time, label, probability and perhaps the challenger's."""
-        ids, times, labels, probabilities, *others = zip(*rows, strict=True)
+        """Of rows of drawn, time, label, probability and perhaps the challenger's."""
+        drawn, times, labels, probabilities, *others = zip(*rows, strict=True)
         return cls(
             len(rows),
-            np.array([own.encode() for own in ids]),
+            np.array([own.encode() for own in drawn]),
             np.array(labels, dtype=np.int64),
             np.array(probabilities, dtype=np.float64),
             min(times),
@@ -68,11 +69,11 @@ class Judged:
 
     def and_(self, more: Judged, most: int) -> Judged:
         """Both together; ``most`` rows are kept."""
-        ids = np.concatenate([self.ids, more.ids])
-        kept = np.argsort(ids, kind="stable")[:most]
+        drawn = np.concatenate([self.drawn, more.drawn])
+        kept = np.argsort(drawn, kind="stable")[:most]
         return Judged(
             self.total + more.total,
-            ids[kept],
+            drawn[kept],
             np.concatenate([self.labels, more.labels])[kept],
             np.concatenate([self.probabilities, more.probabilities])[kept],
             min(self.since, more.since),
@@ -85,7 +86,7 @@ class Log:
     """Reads the database. Methods raise :class:`sqlalchemy.exc.SQLAlchemyError`, also when an answer takes longer than
     :data:`SECONDS`, and :class:`NoLog` before the first row came.
 
-    Samples are the rows with the smallest ids. Ids are random, so this is a random sample, and the same one every time.
+    Samples are the rows whose ids have the smallest random digits: a random sample, and the same one every time.
     """
 
     def __init__(self, url: str) -> None:
@@ -141,17 +142,17 @@ class Log:
         ]
 
     def sample(self, version: str, after: str, upto: str, most: int, below: str | None = None) -> list[Row]:
-        """At most ``most`` rows of a version in a page: those with the smallest ids, where these are less than ``below``."""
+        """At most ``most`` rows of a version in a page: those with the smallest ``drawn``, where it is less than ``below``."""
         # Not the column itself: the index on it that databases have which were not migrated would lead through all rows.
         version_alone = predictions.c.model_version + sa.literal_column("''")
         query = (
-            sa.select(predictions.c.prediction_id, predictions.c.input, predictions.c.probability)
+            sa.select(_DRAWN, predictions.c.input, predictions.c.probability)
             .where(_page_of(predictions.c.time, after, upto), version_alone == version)
-            .order_by(predictions.c.prediction_id)
+            .order_by(_DRAWN)
             .limit(most)
         )
         if below is not None:
-            query = query.where(predictions.c.prediction_id < below)
+            query = query.where(below > _DRAWN)
         return [Row(*row) for row in self._all(query)]
 
     # --- challenges ------------------------------------------------------------------------------------------------------
@@ -188,7 +189,7 @@ class Log:
         return self._page(outcomes.c.time, sa.true(), after, upto, rows)
 
     def judged(self, after: str, upto: str) -> list[tuple[Any, ...]]:
-        """A page of outcomes: version, id, time, label and probability of the prediction."""
+        """A page of outcomes: version, drawn, time, label and probability of the prediction."""
         own = outcomes.join(predictions, outcomes.c.prediction_id == predictions.c.prediction_id)
         query = sa.select(predictions.c.model_version, *_JUDGED).select_from(own)
         return [tuple(row) for row in self._all(query.where(_page_of(outcomes.c.time, after, upto)))]
@@ -244,7 +245,8 @@ def _page_of(time: sa.Column[str], after: str, upto: str) -> sa.ColumnElement[bo
     return (time > after) & (time <= upto)
 
 
-_JUDGED = (predictions.c.prediction_id, predictions.c.time, outcomes.c.is_late, predictions.c.probability)
+_DRAWN = sa.func.substr(predictions.c.prediction_id, 33 - RANDOM)
+_JUDGED = (_DRAWN, predictions.c.time, outcomes.c.is_late, predictions.c.probability)
 
 
 def _seconds(minute: str) -> int:

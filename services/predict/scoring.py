@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from flask import Response
 from modelbundle.model import Model
 from modelbundle.schema import Schema
 from modelbundle.validation import MISSING, MOST_COUNTED, Invalid, Many, One, Problem, TooManyRows, unescape
+from services.ids import fresh, several
 from services.predict.body import Bodies
 from services.predict.models import Models, NoModel, Serving
 from services.predictionlog.entry import Buffer
@@ -151,10 +151,9 @@ def _complete(
 
 
 def prediction_ids(rows: int, key: str | None, version: str, values: Any, first: int = 0) -> list[str]:
-    """One id of 32 hex digits per row: random, or derived from the idempotency key, the row and the model's version."""
+    """One id of 32 hex digits per row: new, or derived from the idempotency key, the row and the model's version."""
     if not key:
-        digits = os.urandom(16 * rows).hex()
-        return [digits[i : i + 32] for i in range(0, 32 * rows, 32)]
+        return several(rows) if rows > 1 else [fresh()]
     start = hashlib.sha256(f"{version}\0{key}".encode("utf-8", "surrogateescape"))
     ids = []
     for position, row in enumerate(values, first):

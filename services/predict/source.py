@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import time
 from collections.abc import Callable, Iterable
@@ -12,6 +11,7 @@ import requests
 from urllib3.exceptions import HTTPError
 
 from modelbundle import statement
+from services.ids import fresh
 from services.predict.switch import Pin
 
 CHUNK = 256 * 1024
@@ -119,7 +119,7 @@ class Source:
         return self._ask(self.bundle_path, {"If-None-Match": tags} if tags else {}, timeout, (200, 304))
 
     def _ask(self, path: str, more: dict[str, str], timeout: float, expected: tuple[int, int]) -> requests.Response:
-        self.request_id = os.urandom(16).hex()
+        self.request_id = fresh()
         headers = {"Accept-Encoding": "identity", "X-Request-Id": self.request_id, **more}
         try:
             response = self._session.get(

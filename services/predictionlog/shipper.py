@@ -28,7 +28,7 @@ from services.predictionlog.handover import Queue
 
 LOCK = "shipper.lock"
 EVERY = 0.5  # seconds between rounds
-BATCH = 5000  # rows in a transaction; ids are random, so the more there are the fewer pages of an index each one writes
+BATCH = 5000  # rows in a transaction
 MOST_BACK_OFF = 10.0
 REST, LATE = (
     3,

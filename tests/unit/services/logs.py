@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from modelbundle.compiling.proof import frame_columns
 from modelbundle.model import Model
+from services.ids import RANDOM
 from services.monitoring.monitor import Monitor
 from services.monitoring.reading import Log
 from services.monitoring.versions import Versions
@@ -37,7 +38,9 @@ class Written:
         answers = model.answers(columns)
         rng = np.random.default_rng(seed + int(at))
         for answer in answers:
-            answer |= {"prediction_id": rng.bytes(16).hex(), "model_version": model.version, "id": None, "warnings": []}
+            digits = rng.bytes(9).hex()
+            own = f"{int(at * 1000):012x}7{digits[:3]}8{digits[3:]}"
+            answer |= {"prediction_id": own, "model_version": model.version, "id": None, "warnings": []}
         plain = [
             column if isinstance(column, list) else [None if np.isnan(v) else v for v in column.tolist()]
             for column in columns
@@ -60,6 +63,11 @@ class Written:
     def monitor(self, places: Path, days: int = 7, **more: Any) -> Monitor:
         """What reads it."""
         return Monitor(Log(self.url), Versions([places]), days, **more)
+
+
+def drawn(row: dict[str, Any]) -> str:
+    """What decides whether a row is in a sample."""
+    return str(row["prediction_id"])[-RANDOM:]
 
 
 def iso(seconds: float) -> str:

@@ -17,7 +17,7 @@ from services.monitoring.reading import Judged, Log
 from services.monitoring.summary import DAY, HOUR
 from services.predictionlog import audit, database
 from tests.conftest import Made, make_book
-from tests.unit.services.logs import NOW, Written, iso
+from tests.unit.services.logs import NOW, Written, drawn, iso
 
 Rows = list[dict[str, Any]]
 
@@ -46,20 +46,20 @@ def rows(log: Written, model: Model) -> Rows:
 
 
 def judge(log: Written, rows: Rows) -> None:
-    """Late is whose id begins with 0 to 7; an outcome comes every second up to NOW."""
+    """Late is whose random digits begin with 0 to 7; an outcome comes every second up to NOW."""
     for i, row in enumerate(rows):
-        log.judge([row], [row["prediction_id"] < "8"], NOW - i)
+        log.judge([row], [drawn(row) < "8"], NOW - i)
 
 
 def expected(rows: Rows, most: int = 20_000) -> tuple[int, list[str], list[int], list[float]]:
-    chosen = sorted(rows, key=lambda row: row["prediction_id"])[:most]
-    ids = [row["prediction_id"] for row in chosen]
+    chosen = sorted(rows, key=drawn)[:most]
+    ids = [drawn(row) for row in chosen]
     return len(rows), ids, [int(own < "8") for own in ids], [row["probability"] for row in chosen]
 
 
 def said(judged: Judged) -> tuple[int, list[str], list[int], list[float]]:
-    order = judged.ids.argsort()
-    ids = [own.decode() for own in judged.ids[order]]
+    order = judged.drawn.argsort()
+    ids = [own.decode() for own in judged.drawn[order]]
     return judged.total, ids, judged.labels[order].tolist(), judged.probabilities[order].tolist()
 
 
@@ -72,7 +72,7 @@ def test_each_outcome_counts_once_and_those_with_the_smallest_ids_are_kept(
     judge(log, rows[:25])
     known.update(NOW)
     assert said(known.versions[model.version]) == expected(rows[:25], 10)
-    log.judge(rows[25:], [row["prediction_id"] < "8" for row in rows[25:]], NOW + 1)
+    log.judge(rows[25:], [drawn(row) < "8" for row in rows[25:]], NOW + 1)
     for later in range(0, 3 * LATE, 20):
         known.update(NOW + later)
         assert said(known.versions[model.version]) == expected(rows, 10)
@@ -104,7 +104,7 @@ def test_corrections_and_erasures_are_noticed(log: Written, model: Model, rows: 
     known = Performance(Log(log.url), 365)
     known.update(NOW + HOUR)
     before = known.versions[model.version].labels.sum()
-    audit.correct(log.engine, next(r["prediction_id"] for r in rows if r["prediction_id"] < "8"), False, "ann")
+    audit.correct(log.engine, next(r["prediction_id"] for r in rows if drawn(r) < "8"), False, "ann")
     known.update(NOW + HOUR)
     known.update(NOW + HOUR)
     assert known.versions[model.version].labels.sum() == before - 1

@@ -21,7 +21,7 @@ from services.monitoring.summary import DAY, HOUR
 from services.monitoring.traffic import Count
 from services.predictionlog import database
 from tests.conftest import Made, make_book
-from tests.unit.services.logs import NOW, Written, iso
+from tests.unit.services.logs import NOW, Written, drawn, iso
 
 
 @pytest.fixture
@@ -88,13 +88,12 @@ EDGE = iso(NOW - NOW % HOUR - 1).replace(".000000", ".999999")
 
 
 def truth(rows: list[dict[str, Any]], most: int) -> dict[str, tuple[int, list[float]]]:
-    """Of each hour (as text): how many rows, and the probabilities of those with the smallest ids."""
+    """Of each hour (as text): how many rows, and the probabilities of those with the smallest random digits."""
     hours: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
         hours.setdefault(row["time"][:13], []).append(row)
     return {
-        hour: (len(own), [row["probability"] for row in sorted(own, key=lambda row: row["prediction_id"])[:most]])
-        for hour, own in hours.items()
+        hour: (len(own), [row["probability"] for row in sorted(own, key=drawn)[:most]]) for hour, own in hours.items()
     }
 
 
@@ -111,7 +110,7 @@ def kept(read: Book) -> dict[str, tuple[int, list[float]]]:
 def test_pages_and_pieces_add_up(
     log: Written, model: Model, monitor: Monitor, pages: str, request: pytest.FixtureRequest
 ) -> None:
-    """Each row is counted once, and looked into are those with the smallest ids of the hour, whatever was read together."""
+    """Each row is counted once, and looked into are those with the smallest digits of the hour, whatever was read together."""
     if pages == "small":
         request.getfixturevalue("small")
     rows = spread(log, model)
