@@ -72,7 +72,8 @@ def post_worker_init(worker: Any) -> None:
 
 
 def child_exit(_: Any, worker: Any) -> None:
-    """In the master, when a worker has ended: its gauges go with it."""
+    """In the master, when a worker has ended: its gauges go with it, and its connections are gone."""
+    lanes.Lanes.crowd.tell(worker.age, None)
     multiprocess.mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
 
 

@@ -4,6 +4,9 @@ Predictions take the main lane: ``threads`` threads, and a queue that ends at ``
 first bytes of a request decide: what is not a POST takes the side lane and is answered at once, whatever the predictions do; a
 POST waits in the main lane, or, where that is full, takes the side lane to be refused (see :mod:`services.edge`). A
 connection that has sent nothing yet takes no thread.
+
+Threads wait for the interpreter more than for anything else, so the way through a worker has few calls of the system, each of
+which lets go of it: an answer is one write, and what gunicorn does for any kind of work is done here for one.
 """
 
 from __future__ import annotations
@@ -11,14 +14,19 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
+from queue import SimpleQueue
 from selectors import EVENT_READ
+from types import SimpleNamespace
 from typing import Any
 
 from gunicorn.workers.gthread import ThreadWorker
 
+from services.predict.crowd import Crowd, Manners
+
 SIDE_THREADS = 2
+NOTIFY = 0.5  # seconds between two signs of life for the master
+LARGE = 1 << 16  # bytes of a body that are not copied to save a write
 _here = threading.local()
 
 
@@ -30,18 +38,56 @@ def beside() -> bool:
 class Lanes(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
     """See the module. ``most`` is how many predictions may be at work or waiting."""
 
+    _accepting = False
+
     most = 64
+    crowd = Crowd()
+    connections = 0
+
+    @property
+    def nr_conns(self) -> int:
+        """gunicorn's count of this worker's connections, which the others see."""
+        return self.connections
+
+    @nr_conns.setter
+    def nr_conns(self, number: int) -> None:
+        self.connections = number
+        self.crowd.tell(self.age, number if self._accepting else None)
 
     def init_process(self) -> None:
         """Make the side lane, then run."""
         self.at_work = 0  # in the main lane; only the main thread counts
-        self.side = ThreadPoolExecutor(SIDE_THREADS, "side", initializer=partial(setattr, _here, "beside", True))
+        self._notified = 0.0
+        self._manners = Manners()
+        self.side = Lane(self, "side", SIDE_THREADS)
         super().init_process()
+
+    def get_thread_pool(self) -> Lane:
+        """The main lane."""
+        return Lane(self, "main", self.cfg.threads)
 
     def run(self) -> None:
         """Until the worker is stopped and its connections are done."""
         super().run()
-        self.side.shutdown(wait=False)
+        self.side.shutdown()
+
+    def notify(self) -> None:
+        """Give a sign of life, not with every event."""
+        now = time.monotonic()
+        if now - self._notified > NOTIFY:
+            self._notified = now
+            super().notify()
+
+    def set_accept_enabled(self, enabled: bool) -> None:
+        """Take connections from now on, or no more."""
+        super().set_accept_enabled(enabled)
+        self.nr_conns = self.connections
+
+    def accept(self, listener: Any) -> None:
+        """Take a connection, unless another worker has fewer, and does."""
+        crowd = self.crowd
+        if self.connections <= crowd.fewest() or not self._manners.wait(crowd.others(self.age)):
+            super().accept(listener)
 
     def enqueue_req(self, conn: Any) -> None:
         """Put a connection that is readable, or new, into a lane."""
@@ -55,10 +101,17 @@ class Lanes(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
             if self.at_work >= (self.most if method == b"POST" else self.cfg.threads):
                 lane = self.side
         self.at_work += lane is self.tpool
-        future = lane.submit(self.handle, conn)
-        future.add_done_callback(lambda done: self.method_queue.defer(self._finish, lane, conn, done))
+        lane.waiting.put(conn)
 
-    def _finish(self, lane: ThreadPoolExecutor, conn: Any, done: Future[Any]) -> None:
+    def handle_request(self, req: Any, conn: Any) -> bool:
+        """Answer one request; True where the connection is kept."""
+        sock = Joining(conn.sock)
+        kept: bool = super().handle_request(req, SimpleNamespace(sock=sock, client=conn.client, server=conn.server))
+        sock.flush()
+        return kept
+
+    def finished(self, lane: Lane, conn: Any, done: Done) -> None:
+        """In the main thread, when a lane has answered."""
         self.at_work -= lane is self.tpool
         self.finish_request(conn, done)
 
@@ -68,6 +121,88 @@ class Lanes(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         conn.timeout = time.monotonic() + self.cfg.keepalive
         self.pending_conns.append(conn)
         self.poller.register(conn.sock, EVENT_READ, partial(self.on_pending_socket_readable, conn))
+
+
+class Lane:
+    """Threads that answer what waits, first come, first served; they stop no process from ending."""
+
+    def __init__(self, worker: Lanes, name: str, threads: int) -> None:
+        self.worker = worker
+        self.name = name
+        self.threads = threads
+        self.waiting: SimpleQueue[Any] = SimpleQueue()
+        for number in range(threads):
+            threading.Thread(target=self._run, name=f"{name} {number}", daemon=True).start()
+
+    def shutdown(self, wait: bool = False) -> None:
+        """Let each thread end when nothing waits any more."""
+        del wait
+        for _ in range(self.threads):
+            self.waiting.put(None)
+
+    def _run(self) -> None:
+        _here.beside = self.name == "side"
+        worker = self.worker
+        while (conn := self.waiting.get()) is not None:
+            try:
+                done = Done(worker.handle(conn))
+            except BaseException:  # gunicorn has handled what it expects
+                worker.log.exception("a connection is given up")
+                done = Done(False)
+            worker.method_queue.defer(worker.finished, self, conn, done)
+
+
+class Done:
+    """What gunicorn asks of the future of a finished request."""
+
+    __slots__ = ("kept",)
+
+    def __init__(self, kept: Any) -> None:
+        self.kept = kept
+
+    def cancelled(self) -> bool:
+        """Never."""
+        return False
+
+    def result(self) -> Any:
+        """What :meth:`ThreadWorker.handle` returned."""
+        return self.kept
+
+
+class Joining:
+    """A socket for one answer, whose head leaves with the first of its body: one packet, and one call of the system."""
+
+    __slots__ = ("_begun", "_head", "_sock")
+
+    def __init__(self, sock: Any) -> None:
+        self._sock = sock
+        self._head = b""
+        self._begun = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sock, name)
+
+    def sendall(self, data: bytes) -> None:
+        """Send ``data``, or, where it is the first, keep it for the next, or for :meth:`flush`."""
+        if not self._begun:
+            self._begun, self._head = True, data
+        elif self._head and len(data) < LARGE:
+            head, self._head = self._head, b""
+            self._sock.sendall(head + data)
+        else:
+            self.flush()
+            self._sock.sendall(data)
+
+    def sendfile(self, *what: Any, **more: Any) -> Any:
+        """As the socket does, after the head."""
+        self.flush()
+        return self._sock.sendfile(*what, **more)
+
+    def flush(self) -> None:
+        """Send what is kept."""
+        if self._head:
+            head, self._head = self._head, b""
+            self._sock.sendall(head)
 
 
 def _peek(conn: Any) -> bytes | None:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
+import signal
 import socket
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from select import select
 
 import pytest
 
 from tests.conftest import LOAN, Made
-from tests.integration.system import System, ask, running
+from tests.integration.system import System, ask, running, until
 
 HEAD = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
 
@@ -82,3 +84,65 @@ def test_a_body_that_never_ends_is_answered(narrow: System) -> None:
     assert answer_of(client)[0] == 408
     client.close()
     assert narrow.post(LOAN)[0] == 200
+
+
+@pytest.fixture
+def wide(tmp_path: Path, bundles: list[Made]) -> Iterator[System]:
+    """Three workers."""
+    with running(tmp_path, WORKERS="3", PREDICTION_LOG_URL="none") as system:
+        (system.models / "a.bundle").write_bytes(bundles[0].path.read_bytes())
+        system.pin("a.bundle", bundles[0].sha256)
+        system.start_model()
+        system.start_predict()
+        until(lambda: len(list(filter(listens, system.workers()))) == 3, 20, "all workers take connections")
+        yield system
+
+
+def sockets(pid: int) -> int:
+    """How many sockets a process has open."""
+    found = 0
+    for path in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(OSError):
+            found += os.readlink(path).startswith("socket:")
+    return found
+
+
+def listens(pid: int) -> bool:
+    """Whether a worker takes connections: its poller has more than the pipe of its own threads."""
+    polled = 0
+    for path in Path(f"/proc/{pid}/fdinfo").iterdir():
+        with suppress(OSError):
+            polled += path.read_text().count("tfd:")
+    return polled > 1
+
+
+def test_a_connection_goes_where_there_are_fewest(wide: System) -> None:
+    """Kept connections are spread over the workers, those of a worker that ended go to the one after it, and one that hangs
+    holds nobody up."""
+    before = {pid: sockets(pid) for pid in wide.workers()}
+
+    def spread() -> list[int]:
+        return [sockets(pid) - before.get(pid, min(before.values())) for pid in wide.workers()]
+
+    with ExitStack() as stack:
+        for _ in range(30):
+            client = stack.enter_context(begin(wide.port, b"{}"))
+            client.sendall(b"{}")
+            assert answer_of(client)[0] == 422
+        assert sum(spread()) >= 28  # some that asked whether it is ready may have been open before
+        assert max(spread()) - min(spread()) <= 3  # who is busy for long lets one go to another
+        os.kill(wide.workers()[0], signal.SIGKILL)
+        until(lambda: len(wide.workers()) == 3 and set(wide.workers()) - set(before), 20, "another worker")
+        [new] = set(wide.workers()) - set(before)
+        until(lambda: listens(new), 20, "it takes connections")
+        for _ in range(8):
+            client = stack.enter_context(begin(wide.port, b"{}"))
+            client.sendall(b"{}")
+            assert answer_of(client)[0] == 422
+        assert sockets(new) - min(before.values()) >= 6
+        os.kill(new, signal.SIGSTOP)
+        try:
+            for _ in range(8):
+                assert wide.post(LOAN)[0] == 200
+        finally:
+            os.kill(new, signal.SIGCONT)
