@@ -38,6 +38,9 @@ class ModelService(BaseApplication):  # type: ignore[misc]
             "timeout": 60,
             "accesslog": None,
             "control_socket_disable": True,
+            "forwarded_allow_ips": "*",  # and no header of a request may change its path or its scheme
+            "forwarder_headers": "",
+            "secure_scheme_headers": {},
             "logger_class": Logger,
             "post_worker_init": lambda _: vault.watch(),
             "child_exit": self._end,

@@ -35,6 +35,10 @@ max_requests = 0
 accesslog = None
 logger_class = "services.gunicornlog.Logger"
 control_socket_disable = True
+# No header of a request changes its path or its scheme, whoever sends it: by default those from this host may.
+forwarded_allow_ips = "*"
+forwarder_headers = ""
+secure_scheme_headers: dict[str, str] = {}
 
 
 def on_starting(server: Any) -> None:

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 from tests.conftest import LOAN, Made
-from tests.integration.system import System, running
+from tests.integration.system import System, ask, running
 
 ROUNDS, EXAMPLES, EACH = 4, 240, 10
 HANG = 10  # seconds: an answer that takes longer never comes
@@ -274,3 +274,13 @@ def test_nothing_that_is_sent_harms_it(system: System, attacker: Attacker, recor
     record_property("statuses", dict(attacker.statuses))
     record_property("slowest", attacker.slowest)
     print(dict(attacker.statuses), attacker.slowest, growth)
+
+
+@pytest.mark.parametrize(
+    "name", ["SCRIPT_NAME", "PATH_INFO", "X-Forwarded-Proto", "X-Forwarded-Ssl", "X-Forwarded-Protocol"]
+)
+def test_no_header_changes_a_path_or_a_scheme(system: System, name: str) -> None:
+    """Not even of who asks from this host, whom gunicorn would believe; it answered what contradicts the path with 500."""
+    for port in (system.port, system.model_port):
+        for value in ("/x", "/healthz", "https", "ssl", "on"):
+            assert ask(port, "GET", "/healthz", headers={name: value, "X-Forwarded-Proto": "http"})[0] == 200
