@@ -30,10 +30,8 @@ LOCK = "shipper.lock"
 EVERY = 0.5  # seconds between rounds
 BATCH = 5000  # rows in a transaction
 MOST_BACK_OFF = 10.0
-REST, LATE = (
-    3,
-    5.0,
-)  # after a transaction, so many times as long as it took; but not where rows have waited so many seconds
+REST = 4  # times as long as a transaction took, with reading its rows, before the next
+LATE = 5.0  # seconds after which rows wait for no rest
 DAMAGED = ".damaged"
 # Counted into the files of PROMETHEUS_MULTIPROC_DIR, from which the workers' /metrics reads: it needs no registry here.
 shipped = Counter("peerloan_log_shipped_rows", "Rows that the database took, repeats included", registry=None)
@@ -97,7 +95,7 @@ class Shipper:
         self.root = root
         self.url = url
         self.rest = rest
-        self.took = 0.0  # seconds, the last transaction of this round
+        self.took = 0.0  # seconds, the last transaction of this round, with reading its rows
         self.queue = Queue.beside(root)
         self.database = database
         self.engine = database.connect(url)
@@ -144,13 +142,16 @@ class Shipper:
     def _ship(self, path: Path) -> None:
         segment, written = Segment(path), path.stat().st_mtime
         rows, count = segment.rows(), 0
+        began = time.monotonic()
         while some := list(islice(rows, BATCH)):
+            read = time.monotonic() - began
             if time.time() - written < LATE:
                 self.rest(REST * self.took)
             began = time.monotonic()
             segment.damaged += self._insert(some)
-            self.took = time.monotonic() - began
             count += len(some)
+            self.took = read + time.monotonic() - began
+            began = time.monotonic()
         self.database.insert_events(self.engine, segment.events)
         if segment.damaged:  # kept for a person to look at; it must not stop the others
             jsonlog.emit("segment damaged", "error", file=path.name, lines=segment.damaged)
