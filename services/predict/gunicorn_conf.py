@@ -17,7 +17,7 @@ from services.predictionlog import shipper
 from services.telemetry import Telemetry
 
 DRAIN_SECONDS = 10.0
-COLLECT_AFTER = 30_000  # objects; four answers to a thousand loans each are some twenty thousand, none of which is in a cycle
+COLLECT_AFTER = 30_000  # objects; four answers to a thousand loans each are twenty thousand, none of it in a cycle
 
 settings = Settings.from_environment()
 
