@@ -1,7 +1,7 @@
 """Ids of requests and predictions: 32 hex digits that sort by the time at which they were made.
 
 They are UUIDs of version 7 (RFC 9562, section 5.7) without dashes: 48 bits of Unix time in milliseconds, then 72 random bits and
-the six that say so. A database appends such keys to its indexes; random ones are written all over them.
+the eight that say so. A database appends such keys to its indexes; random ones are written all over them.
 
 Random digits are drawn from the system for many ids at once: each draw lets go of the interpreter, and waits to have it back.
 """

@@ -28,27 +28,29 @@ class Crowd:
         """The smallest number of any worker that takes connections; 0 where there is none."""
         return min(filter(None, self._open), default=1) - 1
 
-    def others(self, worker: int) -> int:
-        """A number that changes with what any other worker takes or ends."""
-        return sum(self._open) - self._open[worker % WORKERS]
+    def fewer(self, worker: int) -> int:
+        """A number that changes with what those who have fewer than this worker take or end."""
+        own = self._open[worker % WORKERS]
+        return sum(number for number in self._open if number < own)
 
 
 class Manners:
-    """Leaves connections to others as long as they take some; :data:`PATIENCE` after they last did, to nobody.
+    """Leaves connections to those who have fewer as long as they take some; :data:`PATIENCE` after they last did, to nobody.
 
-    So nobody waits long for a worker that hangs, and no two in a row do.
+    So nobody waits long for a worker that hangs, and no two in a row do: of those who do not hang, the one with the fewest
+    waits for nobody else.
     """
 
     def __init__(self) -> None:
         self._since = self._last = 0.0
-        self._others = 0
+        self._fewer = 0
 
-    def wait(self, others: int) -> bool:
-        """Whether to leave a connection that waits now where it is, given :meth:`Crowd.others`; asked again while it does."""
+    def wait(self, fewer: int) -> bool:
+        """Whether to leave a connection that waits now where it is, given :meth:`Crowd.fewer`; asked again while it does."""
         now = time.monotonic()
-        if others != self._others or now - self._last > PATIENCE:
+        if fewer != self._fewer or now - self._last > PATIENCE:
             self._since = now
-        self._last, self._others = now, others
+        self._last, self._fewer = now, fewer
         if now - self._since > PATIENCE:
             return False
         time.sleep(STEP)  # who should take it may need our processor

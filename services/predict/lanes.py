@@ -14,18 +14,20 @@ from __future__ import annotations
 import socket
 import threading
 import time
+from contextlib import suppress
 from functools import partial
 from queue import SimpleQueue
 from selectors import EVENT_READ
 from types import SimpleNamespace
 from typing import Any
 
-from gunicorn.workers.gthread import ThreadWorker
+from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, ThreadWorker
 
 from services.predict.crowd import Crowd, Manners
 
 SIDE_THREADS = 2
 NOTIFY = 0.5  # seconds between two signs of life for the master
+QUIT = 5.0  # seconds that answers have to be done when the worker is told to end at once
 LARGE = 1 << 16  # bytes of a body that are not copied to save a write
 _here = threading.local()
 
@@ -86,7 +88,7 @@ class Lanes(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
     def accept(self, listener: Any) -> None:
         """Take a connection, unless another worker has fewer, and does."""
         crowd = self.crowd
-        if self.connections <= crowd.fewest() or not self._manners.wait(crowd.others(self.age)):
+        if self.connections <= crowd.fewest() or not self._manners.wait(crowd.fewer(self.age)):
             super().accept(listener)
 
     def enqueue_req(self, conn: Any) -> None:
@@ -98,7 +100,8 @@ class Lanes(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
             if method is None:
                 self._wait(conn)
                 return
-            if self.at_work >= (self.most if method == b"POST" else self.cfg.threads):
+            begun = method and b"POST".startswith(method)  # a first packet may be shorter
+            if self.at_work >= (self.most if begun else self.cfg.threads):
                 lane = self.side
         self.at_work += lane is self.tpool
         lane.waiting.put(conn)
@@ -113,12 +116,26 @@ class Lanes(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
     def finished(self, lane: Lane, conn: Any, done: Done) -> None:
         """In the main thread, when a lane has answered."""
         self.at_work -= lane is self.tpool
-        self.finish_request(conn, done)
+        if conn.sock.fileno() < 0:  # gunicorn has closed it in the middle of an answer, and would count it twice
+            self.nr_conns -= 1
+        else:
+            self.finish_request(conn, done)
+
+    def handle_quit(self, sig: Any, frame: Any) -> None:
+        """End without waiting for anybody's next request, but with the answers that are being made."""
+        for lane in (self.tpool, self.side):
+            lane.shutdown(wait=True)
+        super().handle_quit(sig, frame)
+
+    def _cap_keepalive(self, deadline: float) -> None:
+        super()._cap_keepalive(deadline)
+        for conn in self.pending_conns:
+            conn.timeout = min(conn.timeout, deadline)
 
     def _wait(self, conn: Any) -> None:
         """Let the poller say when a new connection has sent something."""
         conn.sock.setblocking(False)
-        conn.timeout = time.monotonic() + self.cfg.keepalive
+        conn.timeout = time.monotonic() + (self.cfg.keepalive if self.alive else STOP_KEEPALIVE_LINGER)
         self.pending_conns.append(conn)
         self.poller.register(conn.sock, EVENT_READ, partial(self.on_pending_socket_readable, conn))
 
@@ -129,16 +146,20 @@ class Lane:
     def __init__(self, worker: Lanes, name: str, threads: int) -> None:
         self.worker = worker
         self.name = name
-        self.threads = threads
         self.waiting: SimpleQueue[Any] = SimpleQueue()
-        for number in range(threads):
-            threading.Thread(target=self._run, name=f"{name} {number}", daemon=True).start()
+        self.threads = [
+            threading.Thread(target=self._run, name=f"{name} {number}", daemon=True) for number in range(threads)
+        ]
+        for thread in self.threads:
+            thread.start()
 
     def shutdown(self, wait: bool = False) -> None:
-        """Let each thread end when nothing waits any more."""
-        del wait
-        for _ in range(self.threads):
+        """Let each thread end when nothing waits any more; ``wait`` for that, :data:`QUIT` at most."""
+        for _ in self.threads:
             self.waiting.put(None)
+        deadline = time.monotonic() + QUIT
+        for thread in self.threads if wait else ():
+            thread.join(max(deadline - time.monotonic(), 0))
 
     def _run(self) -> None:
         _here.beside = self.name == "side"
@@ -197,6 +218,12 @@ class Joining:
         """As the socket does, after the head."""
         self.flush()
         return self._sock.sendfile(*what, **more)
+
+    def shutdown(self, how: int) -> None:
+        """As the socket does, after the head: an answer that fails after it began is begun all the same."""
+        with suppress(OSError):
+            self.flush()
+        self._sock.shutdown(how)
 
     def flush(self) -> None:
         """Send what is kept."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import random
+import re
 from collections.abc import Callable
 from difflib import get_close_matches
 from pathlib import Path
@@ -266,22 +267,27 @@ def test_scoring_can_be_paused_and_stopped(page: Page, held: Held) -> None:
     assert len(rows_of(saved(page))) == 4000
 
 
+def tab_to(page: Page, name: str) -> None:
+    """Press Tab until the element with this id has the focus, a dozen times at most."""
+    for _ in range(12):
+        if page.evaluate("document.activeElement.id") == name:
+            return
+        page.keyboard.press("Tab")
+    expect(page.locator(f"#{name}")).to_be_focused()
+
+
 def test_a_book_can_be_scored_from_the_keyboard(page: Page) -> None:
     """Choosing, scoring and downloading take Tab, Space and Enter; the focus is never lost."""
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
-    for _ in range(12):
-        if page.evaluate("document.activeElement.id") == "file":
-            break
-        page.keyboard.press("Tab")
+    expect(page).to_have_url(re.compile("#main$"))
+    expect(page.locator("#main")).to_be_focused()
+    tab_to(page, "file")
     with page.expect_file_chooser() as chooser:
         page.keyboard.press("Space")
     chooser.value.set_files(FilePayload(name="b.csv", mimeType="text/csv", buffer=f"{HEADER}\n{GOOD}\n".encode()))
     expect(page.locator("#go")).to_be_visible()
-    for _ in range(12):
-        if page.evaluate("document.activeElement.id") == "go":
-            break
-        page.keyboard.press("Tab")
+    tab_to(page, "go")
     page.keyboard.press("Enter")
     expect(page.locator("#save")).to_be_focused()
     with page.expect_download():

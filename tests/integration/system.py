@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -21,11 +22,24 @@ BESIDE = ("shipper", "monitor", "challenger")  # the processes beside the worker
 ROOT = Path(__file__).parents[2]
 
 
+PORTS = range(12_000, 32_000)  # none that the system gives to a client, or to who asks for any
+_ports = iter(random.SystemRandom().sample(PORTS, len(PORTS)))
+
+
 def free_port() -> int:
-    """A port of loopback that nothing uses now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port of loopback that nothing uses now, and that nobody else in this process was given."""
+    for port in _ports:
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no port is free")
+
+
+def connected(port: int) -> bool:
+    """Whether a server of this machine has a connection on its port, or has not noticed that there is none any more."""
+    gone = ("0A", "06")  # it listens, or waits for late packets
+    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return any(int(line[1].rpartition(":")[2], 16) == port and line[3] not in gone for line in lines)
 
 
 def until(condition: Callable[[], Any], seconds: float, what: str) -> Any:

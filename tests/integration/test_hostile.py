@@ -277,10 +277,23 @@ def test_nothing_that_is_sent_harms_it(system: System, attacker: Attacker, recor
 
 
 @pytest.mark.parametrize(
-    "name", ["SCRIPT_NAME", "PATH_INFO", "X-Forwarded-Proto", "X-Forwarded-Ssl", "X-Forwarded-Protocol"]
+    "headers",
+    [
+        {"SCRIPT_NAME": "/x"},
+        {"SCRIPT_NAME": "/healthz"},
+        {"X-Forwarded-Ssl": "on", "X-Forwarded-Proto": "http"},
+        {"X-Forwarded-Protocol": "ssl", "X-Forwarded-Proto": "http"},
+    ],
 )
-def test_no_header_changes_a_path_or_a_scheme(system: System, name: str) -> None:
-    """Not even of who asks from this host, whom gunicorn would believe; it answered what contradicts the path with 500."""
+def test_no_header_changes_a_path_or_a_scheme(system: System, headers: dict[str, str]) -> None:
+    """Not even of who asks from this host, whom gunicorn would believe; it answered what contradicts the path with 500, and
+    what contradicts itself with 400."""
     for port in (system.port, system.model_port):
-        for value in ("/x", "/healthz", "https", "ssl", "on"):
-            assert ask(port, "GET", "/healthz", headers={name: value, "X-Forwarded-Proto": "http"})[0] == 200
+        assert ask(port, "GET", "/healthz", headers=headers)[0] == 200
+
+
+def test_no_header_changes_the_addresses_on_a_page(system: System) -> None:
+    """A page says what the client itself called, whatever a header claims."""
+    said = [ask(system.port, "GET", "/batch", headers=given)[2] for given in ({}, {"X-Forwarded-Proto": "https"})]
+    address = f"http://127.0.0.1:{system.port}/predict".encode()
+    assert all(address in page for page in said)

@@ -15,7 +15,7 @@ from select import select
 import pytest
 
 from tests.conftest import LOAN, Made
-from tests.integration.system import System, ask, running, until
+from tests.integration.system import System, ask, connected, running, until
 
 HEAD = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
 
@@ -48,6 +48,7 @@ def answer_of(client: socket.socket) -> tuple[int, dict[str, str], bytes]:
 def test_beyond_the_bound_predictions_are_refused_and_health_is_not(narrow: System) -> None:
     """Of five predictions that hold the worker one gets its 503, probes get their 200; then the four are answered."""
     body = json.dumps(LOAN).encode()
+    until(lambda: not connected(narrow.port), 20, "who asked whether it is ready is gone")
     with ExitStack() as stack:
         held = {stack.enter_context(begin(narrow.port, body)) for _ in range(5)}
         [refused] = select(held, [], [], 5)[0]  # whichever was counted last

@@ -52,12 +52,14 @@ def test_nobody_gets_the_same_id() -> None:
     read, write = os.pipe()
     child = os.fork()
     if not child:
-        os.write(write, "".join(ids.fresh() for _ in range(50)).encode())
-        os._exit(0)
+        try:
+            os.write(write, "".join(ids.fresh() for _ in range(50)).encode())
+        finally:
+            os._exit(0)
+    os.close(write)
     os.waitpid(child, 0)
     theirs = os.read(read, 10_000).decode()
     os.close(read)
-    os.close(write)
     own = {ids.fresh()[-ids.RANDOM :] for _ in range(300)}
     assert len(theirs) == 50 * 32
     assert not own & {theirs[i + 32 - ids.RANDOM : i + 32] for i in range(0, len(theirs), 32)}

@@ -101,11 +101,18 @@ def test_the_fewest_connections_are_those_of_who_takes_some() -> None:
     assert known.fewest() == 0
     known.tell(2, None)
     assert known.fewest() == 5
-    before = known.others(2)
-    known.tell(2, 8)
-    assert known.others(2) == before
+
+
+def test_who_has_more_than_this_worker_is_not_waited_for() -> None:
+    """Nothing changes with what they take or end."""
+    known = Crowd()
+    for worker, connections in ((1, 5), (2, 4), (3, 2)):
+        known.tell(worker, connections)
+    before = known.fewer(2)
     known.tell(1, 6)
-    assert known.others(2) != before
+    assert known.fewer(2) == before
+    known.tell(3, 3)
+    assert known.fewer(2) != before
 
 
 def test_a_connection_is_left_to_others_while_they_take_some(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,10 +120,10 @@ def test_a_connection_is_left_to_others_while_they_take_some(monkeypatch: pytest
     now = 100.0
     monkeypatch.setattr("time.monotonic", lambda: now)
     manners = Manners()
-    for others in (5, 6, 7):
-        assert manners.wait(others)
+    for fewer in (5, 6, 7):
+        assert manners.wait(fewer)
         now += crowd.PATIENCE * 0.9
-        assert manners.wait(others)
+        assert manners.wait(fewer)
         now += crowd.PATIENCE * 0.9
     assert not manners.wait(7)
     assert not manners.wait(7)
