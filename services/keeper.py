@@ -68,7 +68,7 @@ class Keeper:
         try:
             for descriptor in (write, *held):
                 os.close(descriptor)
-            os.setsid()
+            os.setpgid(0, 0)  # not a session: a niceness counts within one only
             os.dup2(read, 0)
             os.close(read)
             os.environ.update(self.environment)
@@ -103,7 +103,7 @@ class Keeper:
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         environment = {**os.environ, **self.environment}
-        return subprocess.Popen(self.command, stdin=subprocess.PIPE, env=environment, start_new_session=True)
+        return subprocess.Popen(self.command, stdin=subprocess.PIPE, env=environment, process_group=0)
 
 
 def fork() -> int:

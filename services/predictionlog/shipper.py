@@ -58,7 +58,7 @@ def drain(root: Path, url: str, seconds: float) -> None:
         if ended == 0 and free(root / LOCK):  # again where somebody else shipped, who began before all of it was there
             last = keeper(root, url)
             environment = {**os.environ, **last.environment}
-            ours = subprocess.Popen(last.command, stdin=subprocess.DEVNULL, env=environment, start_new_session=True)
+            ours = subprocess.Popen(last.command, stdin=subprocess.DEVNULL, env=environment, process_group=0)
         time.sleep(0.02)
 
 

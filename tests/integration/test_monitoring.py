@@ -56,3 +56,21 @@ def test_a_replica_watches_itself(system: System, bundles: list[Made]) -> None:
     until(lambda: sum(filter(None, summary(system)["http"]["requests"])) == 4, 30, "it goes on counting")
     system.stop_predict()
     until(lambda: not monitors(system), 20, "it ends with the service")
+
+
+def test_processes_beside_the_workers_yield_to_them(serving: System) -> None:
+    """They are nicer, which counts within a session only (``man 7 sched``, autogroup), and no signal to the workers' group
+    is theirs; so are those that take the place of the first ones."""
+    worker = serving.workers()[0]
+
+    def yields(pid: int) -> bool:
+        nicer = os.getpriority(os.PRIO_PROCESS, pid) > os.getpriority(os.PRIO_PROCESS, worker)
+        return nicer and os.getsid(pid) == os.getsid(worker) and os.getpgid(pid) != os.getpgid(worker)
+
+    for name in ("shipper", "monitor"):
+        first = until(lambda name=name: serving.called(name), 20, name)
+        until(lambda first=first: all(map(yields, first)), 20, f"the {name} yields")
+        for pid in first:
+            os.kill(pid, signal.SIGKILL)
+        until(lambda name=name, first=first: set(serving.called(name)) - set(first), 20, f"another {name}")
+        until(lambda name=name: all(map(yields, serving.called(name))), 20, f"it yields, too: {name}")
