@@ -33,10 +33,7 @@ class Writer:
         self.root = root
         self.max_bytes = max_bytes
         self.full = False
-        self.directory = root / f"{time.time_ns():x}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-        self.directory.mkdir(parents=True)
-        self._held = os.open(self.directory / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        fcntl.flock(self._held, fcntl.LOCK_EX)
+        self.directory, self._held = _settle(root)
         self._lock = threading.Lock()
         self._number = 0
         self._descriptor = -1
@@ -105,6 +102,18 @@ class Writer:
         self._dirty = False
 
 
+def _settle(root: Path) -> tuple[Path, int]:
+    """A new writer's directory, and its lock, which is held."""
+    while True:
+        directory = root / f"{time.time_ns():x}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        directory.mkdir(parents=True)
+        held = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(held, fcntl.LOCK_EX)
+        if os.fstat(held).st_nlink:
+            return directory, held
+        os.close(held)  # before it was held, the shipper took it for that of a writer which has ended: see adopt
+
+
 def _finish(descriptor: int, path: Path) -> None:
     try:
         os.fsync(descriptor)
@@ -160,7 +169,8 @@ def adopt(root: Path) -> None:
                     path.rename(path.with_suffix(CLOSED))
                 if not any(directory.glob(f"*{CLOSED}")):
                     lock.unlink()
-                    directory.rmdir()
+                    with suppress(OSError):  # what is damaged stays
+                        directory.rmdir()
             except BlockingIOError:
                 pass
             finally:

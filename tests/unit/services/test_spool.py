@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -70,3 +71,36 @@ def test_what_the_disk_takes_only_a_part_of_leaves_no_trace(
     writer.append(b"[after]\n")
     writer.turn()
     assert [*spool.lines(files(writer)[0])] == [b"[before]\n", b"[after]\n"]
+
+
+def test_a_writer_is_not_taken_for_one_that_has_ended_while_it_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The shipper may look after its lock is there, and before it is held."""
+    lock, born = fcntl.flock, []
+
+    def flock(descriptor: int, how: int) -> None:
+        if not born:
+            born.extend(tmp_path.iterdir())
+            spool.adopt(tmp_path)
+        lock(descriptor, how)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    writer = spool.Writer(tmp_path, max_bytes=1 << 30)
+    assert not born[0].exists()
+    writer.append(b"line\n")
+    writer.close()
+    spool.adopt(tmp_path)
+    assert [list(spool.lines(path)) for path in spool.segments(tmp_path)] == [[b"line\n"]]
+
+
+def test_a_directory_with_something_else_in_it_stays(tmp_path: Path) -> None:
+    """A damaged segment is kept for a person; that its writer has ended is nothing to complain of."""
+    writer = spool.Writer(tmp_path, max_bytes=1 << 30)
+    (writer.directory / "1.damaged").write_bytes(b"?\n")
+    writer.append(b"line\n")
+    writer.close()
+    for path in spool.segments(writer.root):
+        path.unlink()
+    spool.adopt(writer.root)
+    assert [path.name for path in writer.directory.iterdir()] == ["1.damaged"]
