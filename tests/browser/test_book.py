@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import FilePayload, Page, Route, expect
+from playwright.sync_api import FileChooser, FilePayload, Page, Route, TimeoutError, expect
 
-from tests.browser.conftest import Open, Troubles
+from tests.browser.conftest import WAIT, Open, Troubles
 from tests.conftest import Made
 from tests.integration.system import System, ask
 
@@ -276,6 +276,19 @@ def tab_to(page: Page, name: str) -> None:
     expect(page.locator(f"#{name}")).to_be_focused()
 
 
+def opened(page: Page) -> FileChooser:
+    """What Space opens on the element that has the focus. Pressed again where nothing comes of it: Chromium drops input while it
+    holds a page's first paint back (microsoft/playwright, issue 28023)."""
+    for _ in range(4):
+        try:
+            with page.expect_file_chooser(timeout=WAIT / 3) as chooser:
+                page.keyboard.press("Space")
+            return chooser.value
+        except TimeoutError:
+            seen = page.evaluate("[document.activeElement.id, document.hasFocus(), document.visibilityState]")
+    raise AssertionError(f"Space opens nothing: {seen}")
+
+
 def test_a_book_can_be_scored_from_the_keyboard(page: Page) -> None:
     """Choosing, scoring and downloading take Tab, Space and Enter; the focus is never lost."""
     page.keyboard.press("Tab")
@@ -283,9 +296,7 @@ def test_a_book_can_be_scored_from_the_keyboard(page: Page) -> None:
     expect(page).to_have_url(re.compile("#main$"))
     expect(page.locator("#main")).to_be_focused()
     tab_to(page, "file")
-    with page.expect_file_chooser() as chooser:
-        page.keyboard.press("Space")
-    chooser.value.set_files(FilePayload(name="b.csv", mimeType="text/csv", buffer=f"{HEADER}\n{GOOD}\n".encode()))
+    opened(page).set_files(FilePayload(name="b.csv", mimeType="text/csv", buffer=f"{HEADER}\n{GOOD}\n".encode()))
     expect(page.locator("#go")).to_be_visible()
     tab_to(page, "go")
     page.keyboard.press("Enter")
