@@ -29,7 +29,7 @@ $(VENV)/development: env-setup/dev.txt | $(VENV)/made
 
 .PHONY: run
 run: $(VENV)/serving ## both services as local processes on PORT (5000), until Ctrl-C
-	@PORT=$(PORT) $(PY) -m services.local
+	@PORT=$(PORT) $(PY) -m services.deployment.local
 
 .PHONY: ask
 ask: $(VENV)/serving ## ask the running API about two payers

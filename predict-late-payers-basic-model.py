@@ -10,12 +10,13 @@ import pandas as pd
 from sklearn.metrics import roc_auc_score
 
 from late_payers import data
-from late_payers.champion import code_version, split
+from late_payers.champion import code_version
 from late_payers.features import WORDS
 from late_payers.folds import out_of_fold
 from late_payers.pipelines import basic_forest
-from modelbundle.author import Author
-from modelbundle.publish import publish
+from late_payers.recipe import split
+from modelbundle.publishing.annotations import Author
+from modelbundle.publishing.publish import publish
 
 BUNDLE = Path("models/basic-random-forest.bundle")
 

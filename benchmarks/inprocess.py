@@ -21,9 +21,10 @@ from sklearn.pipeline import Pipeline
 
 from late_payers import pipelines, simulation
 from late_payers.features import COLUMNS, TARGET
-from modelbundle import archive, bundle, golden
-from modelbundle.compiling import NotCompilable, compile_candidates
-from modelbundle.compiling.proof import frame_columns
+from modelbundle import golden
+from modelbundle.format import archive, bundle
+from modelbundle.publishing.compiling import NotCompilable, compile_candidates
+from modelbundle.publishing.compiling.proof import frame_columns
 from modelbundle.schema import Schema
 from modelbundle.scorers.base import Scorer
 

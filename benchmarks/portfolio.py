@@ -32,7 +32,7 @@ import pyarrow.parquet as pq
 from benchmarks.footprint import proportional_set_size
 from late_payers import simulation
 from late_payers.features import COLUMNS
-from modelbundle import archive, bundle
+from modelbundle.format import archive, bundle
 
 PIECE = 250_000
 NAIVE = 1_000_000

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import load
-from modelbundle import archive
+from modelbundle.format import archive
 from services.predictionlog import spool
 
 Loans = list[dict[str, Any]]

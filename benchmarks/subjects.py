@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any
 
-from modelbundle import archive, bundle
+from modelbundle.format import archive, bundle
 
 THREADS, WORKERS = os.environ.get("THREADS", "4"), os.environ.get("WORKERS", "2")
 

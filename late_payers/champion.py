@@ -15,23 +15,18 @@ from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 
 from late_payers import data, evaluation, pipelines
-from late_payers.card import Evidence, render
 from late_payers.evaluation import Estimate
-from late_payers.features import COLUMNS, TARGET, WORDS, make_bands
+from late_payers.features import WORDS, make_bands
 from late_payers.folds import out_of_fold
-from late_payers.rare import neutralise_rare
-from late_payers.statements import LATE_PAYERS
-from modelbundle.author import Author
-from modelbundle.publish import Published, publish
+from late_payers.model_card.render import Evidence, render
+from late_payers.model_card.statements import LATE_PAYERS
+from late_payers.recipe import fit, slim, split
+from modelbundle.publishing.annotations import Author
+from modelbundle.publishing.publish import Published, publish
 
 NAME, TITLE, POSITIVE = "late-payers", "Late payers", "late next quarter"
-DECIDING = ("features.py", "pipelines.py", "folds.py", "rare.py", "champion.py")
+DECIDING = ("features.py", "pipelines.py", "folds.py", "rare.py", "recipe.py")
 ROUNDS = 200  # bootstrap samples behind every interval
-
-
-def split(frame: pd.DataFrame) -> tuple[pd.DataFrame, NDArray[np.int64]]:
-    """A quarter's loans as (features, labels)."""
-    return frame[list(COLUMNS)], frame[TARGET].to_numpy(dtype=np.int64)
 
 
 def code_version() -> str:
@@ -40,22 +35,6 @@ def code_version() -> str:
     for name in DECIDING:
         digest.update(name.encode() + b"\0" + (Path(__file__).parent / name).read_bytes() + b"\0")
     return f"late_payers sha256:{digest.hexdigest()}"
-
-
-def fit(features: pd.DataFrame, labels: NDArray[np.int64]) -> Pipeline:
-    """The champion fitted on all loans, with the scores of rare categories neutral."""
-    with warnings.catch_warnings():  # interpret's own plots leave the step of missing values out; ours do not use them
-        warnings.filterwarnings("ignore", message="Missing values detected")
-        pipeline = pipelines.champion().fit(features, labels)
-    neutralise_rare(pipeline[-1])
-    return pipeline
-
-
-def slim(pipeline: Pipeline) -> Pipeline:
-    """The pipeline without the scores of its single bags, in place: four fifths of its size, and no prediction reads them."""
-    for name in ("bagged_scores_", "bagged_intercept_", "bag_weights_"):
-        delattr(pipeline[-1], name)
-    return pipeline
 
 
 def measure(features: pd.DataFrame, labels: NDArray[np.int64]) -> tuple[NDArray[np.float64], dict[str, Estimate]]:

@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from modelbundle.author import Band, FeatureWords
+from modelbundle.publishing.annotations import Band, FeatureWords
 
 TARGET: Final = "is_late"
 

@@ -12,8 +12,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from modelbundle import bundle, golden, statement
+from modelbundle import golden
 from modelbundle.errors import BundleError, StatementError
+from modelbundle.format import bundle, statement
 from modelbundle.model import Model
 
 

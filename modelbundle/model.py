@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from modelbundle.manifest import Manifest
-from modelbundle.reasons import Reasons
+from modelbundle.explain.reasons import Reasons
+from modelbundle.format.manifest import Manifest
 from modelbundle.schema import Schema
 from modelbundle.scorers.base import AnyColumn, Column, FloatArray, Scorer, Value, take
-from modelbundle.validation import Validator
+from modelbundle.validation.validator import Validator
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
-from modelbundle.author import FeatureWords
 from modelbundle.errors import FormatError, PublishError
+from modelbundle.publishing.annotations import FeatureWords
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from modelbundle.errors import BundleError
 from portfolio.errors import PortfolioError
+from portfolio.job.run import Summary, run
 from portfolio.options import Options
-from portfolio.run import Summary, run
 
 INTERRUPTED = 130
 REJECTED = 3

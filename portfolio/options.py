@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from modelbundle import bundle, golden, statement
+from modelbundle import golden
 from modelbundle.errors import StatementError
+from modelbundle.format import bundle, statement
 from modelbundle.model import Model
 
 

@@ -10,14 +10,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from modelbundle import cells
 from modelbundle.model import Model, Scored
 from modelbundle.schema import Feature
 from modelbundle.scorers.base import AnyColumn, Coded, plain, take
-from modelbundle.screening import misfits, warnings
-from modelbundle.validation import MAX_ID, Invalid, unescape
-from portfolio.reading import is_text
-from portfolio.table import Aside, as_json
+from modelbundle.validation import csv_cells
+from modelbundle.validation.column_validator import misfits, warnings
+from modelbundle.validation.validator import MAX_ID, Invalid, unescape
+from portfolio.files.csv_columns import Aside, as_json
+from portfolio.files.readers import is_text
 
 ADDED = ("prediction", "probability", "band", "reasons", "warnings")
 Mask = NDArray[np.bool_]
@@ -140,7 +140,7 @@ def _cells(array: pa.Array) -> tuple[AnyColumn, Mask | None]:
     except pa.ArrowInvalid:
         pass
     coded = filled.dictionary_encode(null_encoding="encode")
-    found = [None if cell is None else cells.number(cell) for cell in coded.dictionary.to_pylist()]
+    found = [None if cell is None else csv_cells.number(cell) for cell in coded.dictionary.to_pylist()]
     values = np.array([np.nan if value is None or value is False else value for value in found], dtype=np.float64)
     wrong = np.array([value is False for value in found])
     codes = coded.indices.to_numpy().astype(np.intp)
@@ -169,7 +169,7 @@ def _aside(model: Model, batch: pa.RecordBatch, position: int, text: bool) -> As
         if feature is None and not (name == "id" and model.validator.has_id and isinstance(value, str)):
             continue
         if text and isinstance(value, str):
-            value = cells.values([value], feature)[0]
+            value = csv_cells.values([value], feature)[0]
         if value is not None and not isinstance(value, (str, bool)):
             value = float(value)
         asked[name] = None if value != value else value

@@ -17,10 +17,10 @@ from typing import Any
 
 from modelbundle.errors import BundleError
 from portfolio.errors import PortfolioError
-from portfolio.mapping import CORRUPT, REJECTED, Mapping, output_schema
+from portfolio.files.readers import check
+from portfolio.files.writers import added
 from portfolio.options import Options, load
-from portfolio.reading import check
-from portfolio.writing import added
+from portfolio.spark_batches import CORRUPT, REJECTED, Mapping, output_schema
 
 PACKAGES = ("modelbundle", "portfolio")
 

@@ -1,25 +1,6 @@
-"""``python -m services.health [PATH]``: asks this container's own service whether it lives, or prints what it says at PATH.
+"""The former name of :mod:`services.web.healthcheck`, which docs and probes of running installations use."""
 
-The images have no curl.
-"""
-
-import http.client
-import os
-import sys
-
-
-def main(path: str = "") -> int:
-    """0 when the answer is 200."""
-    connection = http.client.HTTPConnection("127.0.0.1", int(os.environ.get("PORT") or 8000), timeout=2)
-    try:
-        connection.request("GET", path or "/healthz")
-        answer = connection.getresponse()
-        if path:
-            print(answer.read().decode())
-        return 0 if answer.status == 200 else 1
-    except OSError:
-        return 1
-
+import runpy
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:2]))
+    runpy.run_module("services.web.healthcheck", run_name="__main__", alter_sys=True)

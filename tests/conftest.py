@@ -16,8 +16,8 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 from xdist.scheduler import LoadScopeScheduling
 
-from modelbundle.author import Author, Band, FeatureWords
-from modelbundle.publish import Published, publish
+from modelbundle.publishing.annotations import Author, Band, FeatureWords
+from modelbundle.publishing.publish import Published, publish
 
 GRADES = ["A", "B", "C", "D"]
 LOAN: dict[str, Any] = {"amount": 12000, "int_rate": 0.13, "grade": "C", "purpose": "car", "emp_length": None}

@@ -10,8 +10,8 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from modelbundle.probability import expit, expit_array
 from modelbundle.schema import Schema
+from modelbundle.scorers.probability import expit, expit_array
 
 Value = float | str | None
 Row = Sequence[Value]

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from modelbundle.statement import CHALLENGER
+from modelbundle.format.statement import CHALLENGER
 from services.deployment.challenge import challenge, unchallenge
 from services.deployment.compose import Compose
 from services.deployment.deploy import change, prepare, sign

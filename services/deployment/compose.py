@@ -58,7 +58,7 @@ class Compose(Target):
         return said[-1] if said else None
 
     def challenger_trouble(self) -> str | None:
-        said = self._run("exec", "-T", "model", "python", "-m", "services.health", "/pin", check=False)
+        said = self._run("exec", "-T", "model", "python", "-m", "services.web.healthcheck", "/pin", check=False)
         try:
             return trouble(json.loads(said).get("challenger"), self.challenger())
         except ValueError:
@@ -67,7 +67,7 @@ class Compose(Target):
     def replicas(self) -> dict[str, dict[str, Any]]:
         found: dict[str, dict[str, Any]] = {}
         for container in self._run("ps", "-q", "predict", check=False).split():
-            command = ["docker", "exec", container, "python", "-m", "services.health", "/readyz"]
+            command = ["docker", "exec", container, "python", "-m", "services.web.healthcheck", "/readyz"]
             said = subprocess.run(command, capture_output=True, text=True, timeout=30)
             try:
                 found[container[:12]] = dict(json.loads(said.stdout))

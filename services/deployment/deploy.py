@@ -11,9 +11,10 @@ from typing import Any
 
 import requests
 
-from modelbundle import bundle, golden
+from modelbundle import golden
 from modelbundle.errors import BundleError
-from modelbundle.statement import CHAMPION, SUFFIXES, sign_file
+from modelbundle.format import bundle
+from modelbundle.format.statement import CHAMPION, SUFFIXES, sign_file
 from services.deployment.history import History
 from services.deployment.target import DeploymentError, Pin, Target
 

@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from modelbundle import archive, manifest
 from modelbundle.errors import BundleError
-from modelbundle.statement import SUFFIX
+from modelbundle.format import archive, manifest
+from modelbundle.format.statement import SUFFIX
 from services.deployment.history import History
 from services.deployment.target import Target
 

@@ -13,12 +13,12 @@ from typing import Any
 
 from gunicorn.app.base import BaseApplication
 
-from services import jsonlog
-from services.gunicornlog import Logger
 from services.model import pin as pins
 from services.model.app import create_app
-from services.model.shelf import shelf
-from services.model.vault import Vault
+from services.model.pinned_model import Vault
+from services.model.storage import shelf
+from services.web import json_logging
+from services.web.gunicorn_logging import Logger
 
 MAX_BYTES = 512 * 1024 * 1024
 
@@ -71,7 +71,9 @@ def main() -> None:
     except pins.PinError as error:
         sys.exit(f"model service: {error}")
     pin = wanted.champion
-    jsonlog.emit("model pinned", file=pin.file, sha256=pin.sha256, bytes=len(vault.served.content), address=address)
+    json_logging.emit(
+        "model pinned", file=pin.file, sha256=pin.sha256, bytes=len(vault.served.content), address=address
+    )
     ModelService(vault, address).run()
 
 

@@ -8,12 +8,12 @@ from typing import Any
 
 from flask import Flask, Response, jsonify, request
 
-from modelbundle.statement import CHALLENGER, CHAMPION, SUFFIXES
-from services import problem
-from services.edge import Edge
+from modelbundle.format.statement import CHALLENGER, CHAMPION, SUFFIXES
 from services.model.pin import Pin
-from services.model.vault import Served, Vault
-from services.problem import Refused
+from services.model.pinned_model import Served, Vault
+from services.web import problem
+from services.web.middleware import Edge
+from services.web.problem import Refused
 
 
 def create_app(vault: Vault) -> Flask:

@@ -21,9 +21,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from modelbundle.durable import write
 from services.monitoring import report
+from services.monitoring.log_reader.model_versions import Versions
+from services.monitoring.log_reader.queries import Log, NoLog
 from services.monitoring.monitor import Monitor
-from services.monitoring.reading import Log, NoLog
-from services.monitoring.versions import Versions
 
 DRIFTED = 3
 MOST_DAYS = 366

@@ -7,15 +7,15 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from services.monitoring import drift, words
-from services.monitoring.book import HOUR_ROWS, Book
-from services.monitoring.performance import Performance, published_roc_auc
-from services.monitoring.reading import Log, NoLog
-from services.monitoring.sample import Pooled
-from services.monitoring.statistics import estimated_roc_auc
+from services.monitoring.analysis import drift, sentences
+from services.monitoring.analysis.performance import Performance, published_roc_auc
+from services.monitoring.analysis.statistics import estimated_roc_auc
+from services.monitoring.analysis.traffic import Count, moment, series
+from services.monitoring.log_reader.hours import HOUR_ROWS, Book
+from services.monitoring.log_reader.model_versions import Known, Unknown, Versions
+from services.monitoring.log_reader.queries import Log, NoLog
+from services.monitoring.log_reader.sampling import Pooled
 from services.monitoring.summary import DAY, HOUR, LEAST_ROWS, TRAFFIC, empty, window
-from services.monitoring.traffic import Count, moment, series
-from services.monitoring.versions import Known, Unknown, Versions
 
 MOST_VERSIONS = 8
 OUTCOME_DAYS = 365  # outcomes come late: a quarter ends, then payments are late
@@ -150,7 +150,7 @@ class Monitor:
             "positive": about.positive,
             "sampled": live.sampled if live else 0,
             "status": status,
-            "text": words.model(status, score, features, rows, LEAST_ROWS),
+            "text": sentences.model(status, score, features, rows, LEAST_ROWS),
             "reference_rate": known.reference_rate(),
             "estimated_roc_auc": estimated_roc_auc(live.probabilities, live.weights) if live else None,
             "bands": bands(known, counts),
@@ -198,5 +198,5 @@ def _event(event: Mapping[str, Any]) -> dict[str, Any]:
         "time": event["time"],
         "kind": event["kind"],
         "detail": detail,
-        "text": words.happened(event["kind"], detail),
+        "text": sentences.happened(event["kind"], detail),
     }

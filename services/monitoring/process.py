@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from modelbundle.durable import write
-from services import jsonlog
-from services.keeper import Keeper, be, fork, take
 from services.monitoring import summary
-from services.monitoring.counters import Sampler, together
+from services.monitoring.log_reader.request_counts import Sampler, together
+from services.supervisor import Keeper, be, fork, take
+from services.web import json_logging
 
 FILE = "monitor.json"
 FOLDER = "monitoring"
@@ -96,9 +96,9 @@ class Process:
         """Write ``monitor.json``; returns what :meth:`round` keeps, and what was wrong."""
         from sqlalchemy.exc import SQLAlchemyError
 
+        from services.monitoring.log_reader.model_versions import Versions
+        from services.monitoring.log_reader.queries import Log
         from services.monitoring.monitor import Monitor
-        from services.monitoring.reading import Log
-        from services.monitoring.versions import Versions
 
         versions = Versions([Path(self.environment["STATE_DIR"]) / "bundles"])
         days = int(self.environment["MONITOR_DAYS"])
@@ -130,7 +130,7 @@ class Process:
 
     def _say(self, trouble: str | None) -> None:
         if trouble != self.trouble:
-            jsonlog.emit("monitor", "error" if trouble else "info", trouble=trouble)
+            json_logging.emit("monitor", "error" if trouble else "info", trouble=trouble)
         self.trouble = trouble
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from services.monitoring.bins import percent
+from services.monitoring.analysis.bins import percent
 
 STATUS = {
     "waiting": "too few rows yet",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from services.monitoring.traffic import moment, series
+from services.monitoring.analysis.traffic import moment, series
 
 FORMAT = 1
 HOUR, DAY = 3600, 86_400

@@ -6,8 +6,8 @@ import tempfile
 from pathlib import Path
 
 from modelbundle.errors import StatementError
-from services import jsonlog
 from services.predict.settings import SETTINGS, Settings
+from services.web import json_logging
 
 
 def check(settings: Settings) -> list[str] | None:
@@ -17,17 +17,17 @@ def check(settings: Settings) -> list[str] | None:
     """
     names = None
     if settings.sentry_dsn or settings.otel_exporter_otlp_endpoint:
-        from services import telemetry
+        from services.web import telemetry
 
         telemetry.check(
             SENTRY_DSN=settings.sentry_dsn, OTEL_EXPORTER_OTLP_ENDPOINT=settings.otel_exporter_otlp_endpoint
         )
     if settings.api_keys_file:
-        from services.predict import access
+        from services.predict.api import api_keys
 
-        names = [name for name, _ in access.read(Path(settings.api_keys_file))]
+        names = [name for name, _ in api_keys.read(Path(settings.api_keys_file))]
     if settings.model_public_key_file:
-        from modelbundle import statement
+        from modelbundle.format import statement
 
         statement.read_public(Path(settings.model_public_key_file))
     return names
@@ -46,9 +46,9 @@ def main() -> None:
         sys.exit(f"prediction API: {error}")
     if keys is None:
         open_to_all = "no API_KEYS_FILE is set: whoever reaches this address may ask for predictions"
-        jsonlog.emit("access", "warning", keys=None, detail=open_to_all)
+        json_logging.emit("access", "warning", keys=None, detail=open_to_all)
     else:
-        jsonlog.emit("access", "info", keys=keys)
+        json_logging.emit("access", "info", keys=keys)
     # Before anything imports its client:
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="peerloan-metrics-")
     # glibc: threads share freed memory instead of each keeping its own, and large blocks go back to the system.
@@ -59,7 +59,7 @@ def main() -> None:
         "-m",
         "gunicorn",
         "-c",
-        "python:services.predict.gunicorn_conf",
+        "python:services.predict.server.gunicorn_conf",
         "services.predict.wsgi:app",
     ]
     os.execv(sys.executable, command)

@@ -11,7 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from modelbundle import archive, bundle
+from modelbundle.format import archive, bundle
 from services.predictionlog import event
 from services.predictionlog.database import challenges, events, outcomes, predictions
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from services.predictionlog.claim import CONTRADICTED, RECORDED, REPEATED, UNKNOWN, Claim, Result
 from services.predictionlog.database import outcomes, predictions
+from services.predictionlog.outcome import CONTRADICTED, RECORDED, REPEATED, UNKNOWN, Claim, Result
 
 AT_A_TIME = 1000  # ids in one statement
 _KNOWN = sa.select(predictions.c.prediction_id, predictions.c.record_id, predictions.c.time)

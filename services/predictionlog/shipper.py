@@ -1,6 +1,6 @@
 """The shipper: a process that empties the spool into the database. ``python -m services.predictionlog.shipper SPOOL URL``.
 
-Exactly one ships at a time, kept alive by the workers: see :mod:`services.keeper`. It ends when the pipe to the worker that
+Exactly one ships at a time, kept alive by the workers: see :mod:`services.supervisor`. It ends when the pipe to the worker that
 started it does, after one last round.
 """
 
@@ -21,10 +21,10 @@ from typing import Any
 import msgspec
 from prometheus_client import Counter
 
-from services import jsonlog
-from services.keeper import Keeper, be, free
-from services.predictionlog import entry, event, spool
-from services.predictionlog.handover import Queue
+from services.predictionlog import event, record, spool
+from services.predictionlog.challenger_queue import Queue
+from services.supervisor import Keeper, be, free
+from services.web import json_logging
 
 LOCK = "shipper.lock"
 EVERY = 0.5  # seconds between rounds
@@ -78,7 +78,7 @@ class Segment:
                 if event.is_one(line):
                     self.events.append(event.decode(line))
                 else:
-                    yield from entry.decode(line).rows()
+                    yield from record.decode(line).rows()
             except (msgspec.MsgspecError, ValueError, OverflowError):
                 self.damaged += 1
 
@@ -118,7 +118,7 @@ class Shipper:
         except OSError as error:
             return self._away(str(error))
         if self.trouble:
-            jsonlog.emit("prediction log is back", "info")
+            json_logging.emit("prediction log is back", "info")
             self.trouble = ""
         return True
 
@@ -135,7 +135,7 @@ class Shipper:
 
     def _away(self, reason: str) -> bool:
         if reason != self.trouble:
-            jsonlog.emit("prediction log away", "error", reason=reason)
+            json_logging.emit("prediction log away", "error", reason=reason)
         self.trouble = reason
         return False
 
@@ -154,7 +154,7 @@ class Shipper:
             began = time.monotonic()
         self.database.insert_events(self.engine, segment.events)
         if segment.damaged:  # kept for a person to look at; it must not stop the others
-            jsonlog.emit("segment damaged", "error", file=path.name, lines=segment.damaged)
+            json_logging.emit("segment damaged", "error", file=path.name, lines=segment.damaged)
             path.rename(path.with_suffix(DAMAGED))
         elif not count or not self.queue.offer(path, count):
             path.unlink()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
 
-from modelbundle import archive
+from modelbundle.format import archive
 from tests.conftest import Made
 from tests.integration.system import ROOT, System, running
 

@@ -7,8 +7,8 @@ import math
 import pytest
 from playwright.sync_api import Page, expect
 
-from modelbundle import bundle
-from modelbundle.curves import NumberCurve, curves
+from modelbundle.explain.curves import NumberCurve, curves
+from modelbundle.format import bundle
 from tests.browser.conftest import SHIPPED, Open
 
 

@@ -20,7 +20,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from services.model.pin import PinError
-from services.model.shelf import Bucket, NotThere, shelf
+from services.model.storage import Bucket, NotThere, shelf
 from tests.conftest import LOAN, Made
 from tests.integration.system import ROOT, System, free_port, running, until
 from tests.integration.test_portfolio import make_rows, score, write_csv

@@ -13,7 +13,7 @@ from typing import Any
 import joblib
 import pytest
 
-from modelbundle import bundle, statement
+from modelbundle.format import bundle, statement
 from tests.conftest import LOAN, Made
 from tests.integration.system import Load, System, until
 from tests.integration.test_predictionlog import command, database

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from services.local import EXAMPLE
+from services.deployment.local import EXAMPLE
 from tests.integration.examples import Example, read, settled, without
 from tests.integration.system import ROOT, System, ask, running, until
 

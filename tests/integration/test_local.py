@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from modelbundle import statement
+from modelbundle.format import statement
 from tests.conftest import LOAN, Made
 from tests.integration.system import ROOT, ask, free_port, until
 
@@ -37,7 +37,7 @@ class Place:
 
     def start(self) -> None:
         self.started = subprocess.Popen(
-            [sys.executable, "-m", "services.local"],
+            [sys.executable, "-m", "services.deployment.local"],
             cwd=self.root,
             env=self.environment,
             stdout=subprocess.PIPE,
@@ -306,7 +306,7 @@ def test_a_taken_port_is_named(place: Place) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", place.port))
         other.listen()
-        done = place.command(module="services.local")
+        done = place.command(module="services.deployment.local")
     assert done.returncode == 1
     assert f"port {place.port} is taken" in done.stderr
     assert not (place.root / "run").exists()

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from modelbundle import bundle, statement
+from modelbundle.format import bundle, statement
 from tests.conftest import Made
 from tests.integration.system import ROOT, System, ask
 

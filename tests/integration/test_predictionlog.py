@@ -18,8 +18,8 @@ from typing import Any
 
 import pytest
 
-from services.keeper import take
 from services.predictionlog import event, shipper, spool
+from services.supervisor import take
 from tests.conftest import LOAN, Made
 from tests.integration.system import ROOT, System, ask, free_port, parent, until
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from modelbundle import statement
+from modelbundle.format import statement
 from tests.conftest import LOAN, Made
 from tests.integration.system import ROOT, System, running, until
 

@@ -12,7 +12,7 @@ import joblib
 import pandas as pd
 import pytest
 
-from modelbundle import archive, bundle, manifest
+from modelbundle.format import archive, bundle, manifest
 from tests.conftest import LOAN, Made, make_book, make_logistic
 from tests.integration.system import Load, System, until
 

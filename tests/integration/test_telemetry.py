@@ -13,10 +13,10 @@ import pytest
 from flask import Flask
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from services import telemetry
-from services.edge import Edge
-from services.problem import init_app
-from services.telemetry import Telemetry
+from services.web import telemetry
+from services.web.middleware import Edge
+from services.web.problem import init_app
+from services.web.telemetry import Telemetry
 from tests.conftest import LOAN
 from tests.integration.sink import Sink, listening
 from tests.integration.system import ROOT, System
@@ -129,6 +129,6 @@ def test_an_address_that_cannot_be_used_ends_the_start() -> None:
 def test_nothing_is_imported_where_nothing_is_configured() -> None:
     """Off, it costs nothing: no SDK is loaded, and a request looks at one attribute."""
     sdks = "('sentry_sdk', 'opentelemetry')"
-    code = f"import sys, services.predict.app, services.telemetry\nprint([m for m in {sdks} if m in sys.modules])"
+    code = f"import sys, services.predict.app, services.web.telemetry\nprint([m for m in {sdks} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

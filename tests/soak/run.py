@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from modelbundle import archive, bundle, manifest
+from modelbundle.format import archive, bundle, manifest
 from tests.conftest import Made
 from tests.integration.system import System, running, until
 from tests.soak.clients import Clients

@@ -12,9 +12,10 @@ import pytest
 
 from late_payers import champion, simulation
 from late_payers.features import COLUMNS
-from modelbundle import archive, bundle, golden
-from modelbundle.compiling.proof import frame_columns
+from modelbundle import golden
+from modelbundle.format import archive, bundle
 from modelbundle.model import Model
+from modelbundle.publishing.compiling.proof import frame_columns
 
 ROOT = Path(__file__).parents[2]
 BUNDLE = ROOT / "models" / "late-payers.bundle"

@@ -11,7 +11,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from services.predict.metrics import registry
+from services.predict.metrics.exporter import registry
 from services.predict.settings import SETTINGS
 from tests.unit.deploy.rendered import (
     KUBERNETES,
@@ -115,7 +115,9 @@ def test_a_pod_that_ends_may_finish_its_requests(overlay: str) -> None:
     pod = named(overlay, "StatefulSet", "predict")["spec"]["template"]["spec"]
     pause = pod["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
     assert pause > 0
-    (graceful,) = re.findall(r"graceful_timeout = (\d+)", (ROOT / "services/predict/gunicorn_conf.py").read_text())
+    (graceful,) = re.findall(
+        r"graceful_timeout = (\d+)", (ROOT / "services/predict/server/gunicorn_conf.py").read_text()
+    )
     assert pod["terminationGracePeriodSeconds"] >= pause + int(graceful) + 15
     pod = named(overlay, "Deployment", "proxy")["spec"]["template"]["spec"]
     (hard_stop,) = re.findall(r"hard-stop-after (\d+)s", (ROOT / "deploy/haproxy/haproxy.cfg").read_text())

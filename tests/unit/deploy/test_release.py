@@ -17,7 +17,7 @@ from tests.unit.deploy.rendered import ROOT, VERSION
 
 SCORE = """
 import sys
-import late_payers, modelbundle, portfolio.run
+import late_payers, modelbundle, portfolio.job.run
 from late_payers import simulation
 from late_payers.client import Client
 from modelbundle import bundle
@@ -26,7 +26,7 @@ model = bundle.load(open(sys.argv[1], "rb").read())
 columns = frame_columns(model.manifest.schema, simulation.simulate(5, seed=1)[list(model.manifest.schema.names)])
 probabilities = model.scorer.probabilities(model.scorer.score_columns(columns))
 assert len(probabilities) == 5 and all(0 < p < 1 for p in probabilities)
-print(modelbundle.__file__, late_payers.__file__, portfolio.run.__file__)
+print(modelbundle.__file__, late_payers.__file__, portfolio.job.run.__file__)
 """
 
 

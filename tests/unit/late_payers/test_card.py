@@ -12,14 +12,15 @@ import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
-from late_payers import curves, evaluation, pipelines
-from late_payers.card import METHOD, NAMES, Evidence, render, slices
-from late_payers.document import Bullets, Picture, Section, Table, to_html, to_markdown
+from late_payers import evaluation, pipelines
 from late_payers.features import EMP_LENGTHS, GRADES
+from late_payers.model_card import curves
+from late_payers.model_card.document import Bullets, Picture, Section, Table, to_html, to_markdown
+from late_payers.model_card.render import METHOD, NAMES, Evidence, render, slices
+from late_payers.model_card.statements import LATE_PAYERS, Statements
 from late_payers.rare import neutralise_rare
-from late_payers.statements import LATE_PAYERS, Statements
-from modelbundle.author import Band
 from modelbundle.errors import PublishError
+from modelbundle.publishing.annotations import Band
 
 pytestmark = pytest.mark.filterwarnings("ignore:Missing values detected")  # about interpret's own plots
 

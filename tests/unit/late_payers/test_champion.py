@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
-from late_payers import champion, pipelines
+from late_payers import champion, pipelines, recipe
 from late_payers.features import TARGET
-from modelbundle.bundle import load
+from modelbundle.format.bundle import load
 from modelbundle.golden import check
 
 Book = tuple[pd.DataFrame, NDArray[np.int64]]
@@ -37,10 +37,10 @@ def few_bags(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_slim_champion_predicts_the_same(loans: Book, few_bags: None) -> None:
     """Dropping the single bags changes no bit of a prediction, and nothing is warned about."""
-    pipeline = champion.fit(*loans)
+    pipeline = recipe.fit(*loans)
     before = pipeline.predict_proba(loans[0])
     assert hasattr(pipeline[-1], "bagged_scores_")
-    slim = champion.slim(pipeline)
+    slim = recipe.slim(pipeline)
     assert not hasattr(slim[-1], "bagged_scores_")
     assert (slim.predict_proba(loans[0]) == before).all()
 

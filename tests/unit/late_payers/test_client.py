@@ -15,8 +15,8 @@ from flask import Flask, Response
 from late_payers import client as module
 from late_payers.client import ApiError, Client, Refused, Unavailable
 from services.predict.app import create_app
+from services.predict.rollout.state_dir import Store
 from services.predict.settings import Settings
-from services.predict.store import Store
 from tests.conftest import LOAN, Made
 from tests.unit.services.conftest import make_current
 

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from modelbundle.compiling import NotCompilable, compile_candidates
-from modelbundle.compiling.proof import Proof, frame_columns, prove
+from modelbundle.publishing.compiling import NotCompilable, compile_candidates
+from modelbundle.publishing.compiling.proof import Proof, frame_columns, prove
 from modelbundle.schema import Schema
 from modelbundle.scorers.base import Scorer, Value
 

@@ -7,7 +7,8 @@ from dataclasses import replace
 import msgspec
 import pytest
 
-from modelbundle import bundle, golden
+from modelbundle import golden
+from modelbundle.format import bundle
 from modelbundle.model import Model
 from tests.conftest import Made
 

@@ -10,9 +10,9 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from services.predict.app import create_app
+from services.predict.rollout.state_dir import Store
+from services.predict.rollout.state_machine import Candidate
 from services.predict.settings import Settings
-from services.predict.store import Store
-from services.predict.switch import Candidate
 from tests.conftest import Made
 
 

@@ -12,13 +12,13 @@ import numpy as np
 import pandas as pd
 import sqlalchemy as sa
 
-from modelbundle.compiling.proof import frame_columns
 from modelbundle.model import Model
-from services.ids import RANDOM
+from modelbundle.publishing.compiling.proof import frame_columns
+from services.monitoring.log_reader.model_versions import Versions
+from services.monitoring.log_reader.queries import Log
 from services.monitoring.monitor import Monitor
-from services.monitoring.reading import Log
-from services.monitoring.versions import Versions
-from services.predictionlog import database, entry
+from services.predictionlog import database, record
+from services.web.request_ids import RANDOM
 
 NOW = 1_795_000_000.0 - 1_795_000_000 % 86_400 + 45_000  # half past twelve of a day
 
@@ -46,8 +46,8 @@ class Written:
             for column in columns
         ]
         inputs = dict(zip(model.schema.names, plain, strict=True))
-        line = b"".join(entry.encode(inputs, msgspec.json.encode(answers), 1, "request", None))
-        rows = [{**row, "time": iso(at)} for row in entry.decode(line).rows()]
+        line = b"".join(record.encode(inputs, msgspec.json.encode(answers), 1, "request", None))
+        rows = [{**row, "time": iso(at)} for row in record.decode(line).rows()]
         database.insert(self.engine, rows)
         return rows
 

@@ -1,0 +1,197 @@
+"""Which features speak against a row, in words that the author wrote for a borrower.
+
+The method is the one that Regulation B's official interpretation names first (12 CFR 1002, Supplement I, paragraph 9(b)(2)-5):
+the factors in which the applicant fell furthest on the risky side of the average applicant. Contributions are exact and in
+log-odds against the average row, so "furthest" needs no further model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from modelbundle.errors import FormatError
+from modelbundle.publishing.annotations import FeatureWords
+from modelbundle.schema import Schema
+from modelbundle.scorers.base import AnyColumn, Coded, FloatArray
+
+MOST = 4  # Regulation B's commentary: more than four reasons are not likely to help
+BETWEEN = " | "  # texts, where they stand in one cell
+REMEMBERED = 20_000  # distinct answers that are kept in words
+MATERIAL = 0.01  # log-odds; a smaller shortfall is not a reason
+
+
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """The sentences of one feature; ``center`` is its training median (None for a category)."""
+
+    feature: str
+    disclosable: bool
+    center: float | None
+    high: str
+    low: str
+    missing: str
+    values: Mapping[str, str]
+
+    def text(self, value: float | str | None) -> str:
+        """The sentence for a value of this feature that raised the score."""
+        if value is None:
+            return self.missing
+        if isinstance(value, str):
+            return self.values.get(value, self.high)
+        return self.low if self.center is not None and value < self.center else self.high
+
+    def all_texts(self) -> list[str]:
+        """Every sentence that there is: of a number high, low, missing; of a category by value, missing, any other."""
+        if self.center is not None:
+            return [self.high, self.low, self.missing]
+        return [*self.values.values(), self.missing, self.high]
+
+    def texts(self, column: AnyColumn) -> NDArray[np.intp]:
+        """:meth:`text` of every value of a column as positions in :meth:`all_texts`; NaN is missing."""
+        if isinstance(column, Coded):
+            return self.texts(column.values).take(column.codes)
+        if self.center is not None:
+            numbers = np.asarray(column, dtype=np.float64)
+            return np.where(np.isnan(numbers), 2, numbers < self.center)
+        place: dict[str | None, int] = {value: position for position, value in enumerate(self.values)}
+        place[None] = len(self.values)
+        other = len(self.values) + 1
+        if isinstance(column, np.ndarray):  # numbers without a centre have no values of their own
+            return np.where(np.isnan(column), len(self.values), other)
+        return np.fromiter((place.get(value, other) for value in column), dtype=np.intp, count=len(column))
+
+
+class Reasons:
+    """Chooses and words the reasons of a row."""
+
+    def __init__(self, wordings: Sequence[Wording]) -> None:
+        self.wordings = tuple(wordings)
+        self._disclosable = tuple(i for i, w in enumerate(self.wordings) if w.disclosable)
+        worded = [(self.wordings[i].feature, text) for i in self._disclosable for text in self.wordings[i].all_texts()]
+        self._features, self._texts = [feature for feature, _ in worded], [text for _, text in worded]
+        self._told: dict[int, str] = {}
+
+    def select(self, row: Sequence[float | str | None], contributions: Sequence[float]) -> list[dict[str, Any]]:
+        """At most four ``{"feature", "text", "contribution"}``, the largest first; equal ones in the schema's order."""
+        against = [(-contributions[i], i) for i in self._disclosable if contributions[i] >= MATERIAL]
+        against.sort()
+        return [
+            {
+                "feature": self.wordings[i].feature,
+                "text": self.wordings[i].text(row[i]),
+                "contribution": -shortfall,
+            }
+            for shortfall, i in against[:MOST]
+        ]
+
+    def select_columns(self, columns: Sequence[AnyColumn], contributions: FloatArray) -> list[list[dict[str, Any]]]:
+        """:meth:`select` of n rows; ``contributions`` has the shape (n, features)."""
+        order, largest = self._largest(contributions)
+        rows = np.arange(len(contributions))[:, np.newaxis]
+        material = largest >= MATERIAL  # of a row, the first ones
+        said = self._said(columns, len(contributions))[order, rows][material]
+        features, texts = self._features, self._texts
+        reasons = [
+            {"feature": features[k], "text": texts[k], "contribution": value}
+            for k, value in zip(said.tolist(), largest[material].tolist(), strict=True)
+        ]
+        ends = material.sum(axis=1).cumsum().tolist()
+        return [reasons[begin:end] for begin, end in zip([0, *ends], ends, strict=False)]
+
+    def keys(self, columns: Sequence[AnyColumn], contributions: FloatArray) -> NDArray[np.int64]:
+        """The texts of :meth:`select` of n rows as a number each, for :meth:`told`: many rows are told the same."""
+        said = self._said(columns, len(contributions))
+        said += 1  # 0 is no reason
+        order, largest = self._largest(contributions)
+        rows = np.arange(len(contributions))
+        keys = np.zeros(len(contributions), dtype=np.int64)
+        for k in range(order.shape[1]):
+            keys *= len(self._texts) + 1
+            keys += np.where(largest[:, k] >= MATERIAL, said[order[:, k], rows], 0)
+        return keys
+
+    def _said(self, columns: Sequence[AnyColumn], rows: int) -> NDArray[np.int64]:
+        """What would be said of each feature that may be disclosed, as positions among all texts, shape (features, n)."""
+        said = np.empty((len(self._disclosable), rows), dtype=np.int64)
+        first = 0
+        for k, i in enumerate(self._disclosable):
+            np.add(self.wordings[i].texts(columns[i]), first, out=said[k])
+            first += len(self.wordings[i].all_texts())
+        return said
+
+    def told(self, key: int) -> str:
+        """The texts behind a key, the weightiest first, as one."""
+        if (found := self._told.get(key)) is not None:
+            return found
+        texts, rest = [], key
+        while rest:
+            rest, text = divmod(rest, len(self._texts) + 1)
+            if text:
+                texts.append(self._texts[text - 1])
+        if len(self._told) >= REMEMBERED:
+            self._told.clear()
+        self._told[key] = found = BETWEEN.join(reversed(texts))
+        return found
+
+    def _largest(self, contributions: FloatArray) -> tuple[NDArray[np.intp], FloatArray]:
+        """Positions among what may be disclosed, and contributions, of the :data:`MOST` largest, shapes (n, at most MOST)."""
+        open_to = np.ascontiguousarray(contributions[:, list(self._disclosable)])
+        order = np.argsort(-open_to, axis=1, kind="stable")[:, :MOST]
+        return order, np.take_along_axis(open_to, order, axis=1)
+
+    def to_json(self) -> dict[str, Any]:
+        """The manifest's ``reasons`` object."""
+        return {
+            w.feature: {
+                "disclosable": w.disclosable,
+                "center": w.center,
+                "high": w.high,
+                "low": w.low,
+                "missing": w.missing,
+                "values": dict(w.values),
+            }
+            for w in self.wordings
+        }
+
+    @classmethod
+    def from_words(
+        cls, schema: Schema, words: Mapping[str, FeatureWords], centers: Mapping[str, float | None]
+    ) -> Reasons:
+        """The author's words, with plain sentences where the author gave none."""
+        return cls([_wording(f.name, f.title, words.get(f.name, FeatureWords()), centers.get(f.name)) for f in schema])
+
+    @classmethod
+    def from_json(cls, data: object, schema: Schema) -> Reasons:
+        """The reasons of a manifest, one entry per feature; raises :class:`FormatError`."""
+        if not isinstance(data, dict) or set(data) != set(schema.names):
+            raise FormatError("reasons", "must have one entry per feature")
+        return cls([_parse(feature.name, data[feature.name]) for feature in schema])
+
+
+def _wording(name: str, title: str, words: FeatureWords, center: float | None) -> Wording:
+    return Wording(
+        feature=name,
+        disclosable=words.disclosable,
+        center=center,
+        high=words.high or (f"{title}: higher than usual" if center is not None else f"{title}: this value"),
+        low=words.low or f"{title}: lower than usual",
+        missing=words.missing or f"{title}: not given",
+        values=dict(words.values),
+    )
+
+
+def _parse(name: str, entry: object) -> Wording:
+    if not isinstance(entry, dict) or not isinstance(entry.get("disclosable"), bool):
+        raise FormatError("reasons", f"{name} needs disclosable (true or false)")
+    center, values = entry.get("center"), entry.get("values", {})
+    if center is not None and (isinstance(center, bool) or not isinstance(center, (int, float))):
+        raise FormatError("reasons", f"{name}: center must be a number")
+    texts = [entry.get("high"), entry.get("low"), entry.get("missing")]
+    if not isinstance(values, dict) or not all(isinstance(text, str) for text in (*texts, *values.values())):
+        raise FormatError("reasons", f"{name}: texts must be strings")
+    return Wording(name, entry["disclosable"], center, entry["high"], entry["low"], entry["missing"], values)

@@ -1,0 +1,1 @@
+"""The file format: archive, manifest, arrays, reference distributions, statements, plain pickles."""

@@ -1,0 +1,142 @@
+"""From the bytes of a model file to a :class:`modelbundle.model.Model`.
+
+A bundle with a compiled scorer is read as plain data. Only a bundle without one, or a plain scikit-learn file, is unpickled,
+and never before its bytes were found to hash to the expected SHA-256.
+"""
+
+from __future__ import annotations
+
+import io
+import platform
+import warnings
+import zipfile
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from modelbundle.errors import FormatError, RuntimeMismatch
+from modelbundle.explain.reasons import Reasons
+from modelbundle.format import archive, arrays, manifest
+from modelbundle.model import Model
+from modelbundle.scorers import KINDS
+from modelbundle.scorers.base import Scorer
+
+PIPELINE = "pipeline.joblib"
+SCORER = "scorer.json"
+ARRAYS = "scorer/"
+REFERENCE = "reference.json"
+CARD = "card.md"
+CARD_HTML = "card.html"
+UNPICKLING_NEEDS = ("python", "scikit-learn", "numpy", "joblib")
+
+
+def read(path: Path, version: str | None = None, *, allow_pickle: bool = True) -> Model:
+    """:func:`load` of a file; raises :class:`OSError` too."""
+    return load(path.read_bytes(), version, allow_pickle=allow_pickle, file_name=path.name)
+
+
+def load(data: bytes, version: str | None = None, *, allow_pickle: bool = True, file_name: str = "model") -> Model:
+    """The model in ``data``, a bundle or a plain scikit-learn pipeline dumped with joblib or pickle.
+
+    ``version`` is the SHA-256 that ``data`` must have; it is checked before anything else. Without it the version is
+    computed. ``file_name`` names a plain pipeline, which has no manifest.
+
+    Raises :class:`HashMismatch`, :class:`FormatError`, or :class:`RuntimeMismatch` for a model that must be unpickled with
+    other versions than those installed. Golden rows are not checked here: see :func:`modelbundle.golden.check`.
+    """
+    if version is not None:
+        archive.verify_digest(data, version)
+    version = version or archive.digest(data)
+    if not data.startswith(b"PK\x03\x04"):
+        if not allow_pickle:
+            raise FormatError("file", "not a bundle, and unpickling is not allowed here")
+        from modelbundle.format.pickled import load_plain
+
+        return load_plain(data, version, file_name)
+    entries = archive.unpack(data)
+    about = manifest.parse(entries)
+    reasons = Reasons.from_json(about.data.get("reasons"), about.schema)
+    return Model(version, about, _scorer(about, entries, allow_pickle), reasons)
+
+
+def entry(path: Path, about: manifest.Manifest, name: str) -> bytes | None:
+    """One entry of the bundle at ``path``, read by itself; None where there is none, as in a plain pipeline.
+
+    ``about`` is the manifest of the loaded model: the entry must be as it lists it. Raises :class:`OSError`, and
+    :class:`FormatError` where it is not.
+    """
+    listed = about.data.get("files", {}).get(name)
+    if listed is None:
+        return None
+    try:
+        with zipfile.ZipFile(path) as file:
+            content = file.read(name)
+    except (zipfile.BadZipFile, KeyError) as error:
+        raise FormatError(name, f"cannot be read ({type(error).__name__})") from None
+    if archive.digest(content) != listed["sha256"]:
+        raise FormatError(name, "not what the manifest lists")
+    return content
+
+
+def _scorer(about: manifest.Manifest, entries: Mapping[str, bytes], allow_pickle: bool) -> Scorer:
+    kind = KINDS.get(about.scorer["kind"])
+    if kind is None:
+        raise FormatError("scorer", "a kind that this version does not know")
+    if about.scorer["kind"] == "pipeline":
+        if not allow_pickle:
+            raise FormatError("scorer", "the bundle has no compiled scorer, and unpickling is not allowed here")
+        check_runtime(about.runtime)
+        from modelbundle.scorers.pipeline import PipelineScorer
+
+        estimator = unpickle(entries.get(PIPELINE, b""))
+        return PipelineScorer.from_pipeline(estimator, about.schema)
+    if len(about.classes) != 2:
+        raise FormatError("scorer", "a compiled scorer has two classes")
+    header = manifest.loads(SCORER, entries.get(SCORER, b""))
+    tables = {
+        name.removeprefix(ARRAYS).removesuffix(".npy"): arrays.read(name, raw)
+        for name, raw in entries.items()
+        if name.startswith(ARRAYS) and name.endswith(".npy")
+    }
+    return kind.from_parts(header, tables, about.schema)
+
+
+def installed(package: str) -> str | None:
+    """The installed version of a package, Python's as "3.11"; None where it is not installed."""
+    if package == "python":
+        return ".".join(platform.python_version_tuple()[:2])
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def check_runtime(runtime: Mapping[str, str]) -> None:
+    """Raise :class:`RuntimeMismatch` unless what a pickle was made with is what is installed, version by version."""
+    differences = {
+        package: (needed, have) for package, needed in runtime.items() if (have := installed(package)) != needed
+    }
+    if differences:
+        raise RuntimeMismatch(differences)
+
+
+def unpickle(raw: bytes) -> Any:
+    """The scikit-learn object in ``raw``. The caller has verified the hash: this runs code.
+
+    Raises :class:`RuntimeMismatch` where scikit-learn reports another version, :class:`FormatError` for anything else.
+    """
+    import joblib
+    from sklearn.exceptions import InconsistentVersionWarning
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", InconsistentVersionWarning)
+            return joblib.load(io.BytesIO(raw))
+    except InconsistentVersionWarning as warning:
+        needed = str(warning.original_sklearn_version)
+        raise RuntimeMismatch({"scikit-learn": (needed, installed("scikit-learn"))}) from None
+    except ModuleNotFoundError as error:
+        raise FormatError("pipeline", f"needs the package {error.name}, which is not installed here") from error
+    except Exception as error:  # a pickle can raise anything at all
+        raise FormatError("pipeline", f"cannot be unpickled here ({type(error).__name__})") from error

@@ -1,0 +1,83 @@
+"""``reference.json``: how the features and the score were distributed at training time, for drift."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from modelbundle.errors import FormatError
+from modelbundle.format.manifest import loads
+from modelbundle.schema import LARGEST, Schema
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NAME = "reference.json"
+BINS = 10
+MOST_BINS = 1000
+
+
+def describe(schema: Schema, frame: pd.DataFrame, probabilities: NDArray[np.float64]) -> dict[str, Any]:
+    """Decile edges and counts per number, counts per named category, missing counts; the same for the probability.
+
+    Categories that the schema does not name (fewer than :data:`modelbundle.schema.RARE` rows) are counted together as
+    ``other``.
+    """
+    features: dict[str, Any] = {}
+    for feature in schema:
+        column = frame[feature.name]
+        missing = int(column.isna().sum())
+        if feature.kind == "number":
+            features[feature.name] = {**bins(column.dropna().to_numpy(float)), "missing": missing}
+            continue
+        counts = column.dropna().astype(str).value_counts()
+        named = {category: int(counts[category]) for category in feature.categories}
+        other = int(counts.sum()) - sum(named.values())
+        features[feature.name] = {"categories": named, "other": other, "missing": missing}
+    return {"rows": len(frame), "features": features, "probability": bins(probabilities)}
+
+
+def parse(raw: bytes, schema: Schema) -> dict[str, Any]:
+    """``reference.json`` of a bundle; raises :class:`FormatError` unless it is as :func:`describe` would make it."""
+    data = loads(NAME, raw)
+    features = data.get("features")
+    if not isinstance(features, dict) or not set(features) <= set(schema.names):
+        raise FormatError(NAME, "must describe features of the schema")
+    for name, entry in features.items():
+        number = schema.features[schema.index[name]].kind == "number"
+        if not isinstance(entry, dict) or not _is_count(entry.get("missing")):
+            raise FormatError(NAME, f"{name} must say how many values were missing")
+        if not (_are_bins(entry) if number else _are_counts(entry)):
+            raise FormatError(NAME, f"{name} has no counts that fit it")
+    if not _is_count(data.get("rows")) or not _are_bins(data.get("probability")):
+        raise FormatError(NAME, "must have rows, and describe the probability")
+    return data
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and 0 <= value < 1 << 53
+
+
+def _are_bins(entry: object) -> bool:
+    if not isinstance(entry, dict):
+        return False
+    edges, counts = entry.get("edges"), entry.get("counts")
+    if not isinstance(edges, list) or not isinstance(counts, list) or not len(edges) + 1 == len(counts) <= MOST_BINS:
+        return False
+    numbers = all(type(edge) in (int, float) and abs(edge) <= LARGEST for edge in edges)
+    return numbers and all(a < b for a, b in pairwise(edges)) and all(map(_is_count, counts))
+
+
+def _are_counts(entry: dict[str, Any]) -> bool:
+    categories = entry.get("categories")
+    return isinstance(categories, dict) and all(map(_is_count, categories.values())) and _is_count(entry.get("other"))
+
+
+def bins(values: NDArray[np.float64]) -> dict[str, Any]:
+    """Interior decile edges (distinct, ascending) and the number of values in each bin; a bin includes its upper edge."""
+    edges = np.unique(np.quantile(values, np.linspace(0, 1, BINS + 1)[1:-1]))
+    counts = np.bincount(np.searchsorted(edges, values, side="left"), minlength=len(edges) + 1)
+    return {"edges": edges.tolist(), "counts": counts.tolist()}

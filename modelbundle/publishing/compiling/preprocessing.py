@@ -1,0 +1,234 @@
+"""From fitted scikit-learn preprocessing to encoded columns.
+
+Numbers are followed symbolically through filling and scaling. As soon as a column has finitely many values, the fitted step
+itself is asked what it makes of each: so options such as ``drop``, ``min_frequency`` or ``encoded_missing_value`` mean here
+what they mean there.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from modelbundle.publishing.compiling.encoding import Encoded, Labels, NotUnderstood, Number, Steps
+from modelbundle.schema import Schema
+from modelbundle.scorers.base import FloatArray
+from modelbundle.scorers.bins import CategoryBins
+
+UNKNOWN = "\x00 a label that no training frame has \x00"
+
+
+def raw_columns(schema: Schema) -> list[Encoded]:
+    """The frame's columns before any step."""
+    return [Number(i) if feature.kind == "number" else Labels(i) for i, feature in enumerate(schema)]
+
+
+def encode(
+    step: Any, columns: Sequence[Encoded], names: Sequence[str] | None
+) -> tuple[list[Encoded], list[str] | None]:
+    """What a fitted ``step`` makes of ``columns``, and the new columns' names where they have any.
+
+    Raises :class:`NotUnderstood` for steps, options or values that are not known to give exactly that.
+    """
+    if step is None or (isinstance(step, str) and step == "passthrough"):
+        return list(columns), None if names is None else list(names)
+    if isinstance(step, str):
+        return [], []
+    kind = type(step)
+    if kind.__module__.partition(".")[0] != "sklearn" or kind.__name__ not in STEPS:
+        raise NotUnderstood(f"the step {kind.__name__} is not understood")
+    found = STEPS[kind.__name__](step, list(columns), names)
+    return found, _names(step, names, len(found))
+
+
+def _names(step: Any, names: Sequence[str] | None, count: int) -> list[str] | None:
+    try:
+        found = [str(name) for name in step.get_feature_names_out(names)]
+    except (AttributeError, ValueError, TypeError):
+        return None
+    return found if len(found) == count else None
+
+
+def _pipeline(step: Any, columns: list[Encoded], names: Sequence[str] | None) -> list[Encoded]:
+    for _, inner in step.steps:
+        columns, names = encode(inner, columns, names)
+    return columns
+
+
+def _column_transformer(step: Any, columns: list[Encoded], names: Sequence[str] | None) -> list[Encoded]:
+    found: list[Encoded] = []
+    if step.transformer_weights:
+        raise NotUnderstood("a ColumnTransformer with weights is not understood")
+    for _, inner, chosen in step.transformers_:
+        places = _places(chosen, names, len(columns))
+        inner_names = None if names is None else [names[k] for k in places]
+        found += encode(inner, [columns[k] for k in places], inner_names)[0]
+    return found
+
+
+def _places(chosen: Any, names: Sequence[str] | None, count: int) -> list[int]:
+    """The positions of a ColumnTransformer's columns, which it may choose by name, number, slice or mask."""
+    if isinstance(chosen, slice):
+        if isinstance(chosen.start, str) or isinstance(chosen.stop, str):
+            raise NotUnderstood("columns chosen by a slice of names are not understood")
+        return list(range(count)[chosen])
+    listed = list(np.atleast_1d(np.asarray(chosen, dtype=object)))
+    if listed and all(isinstance(c, (bool, np.bool_)) for c in listed):
+        return [k for k, c in enumerate(listed) if c]
+    places = []
+    for c in listed:
+        if isinstance(c, str):
+            if names is None or c not in names:
+                raise NotUnderstood("columns are chosen by names that are not known here")
+            places.append(list(names).index(c))
+        else:
+            places.append(range(count)[int(c)])
+    return places
+
+
+def _identity(step: Any, columns: list[Encoded], names: Sequence[str] | None) -> list[Encoded]:
+    del names
+    if step.func is not None:
+        raise NotUnderstood("a FunctionTransformer with a function of its own is not understood")
+    return columns
+
+
+def _imputer(step: Any, columns: list[Encoded], names: Sequence[str] | None) -> list[Encoded]:
+    del names
+    if not (step.missing_values is None or step.missing_values != step.missing_values):
+        raise NotUnderstood("a SimpleImputer that fills other values than missing ones is not understood")
+    found: list[Encoded] = []
+    for column, statistic in zip(columns, step.statistics_, strict=True):
+        if isinstance(column, Labels):
+            if not isinstance(statistic, str):
+                raise NotUnderstood("a category is filled with something that is not a string")
+            found.append(column if column.fill is not None else Labels(column.feature, statistic))
+        elif not isinstance(statistic, str) and statistic is not None and statistic == statistic:
+            found.append(column.then("fill", statistic))
+        elif isinstance(statistic, str) or step.keep_empty_features:
+            raise NotUnderstood("a number is filled with something that is not a number")
+    if step.add_indicator:
+        found += [_missing_mark(columns[k]) for k in step.indicator_.features_]
+    return found
+
+
+def _missing_mark(column: Encoded) -> Encoded:
+    if isinstance(column, Labels):
+        return Steps(column.feature, CategoryBins(()), np.array([column.fill is None, 0.0], dtype=np.float64))
+    steps = column.steps(np.empty(0)) if isinstance(column, Number) else column
+    return Steps(steps.feature, steps.bins, np.isnan(steps.values).astype(np.float64))
+
+
+def _scaler(*operations: tuple[str, str]) -> Callable[[Any, list[Encoded], Sequence[str] | None], list[Encoded]]:
+    """A step that applies ufuncs with one operand per column, each from an attribute that may be None."""
+
+    def encode_all(step: Any, columns: list[Encoded], names: Sequence[str] | None) -> list[Encoded]:
+        del names
+        if any(isinstance(column, Labels) for column in columns):
+            raise NotUnderstood("a category is scaled")
+        found = list(columns)
+        for operation, attribute in operations:
+            operands = getattr(step, attribute)
+            if operands is not None and (attribute != "mean_" or step.with_mean):
+                found = [
+                    column.then(operation, operand)  # type: ignore[union-attr]
+                    for column, operand in zip(found, operands, strict=True)
+                ]
+        if getattr(step, "clip", False):
+            low, high = step.feature_range
+            found = [c.then("maximum", low).then("minimum", high) for c in found]  # type: ignore[union-attr]
+        return found
+
+    return encode_all
+
+
+def _encoder(step: Any, columns: list[Encoded], names: Sequence[str] | None) -> list[Encoded]:
+    del names
+    if step.handle_unknown == "error":
+        raise NotUnderstood(f"the {type(step).__name__} does not accept unknown values (handle_unknown)")
+    points = [
+        np.array([float(c) for c in categories if not isinstance(c, str) and c is not None and c == c])
+        for categories in step.categories_
+    ]
+    widths = step._n_features_outs if type(step).__name__ == "OneHotEncoder" else [1] * len(columns)
+    return _tabulate(step, columns, points, widths, step.categories_)
+
+
+def _binner(step: Any, columns: list[Encoded], names: Sequence[str] | None) -> list[Encoded]:
+    del names
+    if any(isinstance(column, Labels) for column in columns):
+        raise NotUnderstood("a category is cut into bins")
+    points = [np.asarray(edges, dtype=np.float64)[1:-1] for edges in step.bin_edges_]
+    widths = [1] * len(columns) if step.encode == "ordinal" else [int(n) for n in step.n_bins_]
+    return _tabulate(step, columns, points, widths, None)
+
+
+def _tabulate(
+    step: Any, columns: list[Encoded], points: Sequence[FloatArray], widths: Sequence[int], categories: Any
+) -> list[Encoded]:
+    """Ask the step what it makes of every value of every column; ``points`` are where a number's answer may change."""
+    finite = [c.steps(p) if isinstance(c, Number) else c for c, p in zip(columns, points, strict=True)]
+    known = [None] * len(finite) if categories is None else categories
+    inputs = [_values(column, k) for column, k in zip(finite, known, strict=True)]
+    longest = max(map(len, inputs))
+    padded = [[*values, *[values[0]] * (longest - len(values))] for values in inputs]
+    table = _transform(step, padded)
+    if table.shape != (longest, sum(widths)):
+        raise NotUnderstood(f"the {type(step).__name__} makes an unexpected number of columns")
+    found: list[Encoded] = []
+    start = 0
+    for column, values, width in zip(finite, inputs, widths, strict=True):
+        bins = CategoryBins(tuple(values[:-2])) if isinstance(column, Labels) else column.bins
+        found += [Steps(column.feature, bins, table[: len(values), k].copy()) for k in range(start, start + width)]
+        start += width
+    return found
+
+
+def _values(column: Labels | Steps, categories: Any) -> list[Any]:
+    if isinstance(column, Steps):
+        values = column.values
+        if (
+            categories is None
+        ):  # a binner takes no missing value; where one cannot arrive, what it would get does not matter
+            values = np.where(np.isnan(values), values[0], values)
+        return [float(v) for v in values]
+    labels = sorted({str(c) for c in (*categories, column.fill) if isinstance(c, str)})
+    missing = column.fill if column.fill is not None else (None if any(c is None for c in categories) else np.nan)
+    return [*labels, missing, UNKNOWN]
+
+
+def _transform(step: Any, values: Sequence[list[Any]]) -> FloatArray:
+    import pandas as pd
+
+    names = list(getattr(step, "feature_names_in_", range(len(values))))
+    columns = {
+        name: pd.Series(column, dtype=object if any(isinstance(v, str) or v is None for v in column) else np.float64)
+        for name, column in zip(names, values, strict=True)
+    }
+    frame = pd.DataFrame(columns)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of unknown categories, which are put in on purpose
+        try:
+            made = step.transform(frame if hasattr(step, "feature_names_in_") else frame.to_numpy())
+        except (ValueError, TypeError) as error:
+            raise NotUnderstood(f"the {type(step).__name__} refuses a value that may arrive: {error}") from None
+    made = made.toarray() if hasattr(made, "toarray") else made
+    return np.asarray(made, dtype=np.float64)
+
+
+STEPS: dict[str, Callable[[Any, list[Encoded], Sequence[str] | None], list[Encoded]]] = {
+    "Pipeline": _pipeline,
+    "ColumnTransformer": _column_transformer,
+    "FunctionTransformer": _identity,
+    "SimpleImputer": _imputer,
+    "StandardScaler": _scaler(("subtract", "mean_"), ("divide", "scale_")),
+    "RobustScaler": _scaler(("subtract", "center_"), ("divide", "scale_")),
+    "MaxAbsScaler": _scaler(("divide", "scale_")),
+    "MinMaxScaler": _scaler(("multiply", "scale_"), ("add", "min_")),
+    "OneHotEncoder": _encoder,
+    "OrdinalEncoder": _encoder,
+    "KBinsDiscretizer": _binner,
+}

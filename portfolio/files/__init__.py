@@ -1,0 +1,1 @@
+"""Where books lie, and how rows are read from them and written."""

@@ -1,0 +1,177 @@
+"""Outputs: finished parts in order become files, each under a temporary name until all of them are complete."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+import json
+import os
+import shutil
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from modelbundle.model import Model
+from portfolio.errors import PortfolioError
+from portfolio.files.locations import CSV
+from portfolio.files.readers import Source, is_text
+from portfolio.scoring import ADDED, added_types
+
+REJECTED = ("file", "row", "line", "pointer", "error", "record")
+
+
+def added(output: str) -> tuple[str, ...]:
+    """The columns that an output of this kind has more than the input; the model's version is in Parquet's metadata."""
+    return (*ADDED, "model_version") if output == CSV else ADDED
+
+
+class Output(ABC):
+    """A file in the making."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+
+    @abstractmethod
+    def append(self, part: Path) -> None:
+        """Add the rows of a finished part."""
+
+    @abstractmethod
+    def close(self, name: str, facts: Mapping[str, str]) -> None:
+        """Complete the file, on disk, which will be called ``name``, with ``facts`` about it in its metadata."""
+
+
+class CsvOutput(Output):
+    """CSV; its facts lie beside it, where the W3C's "CSV on the Web" looks for them: ``NAME-metadata.json``."""
+
+    def __init__(self, path: Path, names: Sequence[str]) -> None:
+        super().__init__(path)
+        self._file = path.open("wb")
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerow(names)
+        self._file.write(text.getvalue().encode())
+
+    def append(self, part: Path) -> None:
+        """See :meth:`Output.append`."""
+        with part.open("rb") as source:
+            shutil.copyfileobj(source, self._file, 1 << 20)
+
+    def close(self, name: str, facts: Mapping[str, str]) -> None:
+        """See :meth:`Output.close`."""
+        _sync(self._file)
+        about = {"@context": "http://www.w3.org/ns/csvw", "url": name, "notes": [dict(facts)]}
+        with beside(self.path).open("w", encoding="utf-8") as file:
+            json.dump(about, file, indent=1)
+            file.write("\n")
+            _sync(file)
+
+
+class ParquetOutput(Output):
+    """Parquet; a row group per part, facts in the schema's metadata.
+
+    The columns ``coded`` come as dictionaries; those of ``few`` distinct values are stored as such.
+    """
+
+    def __init__(self, path: Path, schema: pa.Schema, coded: Sequence[str], few: Sequence[str]) -> None:
+        super().__init__(path)
+        fields = [
+            f.with_type(pa.dictionary(pa.int32(), pa.string())) if f.name in coded and is_text(f.type) else f
+            for f in schema
+        ]
+        self._schema = pa.schema(fields)
+        self._seen = schema
+        self._writer = pq.ParquetWriter(
+            path,
+            self._schema,
+            compression="zstd",
+            use_dictionary=list(few),
+            store_schema=False,
+        )
+
+    def append(self, part: Path) -> None:
+        """See :meth:`Output.append`."""
+        with pa.memory_map(str(part)) as file, pa.ipc.open_file(file) as parts:
+            for i in range(parts.num_record_batches):
+                table = pa.Table.from_batches([parts.get_batch(i)])
+                if len(table):
+                    self._writer.write_table(table.cast(self._schema), row_group_size=len(table))
+
+    def close(self, name: str, facts: Mapping[str, str]) -> None:
+        """See :meth:`Output.close`."""
+        del name
+        known = {key: value for key, value in (self._seen.metadata or {}).items() if key != b"ARROW:schema"}
+        seen = self._seen.with_metadata({**known, **facts})  # readers see strings, however they travelled here
+        arrow = base64.b64encode(seen.serialize().to_pybytes())
+        self._writer.add_key_value_metadata({**known, **facts, b"ARROW:schema": arrow})
+        self._writer.close()
+        with self.path.open("rb+") as file:
+            os.fsync(file.fileno())
+
+
+def beside(path: Path) -> Path:
+    """The file of facts about a CSV."""
+    return path.with_name(path.name + "-metadata.json")
+
+
+class Rejects:
+    """The rows that are set aside, of all inputs; made when the first one comes."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.unlink(missing_ok=True)
+        self._file: Any = None
+
+    def append(self, aside: Path, file: str, first: int) -> None:
+        """Add those of a part whose first row is the ``first``-th of its file, from 1."""
+        if self._file is None:
+            self._file = self.path.open("w", encoding="utf-8", newline="")
+            csv.writer(self._file, lineterminator="\n").writerow(REJECTED)
+        writer = csv.writer(self._file, lineterminator="\n")
+        for text in aside.read_text("utf-8").splitlines():
+            position, *rest = json.loads(text)
+            writer.writerow([file, first + position, *rest])
+
+    def close(self) -> bool:
+        """Complete the file; returns whether there is one."""
+        if self._file is not None:
+            _sync(self._file)
+        return self._file is not None
+
+
+def _sync(file: Any) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+    file.close()
+
+
+def scored_schema(source: Source, model: Model) -> pa.Schema:
+    """The columns of a scored Parquet file, as its readers see them: those of CSV are text but for the model's numbers."""
+    fields = list(source.schema)
+    if source.kind == CSV:
+        features = {f.name: f.kind for f in model.schema}
+        fields = [f.with_type(pa.float64()) if features.get(f.name) == "number" else f for f in fields]
+    types = [t.value_type if pa.types.is_dictionary(t) else t for t in added_types(model)]
+    fields += [pa.field(name, kind) for name, kind in zip(ADDED, types, strict=True)]
+    return pa.schema(fields, source.schema.metadata)
+
+
+def open_output(path: Path, kind: str, sources: Sequence[Source], model: Model) -> Output:
+    """The output of one or more inputs; raises :class:`PortfolioError` where they cannot become one file of that kind."""
+    schema = scored_schema(sources[0], model)
+    for other in sources[1:]:
+        if not scored_schema(other, model).equals(schema):
+            raise PortfolioError(
+                f"{other.place} has other columns than {sources[0].place}: score them into a directory"
+            )
+    if kind == CSV:
+        if nested := [f.name for f in schema if pa.types.is_nested(f.type)]:
+            raise PortfolioError(f"column {nested[0]} of {sources[0].place} cannot be written as CSV: write Parquet")
+        return CsvOutput(path, [*schema.names, "model_version"])
+    coded = [f.name for f in model.schema if f.kind == "category"] + list(ADDED)
+    few = {*model.schema.names, *ADDED} & set(schema.names) - {"probability"}
+    return ParquetOutput(path, schema, coded, sorted(few))

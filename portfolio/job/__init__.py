@@ -1,0 +1,1 @@
+"""A run over a book: plan, processes, checkpoints, assembly."""

@@ -1,0 +1,129 @@
+"""Parts in order become the output, which gets its name when all of it is on disk."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+
+from modelbundle import __version__
+from modelbundle.model import Model
+from portfolio.errors import PortfolioError
+from portfolio.files.locations import CSV, Place, upload
+from portfolio.files.writers import Output, Rejects, beside, open_output
+from portfolio.job.checkpoint import Done, Work, aside, part
+from portfolio.job.plan import Plan
+
+
+class Assembly:
+    """The outputs of a plan in the making. On this machine they are made beside their place, else in the work directory."""
+
+    def __init__(self, plan: Plan, model: Model, work: Work) -> None:
+        self.plan = plan
+        self.model = model
+        self.work = work
+        local = plan.output.local
+        folder = work.folder if local is None else local.parent
+        self._made = folder / f".{plan.output.name}.unfinished"
+        self._rejects = Rejects(folder / f".{plan.rejects}.unfinished")
+        if self._made.is_dir():
+            shutil.rmtree(self._made)
+        self._target = {source: k for k, target in enumerate(plan.targets) for source in target.sources}
+        self._outputs: dict[int, Output] = {}
+        self._rows = [0] * len(plan.sources)
+        self._rejected = [0] * len(plan.sources)
+        self._next = 0
+
+    def proceed(self) -> None:
+        """Append every part whose turn it is."""
+        while (done := self.work.done.get(self._next)) is not None:
+            self._append(done)
+            self._next += 1
+
+    def _append(self, done: Done) -> None:
+        self._output(self._target[done.source]).append(part(self.work.folder, done.number))
+        if done.rejected:
+            name = self.plan.sources[done.source].name
+            first = self._rows[done.source] + 1
+            self._rejects.append(aside(self.work.folder, done.number), name, first)
+        self._rows[done.source] += done.rows
+        self._rejected[done.source] += done.rejected
+
+    def _output(self, k: int) -> Output:
+        if k not in self._outputs:
+            target = self.plan.targets[k]
+            sources = [self.plan.sources[i] for i in target.sources]
+            self._outputs[k] = open_output(self._path(k), target.kind, sources, self.model)
+        return self._outputs[k]
+
+    def _path(self, k: int) -> Path:
+        return self._made / self.plan.targets[k].name if self.plan.is_directory else self._made
+
+    def commit(self, chunks: int) -> tuple[int, int]:
+        """Complete the outputs and give them their names; returns rows, and rejected rows.
+
+        The rejected rows get theirs first: where the output is, they are.
+        """
+        if self._next != chunks:
+            raise PortfolioError(f"{self.work.folder}: part {self._next} is missing; run the same command again")
+        for k, target in enumerate(self.plan.targets):
+            name = PurePosixPath(target.name or self.plan.output.name).name
+            self._output(k).close(name, self._facts(k))
+        rows, rejected = sum(self._rows), sum(self._rejected)
+        has_rejects = self._rejects.close()
+        self.work.finish(self._made, rows, rejected)
+        if self.plan.output.local is None:
+            self._upload(has_rejects)
+        else:
+            self._rename(self.plan.output.local, has_rejects)
+        return rows, rejected
+
+    def _facts(self, k: int) -> Mapping[str, str]:
+        target = self.plan.targets[k]
+        rows = sum(self._rows[i] for i in target.sources)
+        rejected = sum(self._rejected[i] for i in target.sources)
+        return {
+            "model_version": self.model.version,
+            "model": self.model.manifest.name,
+            "input": json.dumps([self.plan.sources[i].name for i in target.sources]),
+            "rows": str(rows),
+            "scored": str(rows - rejected),
+            "rejected": str(rejected),
+            "tool": f"portfolio {__version__}",
+        }
+
+    def _rename(self, output: Path, has_rejects: bool) -> None:
+        rejects = output.with_name(self.plan.rejects)
+        if has_rejects:
+            os.replace(self._rejects.path, rejects)
+        else:
+            rejects.unlink(missing_ok=True)
+        if not self.plan.is_directory and self.plan.targets[0].kind == CSV:
+            os.replace(beside(self._made), beside(output))
+        os.replace(self._made, output)
+        folder = os.open(output.parent, os.O_RDONLY)
+        os.fsync(folder)
+        os.close(folder)
+
+    def _upload(self, has_rejects: bool) -> None:
+        output = self.plan.output
+        if has_rejects:
+            upload(self._rejects.path, _sibling(output, self.plan.rejects))
+        if not self.plan.is_directory:
+            if self.plan.targets[0].kind == CSV:
+                upload(beside(self._made), _sibling(output, beside(Path(output.name)).name))
+            upload(self._made, output)
+            return
+        for file in sorted(path for path in self._made.rglob("*") if path.is_file()):
+            name = file.relative_to(self._made).as_posix()
+            upload(file, Place(f"{output}/{name}", output.system, f"{output.path}/{name}"))
+        marker = self.work.folder / "_SUCCESS"
+        marker.touch()
+        upload(marker, Place(f"{output}/_SUCCESS", output.system, f"{output.path}/_SUCCESS"))
+
+
+def _sibling(place: Place, name: str) -> Place:
+    own = len(place.name)
+    return Place(place.written[:-own] + name, place.system, place.path[:-own] + name)

@@ -1,0 +1,173 @@
+"""``python -m services.deployment.local``: both services as local processes, without Docker. What ``make run`` runs.
+
+The pin is ``run/pin.json``; the model service watches it, and ``make deploy`` writes it. The model service is restarted when it
+ends; when the prediction API ends, so does this.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from services.deployment.target import replace_text
+
+SHIPPED = "late-payers.bundle"
+PINS = ("MODEL_FILE_NAME", "MODEL_SHA256", "CHALLENGER_FILE_NAME", "CHALLENGER_SHA256")  # they stand in run/pin.json
+EXAMPLE = (
+    '{"loan_amnt": 10000, "int_rate": 0.13, "purpose": "debt_consolidation", "grade": "C", "annual_inc": 60000,'
+    ' "revol_util": 0.5, "emp_length": "5 years", "dti": 18, "delinq_2yrs": 0, "home_ownership": "RENT"}'
+)
+
+
+def main() -> int:
+    """Start, report in six lines at most, and stay until stopped; returns the exit code."""
+    began = time.monotonic()
+    port = int(os.environ.get("PORT") or 5000)
+    run = Path("run")
+    if taken(port):
+        return complain(f"port {port} is taken: stop what listens there, or choose another with `make run PORT=5001`")
+    (run / "data").mkdir(parents=True, exist_ok=True)
+    pin = run / "pin.json"
+    if not pin.exists():
+        shipped = Path("models") / SHIPPED
+        if not shipped.exists():
+            return complain(f"{shipped} is missing: train it with `make train`")
+        sha256 = hashlib.sha256(shipped.read_bytes()).hexdigest()
+        replace_text(pin, json.dumps({"file": SHIPPED, "sha256": sha256}) + "\n")
+    supervisor = Supervisor(run, port, free_port())
+    code = supervisor.start(began)
+    return supervisor.stay() if code is None else code
+
+
+class Supervisor:
+    """Owns the two child processes."""
+
+    def __init__(self, run: Path, port: int, model_port: int) -> None:
+        self.run = run
+        self.url = f"http://127.0.0.1:{port}"
+        self.model_url = f"http://127.0.0.1:{model_port}"
+        self.ending = threading.Event()
+        inherited = {k: v for k, v in os.environ.items() if k not in PINS and k != "HOST"}
+        common = {**inherited, "PYTHONUNBUFFERED": "1"}
+        self.model_env = {**common, "PORT": str(model_port), "MODEL_PIN_FILE": str(run / "pin.json")}
+        self.predict_env = {
+            **common,
+            "PORT": str(port),
+            "MODEL_SERVER_URL": self.model_url,
+            "STATE_DIR": os.environ.get("STATE_DIR") or str(run / "state"),
+            "DATA_DIR": os.environ.get("DATA_DIR") or str(run / "data"),
+        }
+        logs = os.environ.get("PREDICTION_LOG_URL") != "none"
+        self.data_dir = str(Path(self.predict_env["DATA_DIR"]).absolute()) if logs else None
+        self.log = run / "services.log"
+        self.model: subprocess.Popen[bytes] | None = None
+        self.predict: subprocess.Popen[bytes] | None = None
+
+    def spawn(self, module: str, environment: dict[str, str]) -> subprocess.Popen[bytes]:
+        """One service, its output into the log."""
+        with self.log.open("ab") as log:
+            return subprocess.Popen([sys.executable, "-m", module], env=environment, stdout=log, stderr=log)
+
+    def start(self, began: float) -> int | None:
+        """Start both; None when ready, otherwise the exit code."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self.ending.set())
+        self.model = self.spawn("services.model", self.model_env)
+        self.predict = self.spawn("services.predict", self.predict_env)
+        facts = {"pid": os.getpid(), "url": self.url, "model_url": self.model_url, "data_dir": self.data_dir}
+        replace_text(self.run / "running.json", json.dumps(facts) + "\n")
+        deadline = time.monotonic() + 30
+        ready: dict[str, Any] = {}
+        while not ready.get("ready"):
+            if self.predict.poll() is not None or time.monotonic() > deadline or self.ending.is_set():
+                self.end()
+                return complain(f"the services did not start; the last lines of {self.log}:\n{tail(self.log)}")
+            time.sleep(0.02)
+            with contextlib.suppress(requests.RequestException, ValueError):
+                ready = requests.get(f"{self.url}/readyz", timeout=1).json()
+        print(f"PeerLoan is ready after {time.monotonic() - began:.1f} s: {self.url}/")
+        print(
+            f"  model  {ready['name']} {ready['model_version'][:12]}…, {'confirmed' if ready['confirmed'] else 'unconfirmed'}"
+        )
+        print(f"  ask    curl {self.url}/predict -H 'Content-Type: application/json' -d '{EXAMPLE}'")
+        print("  swap   make deploy BUNDLE=models/other.bundle      back: make rollback")
+        print(f"  log    {self.log}", flush=True)
+        return None
+
+    def stay(self) -> int:
+        """Until a signal comes or the prediction API ends; returns the exit code."""
+        assert self.model is not None
+        assert self.predict is not None
+        pause = 0.2
+        while not self.ending.wait(0.2):
+            if self.predict.poll() is not None:
+                self.end()
+                return complain(f"the prediction API ended ({self.predict.returncode}); see {self.log}")
+            if self.model.poll() is not None:
+                self.ending.wait(pause)
+                pause = min(pause * 2, 5)
+                self.model = self.spawn("services.model", self.model_env)
+            else:
+                pause = 0.2
+        return self.end()
+
+    def end(self) -> int:
+        """Drain the API, then stop the model service."""
+        for process in (self.predict, self.model):
+            if process is not None and process.poll() is None:
+                process.terminate()
+                try:
+                    process.wait(35)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+        with contextlib.suppress(OSError):
+            (self.run / "running.json").unlink()
+        return 0
+
+
+def taken(port: int) -> bool:
+    """Whether something listens on the port."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return True
+    return False
+
+
+def free_port() -> int:
+    """A port that nothing listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def complain(words: str) -> int:
+    """Say why not; returns the exit code."""
+    print(words, file=sys.stderr)
+    return 1
+
+
+def tail(path: Path, lines: int = 8) -> str:
+    """The last lines of a file."""
+    try:
+        return "\n".join(path.read_text(errors="replace").splitlines()[-lines:])
+    except OSError:
+        return ""
+
+
+if __name__ == "__main__":
+    sys.exit(main())

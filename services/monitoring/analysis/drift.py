@@ -1,0 +1,187 @@
+"""Do the rows look like those of training? One test and three effect sizes per feature, and a verdict that needs both.
+
+A feature is called different only where the difference is no chance: Pearson's chi-squared test over its bins, with Benjamini
+and Hochberg's correction over all features and the score. Then its size decides, by the population stability index (PSI) and by
+what the feature does to the score: its mean contribution, in log-odds. Contributions are against the average of training, so
+their mean over live rows *is* the change since training, and those of all features add up to the change of the mean score.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from modelbundle.scorers.probability import expit_array
+from services.monitoring.analysis import sentences
+from services.monitoring.analysis.bins import Bins
+from services.monitoring.analysis.statistics import benjamini_hochberg, homogeneity, log_odds, stability_index
+from services.monitoring.log_reader.model_versions import Known
+from services.monitoring.log_reader.sampling import Pooled
+from services.monitoring.summary import LEAST_ROWS
+
+Floats = NDArray[np.float64]
+
+Q = 0.01  # of the findings, at most this part are false ones, on average
+LARGE, SMALL, TRIFLING = (
+    0.25,
+    0.10,
+    0.02,
+)  # PSI: shifted and slightly shifted by custom (Siddiqi 2006); no more than noise
+MATERIAL = 0.10  # log-odds: the average odds are a tenth higher or lower
+SCORE = "score"
+UNSEEN_SHOWN = 20  # a value that fewer sampled rows share is not shown: it could point at a person
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A feature, or the score: what it is, its bins, and of the live rows the shares per bin and the mean contribution."""
+
+    facts: dict[str, Any]
+    bins: Bins
+    live: Floats | None
+    effect: float | None
+
+    @property
+    def comparable(self) -> bool:
+        """Whether there is something on both sides."""
+        return self.live is not None and bool(self.bins.reference.sum())
+
+
+def compare(known: Known, live: Pooled | None) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The score's and the features' entries of ``monitor.json``, the features' most important first.
+
+    ``live`` is None where there are no rows.
+    """
+    parts = _parts(known, live)
+    judged = live is not None and live.effective >= LEAST_ROWS
+    tested = [part.comparable and judged for part in parts]
+    adjusted = iter(benjamini_hochberg([_chance(p, live) for p, test in zip(parts, tested, strict=True) if test]))
+    expected = None if live is None else rate(live)
+    entries = []
+    for part, test in zip(parts, tested, strict=True):
+        psi = index(part.bins, part.live, live.effective) if live is not None and part.live is not None else None
+        p_value, q_value = (_chance(part, live), next(adjusted)) if test else (None, None)
+        entry = {
+            **part.facts,
+            "status": verdict(psi, q_value, part.effect),
+            "psi": psi,
+            "p_value": p_value,
+            "q_value": q_value,
+            "effect": part.effect,
+            "rate_without": None if live is None or part.effect is None else rate(live, part.effect),
+            **_rates(part.bins, part.live),
+            "bins": _shown(part.bins, part.live),
+        }
+        entry["text"] = sentences.difference(entry, known, part.live, expected)
+        entries.append(entry)
+    return entries[-1], sorted(entries[:-1], key=_importance)
+
+
+def _parts(known: Known, live: Pooled | None) -> list[_Part]:
+    """One per feature, then the score."""
+    effects = None if live is None else live.contributions
+    parts = [
+        _Part(
+            {
+                "name": feature.name,
+                "title": feature.title,
+                "unit": feature.unit,
+                "kind": feature.kind,
+                "unseen_values": _named(live, i),
+            },
+            known.bins[i],
+            None if live is None else live.bins[i],
+            None if effects is None else float(effects[i]),
+        )
+        for i, feature in enumerate(known.schema)
+    ]
+    facts = {"name": SCORE, "title": "Score", "unit": "", "kind": SCORE, "unseen_values": []}
+    whole = None if effects is None else float(effects.sum())
+    return [*parts, _Part(facts, known.score, None if live is None else live.score, whole)]
+
+
+def _chance(part: _Part, live: Pooled | None) -> float:
+    assert live is not None
+    assert part.live is not None
+    return homogeneity(part.bins.reference, part.live * live.effective)
+
+
+def _named(live: Pooled | None, feature: int) -> list[dict[str, Any]]:
+    """The values of a category that training never saw, as far as enough rows share them."""
+    if live is None:
+        return []
+    found = sorted(live.strangers[feature].items(), key=lambda item: -item[1])
+    return [{"value": value, "share": share} for value, share in found if share * live.sampled >= UNSEEN_SHOWN - 0.5]
+
+
+def daily(known: Known, live: Pooled | None) -> dict[str, Any]:
+    """The part of one day's entry that is about differences; no verdict, since a day may have few rows."""
+    rates: dict[str, Any] = {}
+    for i, feature in enumerate(known.schema):
+        rates[feature.name] = _rates(known.bins[i], None if live is None else live.bins[i])
+        rates[feature.name]["psi"] = None if live is None else index(known.bins[i], live.bins[i], live.effective)
+    return {
+        "score_psi": None if live is None else index(known.score, live.score, live.effective),
+        "score": None if live is None else live.score.tolist(),
+        "features": rates,
+    }
+
+
+def index(bins: Bins, shares: Floats, rows: float) -> float | None:
+    """The stability index; None where training has nothing to compare with."""
+    return stability_index(bins.reference, shares, rows) if bins.reference.sum() else None
+
+
+def rate(live: Pooled, without: float = 0.0) -> float:
+    """The mean probability of the rows, with ``without`` (log-odds) taken from each row's score."""
+    if not without:
+        return float(np.average(live.probabilities, weights=live.weights))
+    return float(np.average(expit_array(log_odds(live.probabilities) - without), weights=live.weights))
+
+
+def verdict(psi: float | None, q: float | None, effect: float | None) -> str:
+    """``waiting`` without a test, ``stable``, ``shifted`` or ``drifted``; the module says how."""
+    if psi is None or q is None:
+        return "waiting"
+    if q >= Q:
+        return "stable"
+    if psi >= LARGE or (psi >= TRIFLING and effect is not None and abs(effect) >= MATERIAL):
+        return "drifted"
+    return "shifted" if psi >= SMALL else "stable"
+
+
+def worst(statuses: Sequence[str]) -> str:
+    """The most serious of them."""
+    return max(statuses, key=("unknown", "waiting", "stable", "shifted", "drifted").index)
+
+
+def _rates(bins: Bins, live: Floats | None) -> dict[str, float | None]:
+    """How much is missing, and how much training never saw."""
+    strange = float(live[list(bins.strange)].sum()) if live is not None and bins.strange else None
+    known = bins.missing is not None and bins.reference.sum() > 0
+    return {
+        "missing_rate": None if live is None or bins.missing is None else float(live[bins.missing]),
+        "reference_missing_rate": float(bins.reference[bins.missing] / bins.reference.sum()) if known else None,
+        "unseen_rate": strange if len(bins.strange) == 1 else None,
+        "out_of_range_rate": strange if len(bins.strange) == 2 else None,
+    }
+
+
+def _shown(bins: Bins, live: Floats | None) -> list[dict[str, Any]]:
+    """The shares per bin, but for bins that are empty on both sides."""
+    total = float(bins.reference.sum()) or 1.0
+    now = [None] * len(bins.labels) if live is None else live.tolist()
+    return [
+        {"label": label, "reference": before / total, "live": after}
+        for label, before, after in zip(bins.labels, bins.reference.tolist(), now, strict=True)
+        if before or after
+    ]
+
+
+def _importance(entry: dict[str, Any]) -> tuple[int, float, float]:
+    order = ("drifted", "shifted", "stable", "waiting")
+    return order.index(entry["status"]), -abs(entry["effect"] or 0.0), -(entry["psi"] or 0.0)

@@ -1,0 +1,1 @@
+"""Reads the prediction log in bounded pages."""

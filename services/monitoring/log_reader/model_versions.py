@@ -1,0 +1,118 @@
+"""The models of the log: each version's bundle, as far as monitoring needs it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from modelbundle.errors import BundleError
+from modelbundle.format import archive, bundle, manifest, reference
+from modelbundle.format.manifest import Manifest
+from modelbundle.schema import Schema
+from modelbundle.scorers.base import Column, Scorer
+from services.monitoring.analysis.bins import Bins, CategoryBins, NumberBins, ScoreBins
+
+
+@dataclass(frozen=True)
+class Known:
+    """One version's bundle. ``bins`` are in the schema's order; ``scorer`` is None where it has no exact contributions."""
+
+    manifest: Manifest
+    bins: tuple[Bins, ...]
+    score: ScoreBins
+    scorer: Scorer | None
+
+    @property
+    def schema(self) -> Schema:
+        """The model's features."""
+        return self.manifest.schema
+
+    def columns(self, inputs: Sequence[bytes | str]) -> list[Column]:
+        """Logged inputs (JSON objects) as one column per feature: float64 with NaN for missing, or a list of str or None."""
+        records = [msgspec.json.decode(raw) for raw in inputs]
+        return [
+            np.array([record.get(f.name) for record in records], dtype=np.float64)
+            if f.kind == "number"
+            else [record.get(f.name) for record in records]
+            for f in self.schema
+        ]
+
+    def reference_rate(self) -> float | None:
+        """The rate that was observed in training, from the bands, which the author counted; None where nobody did."""
+        bands = self.manifest.bands
+        if not bands or any(band.share is None or band.observed_rate is None for band in bands):
+            return None
+        return sum(band.share * band.observed_rate for band in bands if band.share and band.observed_rate)
+
+
+class Unknown(LookupError):
+    """A version that nothing can be compared with; the message says why."""
+
+
+class Versions:
+    """Finds bundles by their version in directories, and keeps what it found, and what was wrong with it."""
+
+    def __init__(self, places: Sequence[Path]) -> None:
+        self.places = places
+        self._known: dict[str, Known] = {}
+        self._unusable: dict[str, str] = {}
+        self._digests: dict[tuple[str, int, int], str] = {}
+
+    def get(self, version: str) -> Known:
+        """The bundle of a version; raises :class:`Unknown`."""
+        if version in self._unusable:
+            raise Unknown(self._unusable[version])
+        if version not in self._known:
+            path = self._locate(version)
+            try:
+                self._known[version] = read(path, version)
+            except BundleError as error:
+                self._unusable[version] = f"the model's file cannot be compared with: {error}"
+                raise Unknown(self._unusable[version]) from None
+            except OSError:
+                raise Unknown("the model's file cannot be read") from None
+        return self._known[version]
+
+    def _locate(self, version: str) -> Path:
+        for place in self.places:
+            if (place / version).is_file():
+                return place / version
+        for place in self.places:
+            for path in sorted(place.iterdir() if place.is_dir() else ()):
+                if self._digest(path) == version:
+                    return path
+        raise Unknown("the model's file is not kept here, so there is nothing to compare with")
+
+    def _digest(self, path: Path) -> str:
+        try:
+            facts = path.stat()
+            key = (str(path), facts.st_mtime_ns, facts.st_size)
+            if key not in self._digests and path.is_file():
+                self._digests[key] = archive.digest(path.read_bytes())
+            return self._digests.get(key, "")
+        except OSError:
+            return ""
+
+
+def read(path: Path, version: str) -> Known:
+    """The bundle at ``path``, without unpickling anything. Raises :class:`BundleError` or :class:`OSError`."""
+    data = path.read_bytes()
+    archive.verify_digest(data, version)
+    entries = archive.unpack(data)
+    about = manifest.parse(entries)
+    described = reference.parse(entries.get(bundle.REFERENCE, b""), about.schema)
+    bins: list[Bins] = []
+    for feature in about.schema:
+        entry = described["features"].get(feature.name)
+        if entry is None:
+            entry = {"edges": [], "counts": [0], "categories": {}, "other": 0, "missing": 0}
+        bins.append((NumberBins if feature.kind == "number" else CategoryBins).of(feature, entry))
+    scorer = None
+    if about.scorer["kind"] != "pipeline":
+        made = bundle.load(data, version, allow_pickle=False).scorer
+        scorer = made if made.has_contributions and made.link == "logit" else None
+    return Known(about, tuple(bins), ScoreBins.of(described["probability"]), scorer)

@@ -1,0 +1,1 @@
+"""The routes for programs: predictions, outcomes, health, and who may use them."""

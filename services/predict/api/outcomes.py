@@ -1,0 +1,209 @@
+"""``POST /outcomes``: who was late. One object, several, or CSV; recorded in the database of the prediction log.
+
+It is not on the way of predictions: it may wait for the database, for a bounded time, and few do so at once. The database's
+library is imported with the first outcome, so that a replica that gets none does not carry it.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import threading
+import time
+from collections import Counter as Tally
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import msgspec
+from flask import Blueprint, Flask, Request, Response, current_app, request
+
+from modelbundle.validation.validator import Invalid, TooManyRows
+from services.predict.api import csv_table, outcome_parser
+from services.predict.api.csv_table import Table
+from services.predict.api.json_document import parse
+from services.predict.api.request_body import Bodies, check_type
+from services.predict.metrics import exporter
+from services.predict.serving.prediction_log import NONE
+from services.predict.serving.predictor import misfit
+from services.predict.settings import Settings
+from services.predictionlog import spool
+from services.predictionlog.outcome import CONTRADICTED, INVALID, STATUSES, UNKNOWN, WAITING, Claim, Result
+from services.web import json_logging
+from services.web.problem import Refused
+
+AT_ONCE = 2  # per worker; the other threads are for predictions
+SECONDS = 5  # for the database
+PATIENCE = 3.0  # seconds that a prediction may take from the spool into the database
+LOOK = 0.1
+DETAILS = {
+    CONTRADICTED: "another outcome is recorded; the first one stays",
+    UNKNOWN: "no prediction in the log is known by this",
+    WAITING: "the prediction may still be on its way to the database: send this again",
+}
+CLOSED = (
+    "Outcomes need a key where the API listens beyond this machine, and no keys are set: "
+    "make one with `python -m services.predict.api.api_keys NAME`, and set API_KEYS_FILE."
+)
+AWAY = "The database of the prediction log cannot be used now: send this again. What was recorded already counts once."
+blueprint = Blueprint("outcomes", __name__)
+
+
+class Outcomes:
+    """Records claims. ``url`` is that of the prediction log."""
+
+    def __init__(self, settings: Settings, bodies: Bodies) -> None:
+        self.settings = settings
+        self.bodies = bodies
+        self.root = settings.data_dir / "spool"
+        self._places = threading.BoundedSemaphore(AT_ONCE)
+        self._lock = threading.Lock()
+        self._engine: Any = None
+
+    def admit(self) -> None:
+        """Raise :class:`Refused` where nobody may send outcomes."""
+        if not self.settings.api_keys_file and not loopback(self.settings.host):
+            raise Refused(403, CLOSED)
+        if self.settings.prediction_log_url == NONE:
+            raise Refused(
+                501, "This server keeps no prediction log (PREDICTION_LOG_URL=none), so there is nothing to add to."
+            )
+
+    def record(self, wanted: Sequence[Claim], key_name: str | None) -> list[Result]:
+        """What came of each claim, in order; raises :class:`Refused` with 503."""
+        with self._place():
+            before = spool.waiting(self.root)
+            try:
+                results = self._record(wanted, key_name)
+                late = [i for i, result in enumerate(results) if result.status == UNKNOWN]
+                if late and before:
+                    arrived = self._arrived(before)
+                    again = self._record([wanted[i] for i in late], key_name)
+                    for i, result in zip(late, again, strict=True):
+                        results[i] = Result(WAITING) if result.status == UNKNOWN and not arrived else result
+            except self._errors() as error:
+                json_logging.emit(
+                    "outcomes not recorded", "error", reason=type(getattr(error, "orig", None) or error).__name__
+                )
+                raise Refused(
+                    503,
+                    AWAY,
+                    headers={"Retry-After": "5"},
+                ) from None
+        for status, number in Tally(result.status for result in results).items():
+            exporter.outcomes.labels(status).inc(number)
+        return [Result(r.status, r.prediction_ids, DETAILS.get(r.status, "")) for r in results]
+
+    def _record(self, wanted: Sequence[Claim], key_name: str | None) -> list[Result]:
+        from services.predictionlog import database, outcomes
+
+        with self._lock:
+            if self._engine is None:
+                self._engine = database.connect(self.settings.prediction_log_url, SECONDS)
+        return outcomes.record(self._engine, wanted, key_name)
+
+    def _errors(self) -> type[Exception]:
+        from sqlalchemy.exc import SQLAlchemyError
+
+        return SQLAlchemyError
+
+    @contextmanager
+    def _place(self) -> Iterator[None]:
+        if not self._places.acquire(blocking=False):
+            raise Refused(503, "Others are recording outcomes; try again.", headers={"Retry-After": "1"})
+        try:
+            yield
+        finally:
+            self._places.release()
+
+    def _arrived(self, before: frozenset[str]) -> bool:
+        """Whether all that waited in this host's spool ``before`` came into the database, within :data:`PATIENCE`."""
+        deadline = time.monotonic() + PATIENCE
+        while before & spool.waiting(self.root):
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(LOOK)
+        return True
+
+
+def init_app(app: Flask, outcomes: Outcomes) -> None:
+    """Add the view to ``app``."""
+    app.extensions["outcomes"] = outcomes
+    app.register_blueprint(blueprint)
+
+
+def loopback(host: str) -> bool:
+    """Whether only this machine can reach the address."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+@blueprint.post("/outcomes")
+def take() -> Response:
+    """Record what was sent."""
+    outcomes: Outcomes = current_app.extensions["outcomes"]
+    outcomes.admit()
+    environ = request.environ
+    try:
+        if environ.get("CONTENT_TYPE", "")[:8].lower() == "text/csv":
+            return _sheet(outcomes, request)
+        check_type(request)
+        document = parse(outcomes.bodies.read(request))
+        wanted, single = outcome_parser.read(document, outcomes.settings.max_rows)
+    except (Invalid, TooManyRows) as error:
+        raise misfit(error, environ, what="the form of outcomes") from None
+    results = outcomes.record(wanted, environ.get("request.key"))
+    counts = _noted(results, environ)
+    rows = [_shown(claim, result) for claim, result in zip(wanted, results, strict=True)]
+    if single:
+        _raise(results[0])
+        return _json(rows[0])
+    return _json({"outcomes": rows, **counts})
+
+
+def _sheet(outcomes: Outcomes, asked: Request) -> Response:
+    csv_table.check_type(asked)
+    sent = Table(outcomes.bodies.read(asked))
+    outcome_parser.check(sent)
+    sent.bound(outcomes.settings.max_csv_rows)
+    rows = [cells for chunk in sent.chunks(1000) for cells in chunk]
+    found = [outcome_parser.row(sent.header, cells) for cells in rows]
+    recorded = iter(outcomes.record([c for c in found if isinstance(c, Claim)], asked.environ.get("request.key")))
+    results = [next(recorded) if isinstance(c, Claim) else Result(INVALID, (), c) for c in found]
+    _noted(results, asked.environ)
+    width = len(sent.header)
+    lines = (
+        [*cells[:width], *[""] * (width - len(cells)), result.status, result.detail]
+        for cells, result in zip(rows, results, strict=True)
+    )
+    return Response(csv_table.encode([[*sent.header, *outcome_parser.ADDED], *lines]), mimetype="text/csv")
+
+
+def _noted(results: Sequence[Result], environ: dict[str, Any]) -> dict[str, int]:
+    tally = Tally(result.status for result in results)
+    environ["request.facts"] = {"outcomes": len(results), **tally}
+    return {status: tally[status] for status in STATUSES if status != INVALID}
+
+
+def _shown(claim: Claim, result: Result) -> dict[str, Any]:
+    own = {"id": claim.record_id} if claim.record_id is not None else {}
+    shown = {**own, "prediction_ids": result.prediction_ids, "is_late": claim.is_late, "status": result.status}
+    if claim.prediction_id is not None:
+        shown["prediction_ids"] = (claim.prediction_id,)
+    return {**shown, "detail": result.detail} if result.detail else shown
+
+
+def _raise(result: Result) -> None:
+    sentence = f"{result.detail[:1].upper()}{result.detail[1:]}."
+    match result.status:
+        case "unknown":
+            raise Refused(404, sentence)
+        case "contradicted":
+            raise Refused(409, sentence, [{"pointer": "/is_late", "detail": "differs from what is recorded"}])
+        case "waiting":
+            raise Refused(503, sentence, headers={"Retry-After": "2"})
+
+
+def _json(body: Any) -> Response:
+    return Response(msgspec.json.encode(body), 200, mimetype="application/json")

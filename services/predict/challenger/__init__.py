@@ -1,0 +1,1 @@
+"""The challenger: a model that scores what the champion answered, and answers nobody."""

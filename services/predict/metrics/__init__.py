@@ -1,0 +1,1 @@
+"""What is measured: counters, gauges, and their export to Prometheus."""

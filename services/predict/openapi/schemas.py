@@ -1,0 +1,172 @@
+"""JSON Schemas of what the API takes and gives, made from a model; and example rows from its golden ones."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from modelbundle.model import Model
+from modelbundle.schema import Feature, Schema
+from modelbundle.validation.validator import MAX_ID, MAX_TEXT
+
+Json = dict[str, Any]
+PROBLEM: Json = {
+    "type": "object",
+    "description": "RFC 9457. The value that was sent is never repeated.",
+    "required": ["type", "title", "status", "detail", "errors"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "errors": {"type": "array", "items": {"$ref": "#/components/schemas/Located"}},
+        "request_id": {"type": "string"},
+        "max_rows": {"type": "integer"},
+        "max_bytes": {"type": "integer"},
+    },
+}
+LOCATED: Json = {
+    "type": "object",
+    "required": ["pointer", "detail"],
+    "properties": {
+        "pointer": {"type": "string", "description": "a JSON pointer (RFC 6901) into what was sent"},
+        "detail": {"type": "string"},
+    },
+}
+
+
+def ref(name: str) -> Json:
+    """A reference to a component."""
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def components(model: Model, max_rows: int) -> Json:
+    """All schemas, by name."""
+    rows = {"minItems": 1, "maxItems": max_rows}
+    values = {f.name: value(f) for f in model.schema}
+    if model.validator.has_id:
+        values["id"] = own_id()
+    required = [f.name for f in model.schema if f.required]
+    shape = {"type": "object", "additionalProperties": False, **({"required": required} if required else {})}
+    columns = {name: {"type": "array", "items": bare(schema), **rows} for name, schema in values.items()}
+    records = {"type": "array", "items": ref("Record"), **rows}
+    return {
+        "Record": {**shape, "description": model.manifest.title, "properties": values},
+        "Records": records,
+        "Wrapped": {
+            "type": "object",
+            "additionalProperties": False,
+            "required": ["records"],
+            "properties": {"records": records},
+        },
+        "Columns": {
+            **shape,
+            "description": "All arrays are equally long. Of length one they get one object, as a record does.",
+            "properties": columns,
+        },
+        "Request": {"anyOf": [ref("Record"), ref("Records"), ref("Wrapped"), ref("Columns")]},
+        "Answer": answer(model),
+        "Answers": {
+            "type": "object",
+            "required": ["predictions", "model_version"],
+            "properties": {
+                "predictions": {"type": "array", "items": ref("Answer")},
+                "model_version": {"type": "string"},
+            },
+        },
+        "Problem": PROBLEM,
+        "Located": LOCATED,
+    }
+
+
+def value(feature: Feature) -> Json:
+    """What one feature takes."""
+    known = [feature.description]
+    kind = "number" if feature.kind == "number" else "string"
+    schema: Json = {"title": feature.title, "type": kind if feature.required else [kind, "null"]}
+    if feature.kind == "category":
+        schema["maxLength"] = MAX_TEXT
+        if feature.categories:
+            known.append(f"Seen in training: {', '.join(feature.categories)}.")
+            schema["examples"] = list(feature.categories[:20])
+    else:
+        if feature.unit:
+            known.append(f"In {feature.unit}.")
+        if feature.observed:
+            known.append(f"Seen in training: {feature.observed[0]:g} to {feature.observed[1]:g}.")
+        if feature.minimum is not None:
+            schema["minimum"] = feature.minimum
+        if feature.maximum is not None:
+            schema["maximum"] = feature.maximum
+    schema["description"] = " ".join(filter(None, known))
+    return schema
+
+
+def own_id() -> Json:
+    """A caller's own reference."""
+    return {
+        "type": ["string", "null"],
+        "minLength": 1,
+        "maxLength": MAX_ID,
+        "pattern": "^[^\\u0000]*$",
+        "description": "your own reference; echoed",
+    }
+
+
+def bare(schema: Json) -> Json:
+    """The same without the words, which stand at the record's."""
+    return {key: entry for key, entry in schema.items() if key not in ("title", "description", "examples")}
+
+
+def answer(model: Model) -> Json:
+    """The answer object. In order: the prediction, what stands behind it, whose it is."""
+    classes = list(model.classes)
+    labels = [band.label for band in model.manifest.bands]
+    reason = {
+        "type": "object",
+        "required": ["feature", "text", "contribution"],
+        "properties": {
+            "feature": {"type": "string"},
+            "text": {"type": "string", "description": "a sentence for the borrower"},
+            "contribution": {"type": "number", "description": "in log-odds, above the average loan"},
+        },
+    }
+    properties: Json = {
+        "prediction": {"enum": classes, "description": "scikit-learn's predict, kept for compatibility; no decision"},
+        "predict_proba": {
+            "type": "array",
+            "items": {"type": "number", "minimum": 0, "maximum": 1},
+            "minItems": len(classes),
+            "maxItems": len(classes),
+            "description": f"of the classes {classes}; the last is: {model.manifest.positive}",
+        },
+        "band": {"enum": [*labels, None]},
+        "baseline": {"type": ["number", "null"], "description": "log-odds of the average loan"},
+        "reasons": {"type": ["array", "null"], "items": reason, "maxItems": 4},
+        "model_version": {"type": "string", "description": "SHA-256 of the model's file"},
+        "prediction_id": {"type": "string", "pattern": "^[0-9a-f]{32}$"},
+        "id": {"type": ["string", "null"]},
+        "warnings": {"type": "array", "items": ref("Located"), "description": "what training had not seen"},
+    }
+    required = list(properties)
+    properties["contributions"] = {
+        "type": ["object", "null"],
+        "additionalProperties": {"type": "number"},
+        "description": "with ?contributions=all: every feature's term; with baseline they add up to the log-odds",
+    }
+    return {"type": "object", "required": required, "properties": properties}
+
+
+def records(model: Model, count: int) -> list[Json]:
+    """Up to ``count`` example records: golden rows that have every value and raise no warning, else the first."""
+    rows = [_record(model.schema, row) for row in model.manifest.golden.rows]
+    full = [row for row in rows if len(row) == len(model.schema) and not model.validator.record(row).warnings]
+    return (full or rows)[:count]
+
+
+def _record(schema: Schema, row: tuple[float | str | None, ...]) -> Json:
+    found: Json = {}
+    for feature, entry in zip(schema, row, strict=True):
+        if entry is not None:
+            whole = isinstance(entry, float) and feature.integer and entry.is_integer()
+            found[feature.name] = int(entry) if whole else entry
+    return found

@@ -1,0 +1,107 @@
+"""``GET /batch``: the page on which a whole book is checked and scored. The work is done by the browser: ``static/scorer.js``."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import Any
+
+from flask import Blueprint, Flask, Response, current_app, jsonify, request
+
+from modelbundle.explain.curves import in_order
+from modelbundle.model import Model
+from modelbundle.schema import Feature
+from modelbundle.validation.csv_cells import TAKEN, TWICE
+from modelbundle.validation.validator import ID_RULE, MAX_ID, MAX_TEXT, MISSING, UNKNOWN, expectation
+from services.predict.api.predict_csv import ADDED, CELLS
+from services.predict.pages import rendering
+from services.predict.pages.formatting import plain
+from services.predict.serving.predictor import Predictor, signed
+
+blueprint = Blueprint("book", __name__)
+Json = dict[str, Any]
+
+
+def init_app(app: Flask) -> None:
+    """Add the views to ``app``."""
+    app.jinja_env.filters.update(in_order=in_order)
+    app.register_blueprint(blueprint)
+
+
+@blueprint.get("/batch")
+def show() -> Response:
+    """The page."""
+    serving = rendering.serving_now()
+    if serving is None:
+        return rendering.page("nomodel.html", "batch", None, 503)
+    return rendering.page("batch.html", "batch", serving, features=serving.held.model.schema, url=request.host_url)
+
+
+@blueprint.get("/batch/model.json")
+def model() -> Response:
+    """All that checking a book takes: the schema, and the API's own words for what does not fit it."""
+    predictor: Predictor = current_app.extensions["predictor"]
+    serving = predictor.current()
+    rules = describe(serving.held.model, predictor.max_csv_rows, predictor.bodies.max_bytes)
+    return signed(jsonify(rules), serving, request.environ, 0)
+
+
+@blueprint.get("/batch/template.csv")
+def template() -> Response:
+    """The columns, and rows that are made up: the examples of the page on which one case is tried."""
+    predictor: Predictor = current_app.extensions["predictor"]
+    serving = predictor.current()
+    asked = serving.held.model
+    cases = current_app.extensions["examples"].of(asked, current_app.extensions["papers"].of(asked))
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(asked.schema.names)
+    writer.writerows([plain(value) if isinstance(value, float) else value for value in case.row] for case in cases)
+    response = Response(text.getvalue(), mimetype="text/csv")
+    response.headers["Content-Disposition"] = f'attachment; filename="{asked.manifest.name}-template.csv"'
+    return signed(response, serving, request.environ, 0)
+
+
+def describe(asked: Model, most_rows: int, most_bytes: int) -> Json:
+    """What ``static/check.js`` works with."""
+    number = Feature("", "number", required=True)
+    return {
+        "model_version": asked.version,
+        "positive": asked.manifest.positive,
+        "bands": [
+            {"label": b.label, "upper": b.upper, "rate": b.observed_rate, "share": b.share}
+            for b in asked.manifest.bands
+        ],
+        "features": [_feature(feature) for feature in asked.schema],
+        "has_id": asked.validator.has_id,
+        "added": ADDED,
+        "max_text": MAX_TEXT,
+        "max_id": MAX_ID,
+        "limits": {"rows": most_rows, "bytes": most_bytes},
+        "words": {
+            "unknown": UNKNOWN,
+            "missing": MISSING,
+            "twice": TWICE,
+            "added": TAKEN,
+            "cells": CELLS,
+            "empty": expectation(number, None),
+            "number": expectation(number, False),
+            "long": expectation(Feature("", "category", required=True), "x" * (MAX_TEXT + 1)),
+            "id": ID_RULE,
+        },
+    }
+
+
+def _feature(feature: Feature) -> Json:
+    low, high = feature.minimum, feature.maximum
+    return {
+        "name": feature.name,
+        "kind": feature.kind,
+        "required": feature.required,
+        "categories": feature.categories,
+        "observed": feature.observed,
+        "minimum": low,
+        "maximum": high,
+        "below": None if low is None else expectation(feature, low - max(1.0, abs(low))),
+        "above": None if high is None else expectation(feature, high + max(1.0, abs(high))),
+    }

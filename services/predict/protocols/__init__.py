@@ -1,0 +1,1 @@
+"""The protocols of other servers: Open Inference Protocol and MLflow."""

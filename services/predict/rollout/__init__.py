@@ -1,0 +1,1 @@
+"""How a new model comes into a replica: followed, verified, rehearsed, prepared, switched."""

@@ -1,0 +1,280 @@
+"""``STATE_DIR``: what the workers of a replica share, and what survives them.
+
+::
+
+    current              a link whose target is "<generation>-<sha256>": the commit point
+    previous             the same, for the generation before
+    candidate.json       what the leader asks the workers to prepare
+    bundles/<sha256>     verified model files, and .sig: the statement that came with it
+    workers/<id>         one per live worker, locked by it; holds its vote
+    leader.lock          locked by the leader
+    session.lock         locked (shared) by every gunicorn master and its workers; free: nobody is running
+    settled              there since the leader has asked the model service once in this session
+    rehearsals.json      rehearsals begun per pin, so that a crash loop ends
+    refused.json         the pin that was refused, and why
+    status.json          what the leader knows: confirmed, since when, wanted
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+from modelbundle.format.statement import SUFFIX
+from services.predict.rollout.disk import Disk
+from services.predict.rollout.state_machine import NOTHING, Candidate, Generation, Pin, Vote
+
+
+class Store:
+    """Reads and writes ``STATE_DIR``. Methods raise :class:`OSError` where the disk does."""
+
+    def __init__(self, root: Path, disk: Disk | None = None) -> None:
+        self.root = root
+        self.disk = disk or Disk()
+        self.link = str(root / "current")
+        self.bundles = root / "bundles"
+        self.workers = root / "workers"
+        self.entering = root / "entering"
+        for directory in (root, self.bundles, self.workers, self.entering):
+            directory.mkdir(parents=True, exist_ok=True)
+
+    # The current generation
+
+    def current(self) -> Generation:
+        """The generation that answers; :data:`NOTHING` before the first switch."""
+        return read_link(self.link)
+
+    def previous(self) -> Generation:
+        """The generation before the current one."""
+        return read_link(str(self.root / "previous"))
+
+    def switched(self) -> int:
+        """When the current link was made, in nanoseconds since 1970."""
+        return os.lstat(self.link).st_mtime_ns
+
+    def commit(self, candidate: Candidate) -> Generation:
+        """Make the candidate current: one rename."""
+        before = self.current()
+        after = Generation(before.number + 1, candidate.sha256)
+        if before.number:
+            self._point("previous", before)
+        self._point("current", after)
+        self.disk.sync_directory(self.root)
+        return after
+
+    def _point(self, name: str, generation: Generation) -> None:
+        temporary = self.root / f".{name}.{uuid.uuid4().hex}"
+        self.disk.symlink(f"{generation.number}-{generation.sha256}", temporary)
+        try:
+            self.disk.replace(temporary, self.root / name)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+    # Bundles
+
+    def bundle(self, sha256: str) -> Path:
+        """Where the file with this hash is, or would be."""
+        return self.bundles / sha256
+
+    def statement(self, sha256: str) -> Path:
+        """Where the statement about this file is, or would be."""
+        return self.bundles / f"{sha256}{SUFFIX}"
+
+    def prune(self, keep: set[str]) -> None:
+        """Remove model files and unfinished downloads other than ``keep``."""
+        for path in self.bundles.iterdir():
+            if path.name.removesuffix(SUFFIX) not in keep:
+                self.disk.unlink(path)
+
+    # Candidate and votes
+
+    def propose(self, candidate: Candidate) -> None:
+        """Write the candidate."""
+        content = {"attempt": candidate.attempt, "sha256": candidate.sha256, "after": candidate.after}
+        self.disk.write_file(self.root / "candidate.json", json.dumps(content).encode())
+
+    def candidate(self) -> Candidate | None:
+        """The candidate, if there is one."""
+        data = self._read("candidate.json")
+        return Candidate(data["attempt"], data["sha256"], data["after"]) if data else None
+
+    def withdraw(self) -> None:
+        """Remove the candidate."""
+        self.disk.unlink(self.root / "candidate.json")
+
+    def roster(self) -> dict[str, dict[str, Any]]:
+        """What each live worker wrote last, by its id; files of dead workers are removed."""
+        found: dict[str, dict[str, Any]] = {}
+        for path in self.workers.iterdir():
+            try:
+                descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            except FileNotFoundError:
+                continue
+            try:
+                if locked(descriptor):
+                    found[path.name] = _loads(os.pread(descriptor, 65536, 0))
+                else:
+                    self.disk.unlink(path)
+            finally:
+                os.close(descriptor)
+        return found
+
+    def votes(self, attempt: str) -> tuple[dict[str, Vote | None], str]:
+        """Each live worker's vote on an attempt, and the reason of a veto."""
+        votes: dict[str, Vote | None] = {}
+        reason = ""
+        for worker, word in self.roster().items():
+            votes[worker] = Vote(word["vote"]) if word.get("attempt") == attempt else None
+            if votes[worker] is Vote.VETO:
+                reason = str(word.get("reason", ""))
+        return votes, reason
+
+    # What must outlive a leader
+
+    def journal_rehearsal(self, pin: Pin) -> int:
+        """Count one more rehearsal of this pin, durably; returns how many were begun. Another pin's count is dropped."""
+        data = self._read("rehearsals.json")
+        begun = 1 + (data["begun"] if data and data["id"] == pin.id and data["sha256"] == pin.sha256 else 0)
+        content = {"id": pin.id, "sha256": pin.sha256, "begun": begun}
+        self.disk.write_file(self.root / "rehearsals.json", json.dumps(content).encode(), durable=True)
+        return begun
+
+    def end_rehearsal(self) -> None:
+        """The rehearsal came to an end, whichever."""
+        self.disk.unlink(self.root / "rehearsals.json")
+
+    def refuse(self, pin: Pin, reason: str, kind: str) -> None:
+        """Remember a refused pin, durably; ``kind`` is the class of the reason."""
+        content = {"id": pin.id, "sha256": pin.sha256, "reason": reason, "kind": kind, "time": time.time()}
+        self.disk.write_file(self.root / "refused.json", json.dumps(content).encode(), durable=True)
+
+    def refused(self) -> dict[str, Any] | None:
+        """The pin that was refused last, with ``reason``, ``kind`` and ``time``."""
+        return self._read("refused.json")
+
+    # Status
+
+    def write_status(self, status: dict[str, Any]) -> None:
+        """Publish what the leader knows."""
+        self.disk.write_file(self.root / "status.json", json.dumps(status).encode())
+
+    def status(self) -> dict[str, Any]:
+        """What the leader published last; empty before that."""
+        return self._read("status.json") or {}
+
+    def settle(self) -> None:
+        """The model service has been asked once in this session."""
+        os.close(self.disk.open(self.root / "settled", os.O_WRONLY | os.O_CREAT))
+
+    def settled(self) -> bool:
+        """Whether :meth:`settle` was called in this session."""
+        return (self.root / "settled").exists()
+
+    def begin_session(self) -> int:
+        """Join the session of this replica, or begin one where nobody is running.
+
+        Returns a descriptor whose shared lock lasts until it, and every copy that a fork made, is closed. A first comer
+        removes ``settled``: what was confirmed before everybody stopped is not confirmed now.
+        """
+        descriptor = os.open(self.root / "session.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self.disk.unlink(self.root / "settled")
+        except BlockingIOError:
+            pass
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        return descriptor
+
+    def _read(self, name: str) -> dict[str, Any] | None:
+        try:
+            return _loads((self.root / name).read_bytes()) or None
+        except FileNotFoundError:
+            return None
+
+
+class Seat:
+    """A worker's place in the roster: a file that it keeps locked. Made after the fork, before the candidate is read."""
+
+    def __init__(self, store: Store, worker: str | None = None) -> None:
+        self.id = worker or f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        self.path = store.workers / self.id
+        temporary = store.entering / self.id
+        self.descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(self.descriptor, fcntl.LOCK_EX)
+            os.replace(temporary, self.path)  # it appears locked: nobody can mistake it for a dead worker's
+        except OSError:
+            os.close(self.descriptor)
+            raise
+
+    def say(self, **words: Any) -> None:
+        """Write what the leader should know."""
+        data = json.dumps(words).encode()
+        os.ftruncate(self.descriptor, 0)
+        os.pwrite(self.descriptor, data, 0)
+
+    def leave(self) -> None:
+        """Give the place up."""
+        self.path.unlink(missing_ok=True)
+        os.close(self.descriptor)
+
+
+class Lead:
+    """The leader's lock. Whoever holds it leads; the kernel frees it when the process dies."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    @classmethod
+    def take(cls, store: Store) -> Lead | None:
+        """The lead, or None where another worker has it."""
+        descriptor = os.open(store.root / "leader.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        return cls(descriptor)
+
+    def let_go(self) -> None:
+        """Free the lock."""
+        os.close(self._descriptor)
+
+
+def read_link(path: str) -> Generation:
+    """The generation that a link names; :data:`NOTHING` where there is none or it makes no sense."""
+    try:
+        return parse_link(os.readlink(path))
+    except OSError:
+        return NOTHING
+
+
+def parse_link(target: str) -> Generation:
+    """``"<generation>-<sha256>"`` as a generation."""
+    number, _, sha256 = target.partition("-")
+    if not number.isdigit() or len(sha256) != 64:
+        return NOTHING
+    return Generation(int(number), sha256)
+
+
+def locked(descriptor: int) -> bool:
+    """Whether somebody else holds a lock on the open file."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    return False
+
+
+def _loads(raw: bytes) -> dict[str, Any]:
+    try:
+        data = json.loads(raw)
+    except ValueError:
+        return {}
+    return data if isinstance(data, dict) else {}

@@ -1,0 +1,1 @@
+"""From validated rows to answers: the models in memory, the predictor, and the prediction log."""

@@ -1,0 +1,125 @@
+"""What every request passes on its way in and out: an id, a trace, a bound on work, one log line, one measurement.
+
+It is WSGI middleware, not Flask hooks, so that it holds for whatever happens inside, and costs microseconds.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+from wsgiref.types import StartResponse, WSGIEnvironment
+
+import msgspec
+
+from services.web import json_logging, problem
+from services.web.request_ids import fresh
+
+_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_TRACE = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}(-.*)?")
+_encode = msgspec.json.encode
+SECURITY_HEADERS = (
+    ("X-Content-Type-Options", "nosniff"),
+    ("Referrer-Policy", "no-referrer"),
+    ("Cross-Origin-Resource-Policy", "same-origin"),
+)
+PLAIN = (("Cache-Control", "no-store"), ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"))
+PROBES = frozenset({"/healthz", "/readyz"})
+BUSY = "Too many predictions are at work or waiting; try again."
+
+
+class Edge:
+    """Wraps a WSGI application. ``observe(environ, status, seconds)`` is called for each finished request.
+
+    ``export``, where it is set, is told of it too, and then of errors.
+
+    ``full()`` says that a prediction must be refused: too many are at work or waiting. A view whose answer is made while it is
+    sent sets ``request.streams`` in the environment; then the request is finished when its answer is. ``request.headers`` are
+    those of a page, in place of :data:`PLAIN`.
+    """
+
+    def __init__(
+        self,
+        app: Callable[[WSGIEnvironment, StartResponse], Iterable[bytes]],
+        observe: Callable[[WSGIEnvironment, int, float], None] | None = None,
+        full: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.app = app
+        self.observe = observe
+        self.full = full
+        self.export: Callable[[WSGIEnvironment, int, float], None] | None = None
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer one request."""
+        began = time.perf_counter()
+        given = environ.get("HTTP_X_REQUEST_ID", "")
+        request_id = given if given and _ID.fullmatch(given) else fresh()
+        environ["request.id"] = request_id
+        status = 0
+
+        def start(code: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
+            nonlocal status
+            status = int(code[:3])
+            headers.append(("X-Request-Id", request_id))
+            headers.extend(SECURITY_HEADERS)
+            headers.extend(environ.get("request.headers", PLAIN))
+            return start_response(code, headers, exc_info)
+
+        def finish() -> None:
+            self._record(environ, request_id, status, time.perf_counter() - began)
+
+        if environ["REQUEST_METHOD"] == "POST" and self.full():
+            environ["request.shed"] = True
+            start("503 Service Unavailable", [("Content-Type", problem.MEDIA_TYPE), ("Retry-After", "1")])
+            body: Iterable[bytes] = [problem.encode(503, BUSY, request_id)]
+        else:
+            body = self.app(environ, start)
+        if "request.streams" in environ:
+            return Streamed(body, finish)
+        finish()
+        return body
+
+    def _record(self, environ: WSGIEnvironment, request_id: str, status: int, seconds: float) -> None:
+        if self.observe is not None:
+            self.observe(environ, status, seconds)
+        if self.export is not None:
+            self.export(environ, status, seconds)
+        path = environ.get("PATH_INFO", "")
+        if (status == 200 and path in PROBES) or status == 304:
+            return  # asked again and again, and nothing is new; what is, is in lines of its own
+        line = {
+            "time": json_logging.now(),
+            "level": "error" if status == 500 else "info",
+            "event": "request",
+            "request_id": request_id,
+            "method": environ["REQUEST_METHOD"],
+            "path": path[:200],
+            "status": status,
+            "ms": round(seconds * 1000, 3),
+            **environ.get("request.facts", {}),
+        }
+        if key := environ.get("request.key"):
+            line["key"] = key
+        if (given := environ.get("HTTP_TRACEPARENT")) and (trace := _TRACE.fullmatch(given)):
+            line["trace_id"], line["parent_id"] = trace[1], trace[2]
+        json_logging.write(_encode(line) + b"\n")
+
+
+class Streamed:
+    """An answer that is made while it is sent; ``finish`` is called once, when it ends or the client is gone."""
+
+    def __init__(self, body: Iterable[bytes], finish: Callable[[], None]) -> None:
+        self.body = body
+        self.finish = finish
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self.body)
+
+    def close(self) -> None:
+        """The end, in good order or not."""
+        try:
+            if close := getattr(self.body, "close", None):
+                close()
+        finally:
+            self.finish()

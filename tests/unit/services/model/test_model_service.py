@@ -1,0 +1,223 @@
+"""The model service: which pins it takes, and what it hands out."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from services.model import pin as pins
+from services.model.app import create_app
+from services.model.pin import Pin, PinError, Pins
+from services.model.pinned_model import Vault, read_verified
+from services.model.storage import Directory
+
+CONTENT = b"the model's bytes"
+SHA = hashlib.sha256(CONTENT).hexdigest()
+OTHER = b"another model"
+OTHER_SHA = hashlib.sha256(OTHER).hexdigest()
+PINNED = {"file": "a.bundle", "sha256": SHA}
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> Path:
+    (tmp_path / "a.bundle").write_bytes(CONTENT)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("environment", "words"),
+    [
+        ({}, "no pin"),
+        ({"MODEL_FILE_NAME": "a.bundle"}, "no pin"),
+        ({"MODEL_FILE_NAME": "a.bundle", "MODEL_SHA256": SHA, "MODEL_PIN_FILE": "x"}, "not both"),
+        ({"MODEL_FILE_NAME": "../a.bundle", "MODEL_SHA256": SHA}, "plain name"),
+        ({"MODEL_FILE_NAME": ".hidden", "MODEL_SHA256": SHA}, "plain name"),
+        ({"MODEL_FILE_NAME": "a.bundle", "MODEL_SHA256": "abc"}, "64 hexadecimal"),
+        ({"MODEL_PIN_FILE": "/does/not/exist"}, "cannot be read"),
+        ({"MODEL_PIN_FILE": "/does/not/exist", "CHALLENGER_FILE_NAME": "a.bundle"}, "member of that file"),
+    ],
+)
+def test_a_pin_that_cannot_be_one_is_refused_at_start(environment: dict[str, str], words: str) -> None:
+    """With what was expected."""
+    with pytest.raises(PinError, match=words):
+        pins.from_environment(environment)
+
+
+def test_the_bytes_must_hash_to_the_pin(models: Path) -> None:
+    """The error has both hashes."""
+    with pytest.raises(PinError, match=f"expected SHA-256 {'0' * 64}, found {SHA}"):
+        read_verified(Directory(models), Pin.make("a.bundle", "0" * 64), 1000)
+
+
+@pytest.mark.parametrize("name", ["missing", "folder", "pipe", "large"])
+def test_what_is_no_plain_small_file_is_refused(models: Path, name: str) -> None:
+    """A directory, a pipe that would hang the reader, more bytes than allowed."""
+    (models / "folder").mkdir()
+    os.mkfifo(models / "pipe")
+    (models / "large").write_bytes(bytes(1001))
+    with pytest.raises(PinError, match=name):
+        read_verified(Directory(models), Pin.make(name, SHA), 1000)
+
+
+def test_the_bytes_are_handed_out_under_their_hash(models: Path) -> None:
+    """A strong ETag, 304 on a match, and a digest of the representation."""
+    client = create_app(Vault(Directory(models), Pins(Pin.make("a.bundle", SHA)), None, 1000)).test_client()
+    response = client.get("/bundle")
+    assert response.data == CONTENT
+    assert response.headers["ETag"] == f'"{SHA}"'
+    assert response.headers["Repr-Digest"] == f"sha-256=:{base64.b64encode(hashlib.sha256(CONTENT).digest()).decode()}:"
+    again = client.get("/bundle", headers={"If-None-Match": f'"{"1" * 64}", "{SHA}"'})
+    assert again.status_code == 304
+    assert again.data == b""
+    assert again.headers["ETag"] == f'"{SHA}"'
+    assert again.headers["X-Pin-Id"] == response.headers["X-Pin-Id"]
+    assert client.get("/statement").status_code == 404
+    assert client.get("/nowhere").mimetype == "application/problem+json"
+
+
+def test_a_pin_file_is_followed_and_a_bad_pin_keeps_the_old_model(models: Path) -> None:
+    """What is pinned, what is served and why not are told apart; a pinned file that comes later is found."""
+    other = b"another model"
+    sha256 = hashlib.sha256(other).hexdigest()
+    file = models / "pin.json"
+    file.write_text(json.dumps({"file": "a.bundle", "sha256": SHA}))
+    wanted, path = pins.from_environment({"MODEL_PIN_FILE": str(file)})
+    vault = Vault(Directory(models), wanted, path, 1000)
+    client = create_app(vault).test_client()
+    file.write_text(json.dumps({"file": "b.bundle", "sha256": sha256}))
+    vault.look()
+    facts = client.get("/pin").get_json()
+    assert facts["pinned"] == {"file": "b.bundle", "sha256": sha256}
+    assert facts["serving"]["sha256"] == SHA
+    assert "b.bundle" in facts["why_not"]
+    assert client.get("/bundle").data == CONTENT
+    (models / "b.bundle").write_bytes(other)
+    vault._again = 0.0
+    vault.look()
+    assert client.get("/bundle").data == other
+    assert client.get("/pin").get_json()["why_not"] is None
+    file.write_text("{")
+    vault.look()
+    assert client.get("/pin").get_json()["why_not"] == "the pin file is not JSON"
+    assert client.get("/bundle").data == other
+
+
+def test_setting_a_pin_again_is_another_pin(models: Path) -> None:
+    """So that what was refused is tried again when somebody asks for it again."""
+    assert Pin.make("a.bundle", SHA).id != Pin.make("a.bundle", SHA).id
+
+
+class Shop:
+    """A vault on a pin file, and a client of its service; ``write`` sets the pins and looks, as the threads do."""
+
+    def __init__(self, models: Path) -> None:
+        (models / "b.bundle").write_bytes(OTHER)
+        self.file = models / "pin.json"
+        self.file.write_text(json.dumps(PINNED))
+        wanted, path = pins.from_environment({"MODEL_PIN_FILE": str(self.file)})
+        self.vault = Vault(Directory(models), wanted, path, 1000)
+        self.client = create_app(self.vault).test_client()
+        self.vault.challenger.look()
+
+    def write(self, text: str) -> None:
+        self.file.write_text(text)
+        self.vault.look()
+        self.vault.challenger.look()
+
+    def challenge(self, challenger: object) -> None:
+        self.write(json.dumps({**PINNED, "challenger": challenger}))
+
+
+@pytest.fixture
+def shop(models: Path) -> Shop:
+    return Shop(models)
+
+
+def test_a_challenger_is_handed_out_beside_the_champion(shop: Shop) -> None:
+    """Bytes, ETag, 304, digest and statement as the champion has them; the champion's answers tell that there is one."""
+    assert shop.client.get("/challenger").status_code == 404
+    assert "X-Challenger-Id" not in shop.client.get("/bundle").headers
+    champion = shop.client.get("/bundle").headers["X-Pin-Id"]
+    (shop.file.parent / "b.bundle.challenger.sig").write_bytes(b"signed")
+    shop.challenge({"file": "b.bundle", "sha256": OTHER_SHA})
+    response = shop.client.get("/challenger")
+    assert response.data == OTHER
+    assert response.headers["ETag"] == f'"{OTHER_SHA}"'
+    assert response.headers["Repr-Digest"].startswith("sha-256=:")
+    assert shop.client.get("/challenger", headers={"If-None-Match": f'"{OTHER_SHA}"'}).status_code == 304
+    assert shop.client.get("/challenger/statement").data == b"signed"
+    facts = shop.client.get("/pin").get_json()["challenger"]
+    assert facts == {"pinned": facts["serving"], "serving": {"file": "b.bundle", "sha256": OTHER_SHA}, "why_not": None}
+    for headers in ({}, {"If-None-Match": f'"{SHA}"'}):
+        told = shop.client.get("/bundle", headers=headers).headers
+        assert told["X-Challenger-Id"] == response.headers["X-Pin-Id"]
+        assert told["X-Pin-Id"] == champion, "setting a challenger set the champion's pin anew"
+    shop.challenge(None)
+    assert shop.client.get("/challenger").status_code == 404
+    assert shop.client.get("/pin").get_json()["challenger"] == {"pinned": None, "serving": None, "why_not": None}
+
+
+@pytest.mark.parametrize(
+    ("challenger", "words"),
+    [
+        ("b.bundle", "must be"),
+        ({"file": "b.bundle"}, "64 hexadecimal"),
+        ({"file": "../b.bundle", "sha256": SHA}, "plain name"),
+        ({"file": "b.bundle", "sha256": SHA}, f"expected SHA-256 {SHA}, found"),
+        ({"file": "c.bundle", "sha256": SHA}, "c.bundle: cannot be read"),
+    ],
+)
+def test_a_bad_challenger_stops_nobody(shop: Shop, challenger: object, words: str) -> None:
+    """At start or later: it is not handed out, why stands at /pin, and the champion is handed out as before."""
+    shop.challenge(challenger)
+    assert words in shop.client.get("/pin").get_json()["challenger"]["why_not"]
+    assert words in shop.client.get("/challenger").get_json()["detail"]
+    assert shop.client.get("/challenger").status_code == 503
+    assert shop.client.get("/bundle").data == CONTENT
+    assert shop.client.get("/pin").get_json()["why_not"] is None
+    restarted = Vault(Directory(shop.file.parent), pins.read(shop.file), shop.file, 1000)
+    restarted.challenger.look()
+    assert words in (restarted.challenger.why_not or "")
+    assert restarted.served.content == CONTENT
+
+
+def test_a_challenger_whose_file_comes_later_is_found(shop: Shop) -> None:
+    """It is tried again now and then."""
+    (shop.file.parent / "b.bundle").rename(shop.file.parent / "c")
+    shop.challenge({"file": "b.bundle", "sha256": OTHER_SHA})
+    assert shop.client.get("/challenger").status_code == 503
+    (shop.file.parent / "c").rename(shop.file.parent / "b.bundle")
+    shop.vault.challenger.look()
+    assert shop.client.get("/challenger").data == OTHER
+
+
+def test_another_champion_leaves_the_challenger_and_the_same_file_again_sets_both_anew(shop: Shop) -> None:
+    """What was refused is tried again when somebody asks for it again; what nobody touched is not."""
+    other = {"file": "b.bundle", "sha256": OTHER_SHA}
+    shop.challenge(other)
+    first = shop.vault.served.pin.id, shop.vault.challenger.served
+    shop.challenge(other)
+    assert shop.vault.served.pin.id != first[0]
+    assert shop.vault.challenger.served not in (None, first[1])
+    kept = shop.vault.challenger.served
+    shop.write(json.dumps({**other, "challenger": other}))
+    assert shop.vault.served.pin.sha256 == OTHER_SHA
+    assert shop.vault.challenger.served is kept
+    shop.write("{")
+    shop.write(json.dumps(other))
+    assert shop.client.get("/pin").get_json()["why_not"] is None, "the file was mended"
+
+
+def test_the_environment_names_a_challenger_too(models: Path) -> None:
+    """Half of one is an error of the challenger's, not of the champion's."""
+    own = {"MODEL_FILE_NAME": "a.bundle", "MODEL_SHA256": SHA}
+    whole = pins.from_environment({**own, "CHALLENGER_FILE_NAME": "b.bundle", "CHALLENGER_SHA256": OTHER_SHA})[0]
+    assert isinstance(whole.challenger, Pin)
+    half = pins.from_environment({**own, "CHALLENGER_FILE_NAME": "b.bundle"})[0]
+    assert "the challenger: the SHA-256 must be 64" in str(half.challenger)
+    assert pins.from_environment(own)[0].challenger is None

@@ -1,0 +1,142 @@
+"""``POST /predict`` with CSV: as an analyst's script meets it."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from services.predict.api.predict_csv import ADDED, CHUNK
+from tests.conftest import LOAN
+from tests.unit.services.predict.api.test_predict import assert_problem, post
+
+HEADER = "amount,int_rate,grade,purpose,emp_length"
+GOOD = "12000,0.13,C,car,"
+
+
+def send(client: FlaskClient, body: str | bytes, kind: str = "text/csv", **headers: str) -> Any:
+    return client.post("/predict", data=body, content_type=kind, headers=headers)
+
+
+def rows_of(response: Any) -> list[dict[str, str]]:
+    assert response.status_code == 200, response.get_json()
+    assert response.mimetype == "text/csv"
+    return list(csv.DictReader(io.StringIO(response.get_data(as_text=True))))
+
+
+def test_a_row_has_what_json_has(client: FlaskClient) -> None:
+    """The same probability bit for bit, and the sent columns unchanged."""
+    [row] = rows_of(send(client, f"{HEADER}\n30000,0.29,D,boat,\n"))
+    answer = post(client, {**LOAN, "amount": 30000, "int_rate": 0.29, "grade": "D", "purpose": "boat"}).get_json()
+    assert answer["reasons"]
+    assert float(row["probability"]) == answer["predict_proba"][1]
+    assert row["band"] == answer["band"]
+    assert row["reasons"] == " | ".join(r["text"] for r in answer["reasons"])
+    assert row["model_version"] == answer["model_version"]
+    assert row["error"] == ""
+    assert [row[name] for name in HEADER.split(",")] == ["30000", "0.29", "D", "boat", ""]
+
+
+def test_columns_in_any_order_and_others_pass_through(client: FlaskClient) -> None:
+    """What the schema lacks comes back as it was; ``id`` is the caller's own."""
+    sent = 'id,branch,purpose,grade,int_rate,amount,emp_length\r\nL-1,"Köln, Süd",car,C,0.13,12000,\r\n'
+    [row] = rows_of(send(client, sent))
+    assert (row["id"], row["branch"]) == ("L-1", "Köln, Süd")
+    assert float(row["probability"]) == post(client, LOAN).get_json()["predict_proba"][1]
+
+
+def test_a_bad_row_is_marked_and_the_others_are_scored(client: FlaskClient) -> None:
+    """Every row comes back, in order, with its own answer or its own error."""
+    bad = {
+        1: ("abc,0.13,C,car,", "amount: must be a number"),
+        2: ("12000,0.13,C", "has 3 cells where the header has 5"),
+        3: ("12000,1.5,C,car,", "int_rate: must be at most 1"),
+        4: (",0.13,,car,", "amount: must not be null; required; grade: must not be null; required"),
+        5: ("nan,0.13,C,car,", "amount: must be a number"),
+        6: ("1_000,0.13,C,car,", "amount: must be a number"),
+    }
+    lines = [bad[i][0] if i in bad else GOOD for i in range(9)]
+    rows = rows_of(send(client, "\n".join([HEADER, *lines])))
+    assert len(rows) == 9
+    for i, row in enumerate(rows):
+        assert row["error"] == (bad[i][1] if i in bad else "")
+        assert (row["probability"] == "") == (i in bad)
+
+
+def test_many_chunks_are_one_answer(client: FlaskClient) -> None:
+    """The same ids again with the same key, all different, whatever chunk a row is in; warnings name the column."""
+    lines = [f"{12000 + i},0.13,C,{'rocket' if i == CHUNK + 3 else 'car'}," for i in range(3 * CHUNK + 7)]
+    body = "\n".join([HEADER, *lines])
+    first, second = (rows_of(send(client, body, **{"Idempotency-Key": "k"})) for _ in range(2))
+    assert first == second
+    assert len({row["prediction_id"] for row in first}) == len(lines)
+    warned = [i for i, row in enumerate(first) if row["warnings"].startswith("purpose: ")]
+    assert warned == [CHUNK + 3]
+
+
+@pytest.mark.parametrize(
+    ("header", "pointer", "detail"),
+    [
+        ("amount,int_rate,grade,purpose,emp_lenght", "/emp_lenght", "did you mean `emp_length`"),
+        ("amount,int_rate,grade", "/purpose", "missing; required"),
+        (HEADER + ",amount", "/amount", "more than once"),
+        (HEADER + ",probability", "/probability", "a column that the answer adds"),
+        (HEADER + "," * 300, "", "at most 200"),
+    ],
+)
+def test_the_header_is_checked_first(client: FlaskClient, header: str, pointer: str, detail: str) -> None:
+    """Before a row is read: a book that cannot be scored is refused at once."""
+    data = assert_problem(send(client, f"{header}\n{GOOD}\n"), 422)
+    assert any(e["pointer"] == pointer and detail in e["detail"] for e in data["errors"])
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "status", "words"),
+    [
+        (b"", "text/csv", 400, "empty"),
+        (b"amount\n\xff\xfe\n", "text/csv", 400, "line 2"),
+        (b"a", "text/csv; charset=latin-1", 415, "UTF-8"),
+        (b"a", "text/csv; header=absent", 415, "header"),
+        (b"a", "text/csvx", 415, "text/csv"),
+    ],
+)
+def test_what_is_no_csv_is_refused(client: FlaskClient, body: bytes, kind: str, status: int, words: str) -> None:
+    assert words in assert_problem(send(client, body, kind), status)["detail"]
+
+
+def test_too_many_rows_are_refused_with_the_bound(app: Flask) -> None:
+    """Counted as rows, not as lines: a quoted line break is none."""
+    app.extensions["predictor"].max_csv_rows = 3
+    client = app.test_client()
+    data = assert_problem(send(client, "\n".join([HEADER] + 4 * [GOOD])), 413)
+    assert data["max_rows"] == 3
+    assert "at most 3" in data["detail"]
+    quoted = f"{HEADER},note\n" + 3 * f'{GOOD},"a\nb\nc"\n'
+    assert len(rows_of(send(client, quoted))) == 3
+
+
+def test_a_mark_blank_lines_and_a_header_alone(client: FlaskClient) -> None:
+    """What spreadsheets write is understood."""
+    assert len(rows_of(send(client, f"\ufeff{HEADER}\r\n{GOOD}\r\n\r\n{GOOD}\r\n"))) == 2
+    assert rows_of(send(client, HEADER)) == []
+
+
+def test_the_model_is_held_until_the_answer_ends(app: Flask) -> None:
+    """However the answer ends: read to the end, or dropped."""
+    for read in (True, False):
+        response = send(app.test_client(), "\n".join([HEADER] + 2000 * [GOOD]))
+        held = app.extensions["models"].current().held
+        assert len(held.in_use) == 1
+        if read:
+            assert len(rows_of(response)) == 2000
+        response.close()
+        assert len(held.in_use) == 0
+
+
+def test_the_added_columns_are_documented_in_order(client: FlaskClient) -> None:
+    header = send(client, HEADER).get_data(as_text=True).strip().split(",")
+    assert header == [*HEADER.split(","), *ADDED]

@@ -1,0 +1,69 @@
+"""What a bundle holds for people is read from the store when asked for, and trusted no more than the rest of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from modelbundle.errors import FormatError
+from modelbundle.explain.curves import Curves
+from modelbundle.format import bundle
+from modelbundle.model import Model
+from services.predict.pages.bundle_documents import NOTHING, Cabinet
+from services.predict.rollout.state_dir import Store
+from tests.conftest import Made
+from tests.unit.services.conftest import make_current
+
+
+def loaded(store: Store, made: Made) -> Model:
+    make_current(store, made)
+    return bundle.read(store.bundle(made.sha256), made.sha256)
+
+
+def test_the_papers_are_those_of_the_model_that_is_asked_for(store: Store, bundles: list[Made]) -> None:
+    """Card, reference and curves; the other model's after a swap."""
+    cabinet = Cabinet(store)
+    first, second = (loaded(store, made) for made in bundles)
+    papers = cabinet.of(first)
+    assert papers.card == "# Card"
+    assert papers.card_html == ""
+    assert papers.reference["rows"] == len(bundles[0].frame)
+    assert [curve.feature for curve in papers.curves.curves] == list(first.schema.names)
+    assert len(papers.curves.surfaces) == 2
+    assert cabinet.of(first) is papers
+    assert cabinet.of(second).curves.curves != papers.curves.curves
+    assert cabinet.of(first).curves.curves == papers.curves.curves
+
+
+def test_a_bundle_that_a_swap_has_removed_has_no_papers_now(store: Store, bundles: list[Made]) -> None:
+    """And nothing is remembered of that: it has them again when it is back."""
+    cabinet = Cabinet(store)
+    model = loaded(store, bundles[0])
+    store.bundle(model.version).unlink()
+    assert cabinet.of(model) is NOTHING
+    assert cabinet.of(loaded(store, bundles[0])).card
+
+
+def test_an_entry_that_is_not_what_the_manifest_lists_is_not_shown(
+    store: Store, bundles: list[Made], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A file that was changed behind the store's back is read again with the same distrust, and the log says so."""
+    model = loaded(store, bundles[0])
+    path = store.bundle(model.version)
+    path.write_bytes(path.read_bytes().replace(b"# Card", b"# Cart"))
+    papers = Cabinet(store).of(model)
+    assert papers.card == ""
+    assert papers.curves.curves
+    assert "card.md" in capfd.readouterr().out
+
+
+def test_a_plain_pipeline_has_no_papers(store: Store, bundles: list[Made], tmp_path: Path) -> None:
+    """It is a pickle, in which nothing is looked for."""
+    path = tmp_path / "m.joblib"
+    path.write_bytes(b"whatever")
+    about = bundle.read(bundles[0].path).manifest
+    assert bundle.entry(path, about, "not-listed.md") is None
+    with pytest.raises(FormatError, match="cannot be read"):
+        bundle.entry(path, about, bundle.CARD)
+    assert NOTHING.curves == Curves()

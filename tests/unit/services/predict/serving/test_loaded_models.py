@@ -1,0 +1,122 @@
+"""Which model answers, and how many are alive."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import weakref
+from pathlib import Path
+
+import pytest
+
+from modelbundle.model import Model
+from services.predict.app import loader
+from services.predict.rollout.state_dir import Store
+from services.predict.rollout.worker import Worker
+from services.predict.serving.loaded_models import Models, NoModel
+from services.predict.settings import Settings
+from tests.conftest import Made
+from tests.unit.services.conftest import make_current
+
+
+@pytest.fixture
+def alive() -> weakref.WeakSet[Model]:
+    return weakref.WeakSet()
+
+
+@pytest.fixture
+def models(settings: Settings, store: Store, alive: weakref.WeakSet[Model]) -> Models:
+    load = loader(store, settings)
+
+    def counted(sha256: str) -> Model:
+        model = load(sha256)
+        alive.add(model)
+        return model
+
+    store.settle()
+    return Models(store, counted)
+
+
+def test_a_request_keeps_its_model_and_new_ones_get_the_new_one(
+    models: Models, store: Store, bundles: list[Made], alive: weakref.WeakSet[Model]
+) -> None:
+    """Held at generation 1 while 2 is current: it answers as 1; released, the old model goes, and not on the request's thread."""
+    worker = Worker(store, models, prepare_seconds=1)
+    make_current(store, bundles[0])
+    old = models.current()
+    old.held.in_use.append(None)
+    make_current(store, bundles[1])
+    new = models.current()
+    worker.step()
+    assert (old.generation.number, new.generation.number) == (1, 2)
+    assert old.held.model.version == bundles[0].sha256
+    assert len(alive) == 2
+    old.held.in_use.pop()
+    del old
+    assert len(alive) == 2, "the model went on the request's thread"
+    worker.step()
+    gc.collect()
+    assert len(alive) == 1
+    worker.seat.leave()
+
+
+def test_the_same_model_again_is_another_generation_and_no_third_model(
+    models: Models, store: Store, bundles: list[Made], alive: weakref.WeakSet[Model]
+) -> None:
+    """A, B, A with A still held by a request: three generations, two models."""
+    make_current(store, bundles[0])
+    first = models.current()
+    first.held.in_use.append(None)
+    make_current(store, bundles[1])
+    models.current()
+    make_current(store, bundles[0])
+    again = models.current()
+    assert (first.generation.number, again.generation.number) == (1, 3)
+    assert again.held is first.held
+    assert len(alive) == 2
+
+
+def test_before_the_model_service_was_asked_nothing_answers(
+    settings: Settings, store: Store, bundles: list[Made]
+) -> None:
+    """What was current before the start may have been rolled back since."""
+    make_current(store, bundles[0])
+    models = Models(store, loader(store, settings))
+    with pytest.raises(NoModel, match="starting"):
+        models.current()
+    store.settle()
+    assert models.current().generation.number == 1
+
+
+def test_many_threads_that_find_a_new_generation_load_it_once(
+    models: Models, store: Store, bundles: list[Made]
+) -> None:
+    """Each of them answers with it."""
+    make_current(store, bundles[0])
+    models.current()
+    make_current(store, bundles[1])
+    found = []
+    start = threading.Barrier(8)
+
+    def ask() -> None:
+        start.wait()
+        found.append(models.current())
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {serving.generation.number for serving in found} == {2}
+    assert len({id(serving.held.model) for serving in found}) == 1
+
+
+def test_a_file_that_was_changed_in_the_store_is_not_loaded(models: Models, store: Store, bundles: list[Made]) -> None:
+    """Its hash is checked again by whoever loads it."""
+    make_current(store, bundles[0])
+    path: Path = store.bundle(bundles[0].sha256)
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(NoModel, match="SHA-256"):
+        models.current()
