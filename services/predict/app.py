@@ -13,7 +13,7 @@ from modelbundle.model import Model
 from services.predict.api import api_keys, health, outcomes, predict
 from services.predict.api.request_body import Bodies
 from services.predict.challenger.status import Standing
-from services.predict.metrics import exporter
+from services.predict.metrics import counters, exporter
 from services.predict.openapi import description, swagger_ui
 from services.predict.pages import batch, model_card, monitor, monitor_page, rendering, try_it
 from services.predict.pages.bundle_documents import Cabinet
@@ -60,7 +60,7 @@ def create_app(settings: Settings, store: Store | None = None) -> Flask:
     app.extensions["observer"] = observer = exporter.init_app(app)
     app.extensions["predictor"].scored = observer.scored
     app.extensions["predictor"].warned = exporter.warned
-    app.extensions["recorder"] = app.extensions["predictor"].record = Recorder(settings, exporter.unlogged.inc)
+    app.extensions["recorder"] = app.extensions["predictor"].record = Recorder(settings, counters.unlogged.inc)
     app.extensions["edge"] = app.wsgi_app = Edge(app.wsgi_app, observer)  # type: ignore[method-assign]
 
     return app

@@ -22,7 +22,7 @@ from services.predict.api import csv_table, outcome_parser
 from services.predict.api.csv_table import Table
 from services.predict.api.json_document import parse
 from services.predict.api.request_body import Bodies, check_type
-from services.predict.metrics import exporter
+from services.predict.metrics import counters
 from services.predict.serving.prediction_log import NONE
 from services.predict.serving.predictor import misfit
 from services.predict.settings import Settings
@@ -90,7 +90,7 @@ class Outcomes:
                     headers={"Retry-After": "5"},
                 ) from None
         for status, number in Tally(result.status for result in results).items():
-            exporter.outcomes.labels(status).inc(number)
+            counters.outcomes.labels(status).inc(number)
         return [Result(r.status, r.prediction_ids, DETAILS.get(r.status, "")) for r in results]
 
     def _record(self, wanted: Sequence[Claim], key_name: str | None) -> list[Result]:

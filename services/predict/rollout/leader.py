@@ -15,7 +15,7 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-from services.predict.metrics import exporter
+from services.predict.metrics import counters
 from services.predict.rollout import state_machine
 from services.predict.rollout.model_client import Source, SourceError
 from services.predict.rollout.signature_policy import Trust
@@ -129,7 +129,7 @@ class Leader:
             case state_machine.Refuse(pin, reason, kind):
                 self.store.refuse(pin, reason, kind)
                 self.store.withdraw()
-                exporter.switches.labels("refused", kind).inc()
+                counters.switches.labels("refused", kind).inc()
                 json_logging.emit("model refused", "error", model_version=pin.sha256, reason=reason)
             case state_machine.Rest(failing):
                 self._rest(failing)
@@ -198,7 +198,7 @@ class Leader:
                     "model not fetched", "warning", model_version=pin.sha256, reason=str(error), request_id=asked
                 )
             self.trouble = str(error)
-            exporter.fetch_failures.inc()
+            counters.fetch_failures.inc()
             return Tried(Outcome.RETRY, str(error))
         self.trouble = ""
         return Tried(Outcome.DONE)
@@ -215,7 +215,7 @@ class Leader:
             self.trust.accept(candidate.sha256)
         after = self.store.commit(candidate)
         took = time.monotonic() - self.began
-        exporter.switches.labels("switched", "").inc()
+        counters.switches.labels("switched", "").inc()
         self.chronicle.catch_up(seconds=round(took, 3), request_id=self.intake.request_id or None)
         self.store.withdraw()
         self.store.prune({before.sha256, after.sha256})

@@ -11,7 +11,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from services.predict.metrics.exporter import registry
+from services.predict.metrics.counters import registry
 from services.predict.settings import SETTINGS
 from tests.unit.deploy.rendered import (
     KUBERNETES,

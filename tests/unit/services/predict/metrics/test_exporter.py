@@ -13,7 +13,8 @@ from flask.testing import FlaskClient
 from prometheus_client import CollectorRegistry, Histogram, Metric, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from services.predict.metrics.exporter import BUCKETS, Latencies, Observer
+from services.predict.metrics.counters import BUCKETS, Latencies
+from services.predict.metrics.exporter import Observer
 from services.predict.rollout.state_dir import Store
 from services.predict.rollout.state_machine import REFUSALS, Pin
 from services.predictionlog import event
