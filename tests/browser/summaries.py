@@ -6,7 +6,7 @@ import math
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-FIRST, SECOND = "a51db5e1c3f5" + "0" * 52, "b7c2f9d01e44" + "0" * 52
+FIRST, SECOND = "06f1002c2907" + "0" * 52, "b7c2f9d01e44" + "0" * 52
 BANDS = ("very low", "low", "moderate", "elevated", "high")
 SHARES = (0.14, 0.22, 0.26, 0.27, 0.11)
 STEPS = {"minute": (60, 180), "hour": (3600, 168), "day": (86400, 30)}

@@ -41,7 +41,7 @@ def test_a_week_can_be_read_by_anybody(show: Show) -> None:
     expect(watch).to_contain_text("2.6 %the mean probability; 2.2 % in training")
     expect(watch).to_contain_text("The ROC-AUC is 0.712 (0.671 to 0.753)")
     expect(watch).to_contain_text("answers, and is confirmed")
-    expect(watch).to_contain_text("Switched from a51db5e1c3f5 to b7c2f9d01e44")
+    expect(watch).to_contain_text("Switched from 06f1002c2907 to b7c2f9d01e44")
     assert page.locator(".features > li:visible").count() == 2
     page.get_by_text("3 other features as in training").click()
     assert page.locator(".features > li:visible").count() == 5
@@ -53,7 +53,7 @@ def test_swaps_stand_on_the_time_line(show: Show) -> None:
     """Where one happened, the bars change their colour; the range can be chosen."""
     page = show(summaries.full(datetime.now(UTC)))
     chart = page.locator("figure", has_text="Rows scored")
-    expect(chart.locator(".event title")).to_contain_text("Switched from a51db5e1c3f5 to b7c2f9d01e44")
+    expect(chart.locator(".event title")).to_contain_text("Switched from 06f1002c2907 to b7c2f9d01e44")
     assert chart.locator("rect.before").count() > 10
     assert chart.locator("rect.current").count() > 10
     page.get_by_role("button", name="3 hours").click()
