@@ -117,6 +117,10 @@ test: $(VENV)/development ## all tests; those that need Docker skip, with a reas
 bench: $(VENV)/development ## measure against the naive ways of doing the same; writes benchmarks/results.json and the chart
 	@$(PY) -m benchmarks
 
+.PHONY: bench-against
+bench-against: $(VENV)/development ## this checkout and REVISION=… of it in turn: ratios of rate, p99 and memory
+	@$(PY) -m benchmarks.against "$(REVISION)" $(ARGS)
+
 .PHONY: score-10m
 score-10m: $(VENV)/development ## ten million simulated loans scored, against scikit-learn, and after a kill -9; writes benchmarks/portfolio.json
 	@$(PY) -m benchmarks.portfolio

@@ -43,10 +43,11 @@ def ask(port: int, body: bytes) -> Any:
 
 
 class Subjects:
-    """The running servers by name."""
+    """The running servers by name, from the code of ``checkout`` (this one unless told otherwise)."""
 
-    def __init__(self, model: Path, folder: Path) -> None:
-        self.model = model
+    def __init__(self, model: Path, folder: Path, checkout: Path | None = None) -> None:
+        self.model = model.resolve()
+        self.checkout = checkout
         self.folder = folder
         self.ports: dict[str, int] = {}
         self.processes: list[subprocess.Popen[bytes]] = []
@@ -59,7 +60,7 @@ class Subjects:
             environment.pop(name_of_theirs, None)
         with (self.folder / f"{name}.log").open("wb") as log:
             command = [sys.executable, "-m", *arguments]
-            self.processes.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log))
+            self.processes.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=self.checkout))
 
     def start(self, names: list[str]) -> None:
         """Start ``ours`` with its model service, and the others named; ``unlogged`` is ours without the prediction log."""
@@ -74,7 +75,7 @@ class Subjects:
     def start_model(self) -> None:
         """The model service, with the model pinned."""
         pin = {"MODEL_FILE_NAME": self.model.name, "MODEL_SHA256": archive.digest(self.model.read_bytes())}
-        self.spawn("model", ["services.model"], MODEL_DIR=str(self.model.parent.resolve()), **pin)
+        self.spawn("model", ["services.model"], MODEL_DIR=str(self.model.parent), **pin)
 
     def start_ours(self, name: str = "ours", log: str = "") -> None:
         """The prediction API, with its log in SQLite unless told otherwise; again with the state of the time before."""
