@@ -22,7 +22,7 @@ pytestmark = pytest.mark.docker
 CLAIM = """
 import os
 from services.predictionlog import database, outcomes
-from services.predictionlog.claim import Claim
+from services.predictionlog.outcome import Claim
 engine = database.connect(os.environ["PREDICTION_LOG_URL"], 5)
 for is_late in (True, True, False):
     print(*[r.status for r in outcomes.record(engine, [Claim({id!r}, None, None, is_late), Claim("no", None, None, True)], "me")])
@@ -31,8 +31,8 @@ WATCH = """
 import os, time
 from pathlib import Path
 from services.monitoring.monitor import Monitor
-from services.monitoring.reading import Log
-from services.monitoring.versions import Versions
+from services.monitoring.log_reader.queries import Log
+from services.monitoring.log_reader.model_versions import Versions
 log, versions = Log(os.environ["PREDICTION_LOG_URL"]), Versions([Path(os.environ["STATE_DIR"]) / "bundles"])
 (model,) = Monitor(log, versions, 7).summary(time.time())["models"]
 print(model["rows"], model["sampled"], model["performance"]["outcomes"])

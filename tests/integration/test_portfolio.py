@@ -33,9 +33,10 @@ ODD = {"amount": [" 12000", "1.2e4", "9e9"], "purpose": ["rocket", "", "a, b", '
 
 DRIVER = """
 import os, signal, sys
-from portfolio import assembly, reading, work
+from portfolio.files import readers
+from portfolio.job import assembly, checkpoint
 from portfolio.__main__ main_import
-reading.CHUNK_BYTES = 4000
+readers.CHUNK_BYTES = 4000
 left = int(sys.argv.pop(1))
 
 def counted(call):
@@ -48,7 +49,7 @@ def counted(call):
         return found
     return wrapped
 
-work.Work._append = counted(work.Work._append)
+checkpoint.Work._append = counted(checkpoint.Work._append)
 assembly.os = type("os", (), {**vars(os), "replace": staticmethod(counted(os.replace))})
 sys.exit(main(sys.argv[1:]))
 """.replace("main_import", "import main")

@@ -19,7 +19,7 @@ import pytest
 from tests.integration.system import ROOT, ask, children, free_port, until
 
 PROGRAM = """
-from services.predict import lanes
+from services.predict.server import worker_class as lanes
 
 worker_class = lanes.Lanes
 threads = 2

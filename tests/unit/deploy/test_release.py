@@ -20,8 +20,8 @@ import sys
 import late_payers, modelbundle, portfolio.job.run
 from late_payers import simulation
 from late_payers.client import Client
-from modelbundle import bundle
-from modelbundle.compiling.proof import frame_columns
+from modelbundle.format import bundle
+from modelbundle.publishing.compiling.proof import frame_columns
 model = bundle.load(open(sys.argv[1], "rb").read())
 columns = frame_columns(model.manifest.schema, simulation.simulate(5, seed=1)[list(model.manifest.schema.names)])
 probabilities = model.scorer.probabilities(model.scorer.score_columns(columns))
