@@ -138,9 +138,10 @@ screenshots: $(VENV)/development ## pictures of the pages for the documents, int
 	@$(PY) -m tests.browser.screenshots
 
 .PHONY: lint
-lint: $(VENV)/development ## ruff: rules and format
+lint: $(VENV)/development ## ruff: rules and format; import-linter: which package may import which
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
+	@$(VENV)/bin/lint-imports --no-logo
 
 .PHONY: fix
 fix: $(VENV)/development ## ruff: mend what it can
@@ -206,4 +207,4 @@ prometheus-rule: $(VENV)/development ## the alerts for the Prometheus operator, 
 
 .PHONY: clean
 clean: ## remove the environment, caches and what `make run` left behind
-	rm -rf $(VENV) $(SPARK_VENV) .venv-newest dist run .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(SPARK_VENV) .venv-newest dist run .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

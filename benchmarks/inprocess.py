@@ -23,6 +23,7 @@ from late_payers import pipelines, simulation
 from late_payers.features import COLUMNS, TARGET
 from modelbundle import golden
 from modelbundle.format import archive, bundle
+from modelbundle.format.unpickling import unpickle
 from modelbundle.publishing.compiling import NotCompilable, compile_candidates
 from modelbundle.publishing.compiling.proof import frame_columns
 from modelbundle.schema import Schema
@@ -58,7 +59,7 @@ def measure(model_file: Path) -> dict[str, Any]:
     content = model_file.read_bytes()
     model = bundle.load(content)
     rows = golden.make(model.schema, 64)
-    shipped = bundle.unpickle(archive.unpack(content)[bundle.PIPELINE])
+    shipped = unpickle(archive.unpack(content)[bundle.PIPELINE])
     found = {"the shipped model": compare(model.scorer, shipped, frame, model.schema)}
     found["the shipped model"]["one_row_with_reasons"] = per_row(lambda: [model.answer(r) for r in rows], len(rows))
     for name, make in CANDIDATES.items():

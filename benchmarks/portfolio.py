@@ -33,6 +33,7 @@ from benchmarks.footprint import proportional_set_size
 from late_payers import simulation
 from late_payers.features import COLUMNS
 from modelbundle.format import archive, bundle
+from modelbundle.format.unpickling import unpickle
 
 PIECE = 250_000
 NAIVE = 1_000_000
@@ -105,7 +106,7 @@ def frames(book: Path) -> Iterator[pd.DataFrame]:
 
 def own_seconds(model: Path, book: Path) -> float:
     """How long scikit-learn's ``predict_proba`` takes for all rows, reading and writing not counted."""
-    pipeline = bundle.unpickle(archive.unpack(model.read_bytes())[bundle.PIPELINE])
+    pipeline = unpickle(archive.unpack(model.read_bytes())[bundle.PIPELINE])
     total = 0.0
     for frame in frames(book):
         began = time.perf_counter()
@@ -116,7 +117,7 @@ def own_seconds(model: Path, book: Path) -> float:
 
 def usual_job(model: Path, book: Path, output: Path, rows: int) -> float:
     """Rows per second of the job as it is usually written, on the first ``rows``; without reasons, checks or restarts."""
-    pipeline = bundle.unpickle(archive.unpack(model.read_bytes())[bundle.PIPELINE])
+    pipeline = unpickle(archive.unpack(model.read_bytes())[bundle.PIPELINE])
     began = time.perf_counter()
     writer = None
     for frame in pd.read_csv(book, chunksize=PIECE, nrows=rows):

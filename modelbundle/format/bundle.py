@@ -6,18 +6,14 @@ and never before its bytes were found to hash to the expected SHA-256.
 
 from __future__ import annotations
 
-import io
-import platform
-import warnings
 import zipfile
 from collections.abc import Mapping
-from importlib import metadata
 from pathlib import Path
-from typing import Any
 
-from modelbundle.errors import FormatError, RuntimeMismatch
+from modelbundle.errors import FormatError
 from modelbundle.explain.reasons import Reasons
 from modelbundle.format import archive, arrays, manifest
+from modelbundle.format.unpickling import check_runtime, unpickle
 from modelbundle.model import Model
 from modelbundle.scorers import KINDS
 from modelbundle.scorers.base import Scorer
@@ -28,7 +24,6 @@ ARRAYS = "scorer/"
 REFERENCE = "reference.json"
 CARD = "card.md"
 CARD_HTML = "card.html"
-UNPICKLING_NEEDS = ("python", "scikit-learn", "numpy", "joblib")
 
 
 def read(path: Path, version: str | None = None, *, allow_pickle: bool = True) -> Model:
@@ -100,43 +95,3 @@ def _scorer(about: manifest.Manifest, entries: Mapping[str, bytes], allow_pickle
         if name.startswith(ARRAYS) and name.endswith(".npy")
     }
     return kind.from_parts(header, tables, about.schema)
-
-
-def installed(package: str) -> str | None:
-    """The installed version of a package, Python's as "3.11"; None where it is not installed."""
-    if package == "python":
-        return ".".join(platform.python_version_tuple()[:2])
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
-
-
-def check_runtime(runtime: Mapping[str, str]) -> None:
-    """Raise :class:`RuntimeMismatch` unless what a pickle was made with is what is installed, version by version."""
-    differences = {
-        package: (needed, have) for package, needed in runtime.items() if (have := installed(package)) != needed
-    }
-    if differences:
-        raise RuntimeMismatch(differences)
-
-
-def unpickle(raw: bytes) -> Any:
-    """The scikit-learn object in ``raw``. The caller has verified the hash: this runs code.
-
-    Raises :class:`RuntimeMismatch` where scikit-learn reports another version, :class:`FormatError` for anything else.
-    """
-    import joblib
-    from sklearn.exceptions import InconsistentVersionWarning
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", InconsistentVersionWarning)
-            return joblib.load(io.BytesIO(raw))
-    except InconsistentVersionWarning as warning:
-        needed = str(warning.original_sklearn_version)
-        raise RuntimeMismatch({"scikit-learn": (needed, installed("scikit-learn"))}) from None
-    except ModuleNotFoundError as error:
-        raise FormatError("pipeline", f"needs the package {error.name}, which is not installed here") from error
-    except Exception as error:  # a pickle can raise anything at all
-        raise FormatError("pipeline", f"cannot be unpickled here ({type(error).__name__})") from error

@@ -12,8 +12,8 @@ from typing import Any
 
 from modelbundle.errors import FormatError
 from modelbundle.explain.reasons import Reasons
-from modelbundle.format.bundle import unpickle
 from modelbundle.format.manifest import Golden, Manifest
+from modelbundle.format.unpickling import unpickle
 from modelbundle.golden import columns
 from modelbundle.model import Model
 from modelbundle.schema import Feature, Schema

@@ -21,6 +21,7 @@ from modelbundle.errors import PublishError
 from modelbundle.explain.reasons import Reasons
 from modelbundle.format import archive, arrays, bundle, manifest, reference
 from modelbundle.format.statement import read_private, sign_file
+from modelbundle.format.unpickling import NEEDS, installed
 from modelbundle.publishing.annotations import Author
 from modelbundle.publishing.compiling import compile_candidates
 from modelbundle.publishing.compiling.encoding import NotCompilable
@@ -81,7 +82,7 @@ def publish(
         "classes": classes,
         "schema": schema.to_json(),
         "scorer": {"kind": scorer.kind, "link": scorer.link, "proof": asdict(proof), "refused": refused},
-        "runtime": {package: bundle.installed(package) or "" for package in bundle.UNPICKLING_NEEDS},
+        "runtime": {package: installed(package) or "" for package in NEEDS},
         "bands": [asdict(band) for band in author.bands],
         "reasons": Reasons.from_words(schema, author.features, centers).to_json(),
         "baseline": scorer.baseline if scorer.has_contributions else None,

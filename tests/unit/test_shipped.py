@@ -14,6 +14,7 @@ from late_payers import champion, simulation
 from late_payers.features import COLUMNS
 from modelbundle import golden
 from modelbundle.format import archive, bundle
+from modelbundle.format.unpickling import unpickle
 from modelbundle.model import Model
 from modelbundle.publishing.compiling.proof import frame_columns
 
@@ -47,7 +48,7 @@ def test_the_shipped_tables_are_the_shipped_pipeline(model: Model) -> None:
     """What was proven when it was published holds of the pickle beside the tables, with this machine's scikit-learn: on a
     whole training quarter the probabilities are the pipeline's, and the contributions add up on every row."""
     frame = simulation.simulate(111_068, seed=1)[list(COLUMNS)]
-    pipeline = bundle.unpickle(archive.unpack(BUNDLE.read_bytes())[bundle.PIPELINE])
+    pipeline = unpickle(archive.unpack(BUNDLE.read_bytes())[bundle.PIPELINE])
     columns = frame_columns(model.manifest.schema, frame)
     scorer = model.scorer
     scores = scorer.score_columns(columns)
