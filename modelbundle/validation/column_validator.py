@@ -1,6 +1,4 @@
-"""Validation of whole columns: which rows fit, and what training has not seen, by the rules of
-:mod:`modelbundle.validation.validator`.
-"""
+"""Validation of whole columns by the rules of :mod:`modelbundle.validation.rules`: invalid rows, and unseen values."""
 
 from __future__ import annotations
 
@@ -11,13 +9,13 @@ from numpy.typing import NDArray
 
 from modelbundle.schema import LARGEST, Feature, Schema
 from modelbundle.scorers.base import AnyColumn, Coded
-from modelbundle.validation.validator import expectation, unseen_words
+from modelbundle.validation.rules import expectation, unseen_warning
 
 Mask = NDArray[np.bool_]
 
 
 def misfits(feature: Feature, column: AnyColumn) -> Mask | None:
-    """The rows whose value is missing but required, or impossible; None where there are none."""
+    """The rows with an invalid value (impossible, or missing but required), shape (n,); None where there are none."""
     if isinstance(column, Coded):
         return _spread(misfits(feature, column.values), column)
     if isinstance(column, np.ndarray):
@@ -32,14 +30,14 @@ def misfits(feature: Feature, column: AnyColumn) -> Mask | None:
 
 
 def unseen(feature: Feature, column: AnyColumn) -> Mask | None:
-    """The rows whose value training has not seen; None where there are none."""
+    """The rows with a value that training has not seen, shape (n,); None where there are none."""
     if isinstance(column, Coded):
         return _spread(unseen(feature, column.values), column)
     if isinstance(column, np.ndarray):
         low, high = feature.observed or (-LARGEST, LARGEST)
         found = (column < low) | (column > high)
     elif not feature.categories:
-        return None  # none are known: nothing is unseen
+        return None  # without known categories, none is unseen
     else:
         known = {None, *feature.categories}
         found = np.array([value not in known for value in column], dtype=bool)
@@ -51,18 +49,21 @@ def _spread(mask: Mask | None, column: Coded) -> Mask | None:
 
 
 def warnings(schema: Schema, columns: Sequence[AnyColumn]) -> tuple[NDArray[np.intp], list[str]]:
-    """What is to be said of each row: positions among distinct texts ("feature: detail", joined by " | "); the first is empty."""
+    """The warnings of n rows as positions among distinct texts, shape (n,), and the texts.
+
+    A text is "feature: detail", joined by " | " where a row has several warnings. The first text is empty.
+    """
     masks = {f: mask for f, c in zip(schema, columns, strict=True) if (mask := unseen(f, c)) is not None}
     said = np.zeros(len(columns[0]), dtype=np.intp)
     if not masks:
         return said, [""]
     together = np.packbits(np.column_stack(list(masks.values())), axis=1)
     warned = np.flatnonzero(together.any(axis=1))
-    if not len(warned):  # the value was that of rows that are no longer there
+    if not len(warned):  # no row has the unseen value any more
         return said, [""]
     rows = np.ascontiguousarray(together[warned])
     distinct, said[warned] = np.unique(rows.view(f"V{rows.shape[1]}").reshape(-1), return_inverse=True)
     said[warned] += 1
     bits = np.unpackbits(distinct.view(np.uint8).reshape(len(distinct), -1), axis=1)
-    parts = [f"{feature.name}: {unseen_words(feature)}" for feature in masks]
+    parts = [f"{feature.name}: {unseen_warning(feature)}" for feature in masks]
     return said, ["", *(" | ".join(p for p, bit in zip(parts, row, strict=False) if bit) for row in bits.tolist())]

@@ -1,4 +1,4 @@
-"""Cells of a table of text as values: what a number, a missing value and a category are, wherever a CSV is read."""
+"""CSV cells as values, and the problems of a CSV header: the same rules for the API and for portfolio files."""
 
 from __future__ import annotations
 
@@ -7,21 +7,22 @@ from collections.abc import Sequence
 from typing import Any
 
 from modelbundle.schema import Feature
-from modelbundle.validation.validator import Problem, Validator, escape
+from modelbundle.validation.problems import Problem, escape
+from modelbundle.validation.validator import Validator
 
-TWICE = "stands in the header more than once"
+TWICE = "appears in the header more than once"
 TAKEN = "is a column that the answer adds"
 
 
 def values(cells: Sequence[str], feature: Feature | None) -> list[Any]:
-    """Cells as values of JSON: an empty one is missing; in a number's column, what is no number is ``False``."""
+    """Cells as JSON values: an empty cell is None; text in a number's column is ``False``, which no rule accepts."""
     if feature is None or feature.kind == "category":
         return [cell or None for cell in cells]
     return [number(cell) if cell else None for cell in cells]
 
 
 def number(cell: str) -> float | bool:
-    """The finite number that a cell holds, as Python reads it; ``False`` where it holds none."""
+    """The finite number in a cell, as Python reads it; ``False`` for any other text."""
     try:
         found = float(cell)
     except ValueError:
@@ -32,9 +33,9 @@ def number(cell: str) -> float | bool:
 def header_problems(
     header: Sequence[str], validator: Validator, added: Sequence[str] = (), others: bool = True
 ) -> list[Problem]:
-    """What is wrong with a table's header, to which the columns ``added`` will be added.
+    """The problems of a table's header. The answer adds the columns ``added``, so the header must not have them.
 
-    ``others``: columns that the schema lacks may stand beside its own, unless they look like a misspelt one that is absent.
+    ``others`` allows columns that the schema does not have, except one that resembles a missing column of the schema.
     """
     seen = dict.fromkeys(header)
     problems = [Problem(pointer(name), TWICE) for name in seen if header.count(name) > 1]

@@ -1,7 +1,7 @@
-"""From what a caller sent to rows and columns, or to every problem at once.
+"""From a JSON document to rows or columns, or to every problem in it.
 
-What fits is recognised by a short path that does no more than it must. Only when that fails is the document walked again, to
-name each problem with a JSON pointer (RFC 6901) into what was sent. Values are never repeated in a message.
+A fast path accepts a document that fits. Only where the fast path fails does a second pass walk the document and name each
+problem with a JSON pointer.
 """
 
 from __future__ import annotations
@@ -11,63 +11,55 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import chain, islice
+from itertools import chain
 from operator import itemgetter
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from modelbundle.schema import LARGEST, Feature, Schema
+from modelbundle.schema import LARGEST, Schema
 from modelbundle.scorers.base import Column, Value
+from modelbundle.validation.problems import MOST_COUNTED, Invalid, Problem, TooManyRows, escape, unescape
+from modelbundle.validation.rules import (
+    ID_RULE,
+    MAX_ID,
+    MAX_TEXT,
+    MISSING,
+    UNKNOWN,
+    UNSEEN,
+    expectation,
+    is_category,
+    is_reference,
+    outside_warning,
+    unseen_warning,
+)
 
-MOST_PROBLEMS = 100
-MOST_COUNTED = 10_000
-MAX_ID = 64
-MAX_TEXT = 256
+__all__ = [  # for modules that still import these from here
+    "ID_RULE",
+    "MAX_ID",
+    "MAX_TEXT",
+    "MISSING",
+    "MOST_COUNTED",
+    "UNKNOWN",
+    "Invalid",
+    "Many",
+    "One",
+    "Problem",
+    "TooManyRows",
+    "Validator",
+    "escape",
+    "expectation",
+    "is_reference",
+    "unescape",
+]
+
 Warnings = list[dict[str, str]]
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """One thing wrong with a request: where (a JSON pointer) and what was expected there."""
-
-    pointer: str
-    detail: str
-
-
-class Invalid(Exception):
-    """The request does not fit the schema; ``problems`` names at most :data:`MOST_PROBLEMS`, ``total`` counts them.
-
-    Counting stops at :data:`MOST_COUNTED`: whatever was sent, saying what is wrong with it takes no longer than scoring.
-    """
-
-    def __init__(self, problems: Sequence[Problem], total: int | None = None) -> None:
-        super().__init__(f"{len(problems)} problems")
-        self.problems = list(problems)[:MOST_PROBLEMS]
-        self.total = len(problems) if total is None else total
-
-    @classmethod
-    def counted(cls, problems: Iterable[Problem]) -> Invalid:
-        """From problems that are made while they are counted."""
-        left = iter(islice(problems, MOST_COUNTED))
-        found = list(islice(left, MOST_PROBLEMS))
-        total = len(found) + sum(1 for _ in left)
-        return cls(found or [Problem("", "does not fit the schema")], max(total, 1))
-
-
-class TooManyRows(Exception):
-    """More rows than one request may carry."""
-
-    def __init__(self, rows: int, limit: int) -> None:
-        super().__init__(f"{rows} rows; at most {limit} are accepted in one request")
-        self.rows = rows
-        self.limit = limit
 
 
 @dataclass(slots=True)
 class One:
-    """A request for one row."""
+    """A valid request for one row."""
 
     row: list[Value]
     id: str | None
@@ -77,7 +69,7 @@ class One:
 
 @dataclass(slots=True)
 class Many:
-    """A request for n rows; ``ids`` is None where none were given; ``warnings`` maps a row's position to its warnings."""
+    """A valid request for n rows. ``ids`` is None where the request has none; ``warnings`` maps a row's position to its own."""
 
     rows: int
     columns: list[Column]
@@ -86,7 +78,7 @@ class Many:
 
 
 class Validator:
-    """Checks documents against one schema."""
+    """Checks JSON documents against one schema; safe to use from any number of threads."""
 
     def __init__(self, schema: Schema) -> None:
         self.schema = schema
@@ -101,16 +93,16 @@ class Validator:
                 -LARGEST if f.minimum is None else f.minimum,
                 LARGEST if f.maximum is None else f.maximum,
                 *(f.observed or (-LARGEST, LARGEST)),
-                frozenset(f.categories) or None,  # none are known: nothing is unseen
+                frozenset(f.categories) or None,  # without known categories, none is unseen
             )
             for f in schema
         ]
 
     def read(self, document: object, max_rows: int) -> One | Many:
-        """A parsed JSON document in any of the four shapes.
+        """The rows of a parsed JSON document in any of the four shapes.
 
-        A record, or columns of length one, gives :class:`One`; lists, ``records`` and longer columns give :class:`Many`.
-        Raises :class:`Invalid` or :class:`TooManyRows`.
+        A record, or columns of length one, give :class:`One`. A list, ``records`` and longer columns give :class:`Many`.
+        Raises :class:`Invalid`, or :class:`TooManyRows` for more than ``max_rows``.
         """
         if isinstance(document, dict):
             if "records" in document and "records" not in self.schema.index:
@@ -123,7 +115,7 @@ class Validator:
         raise Invalid([Problem("", "must be an object (one record, records or columns) or an array of records")])
 
     def record(self, record: Mapping[str, Any], pointer: str = "") -> One:
-        """One record. Raises :class:`Invalid` with every problem."""
+        """The row of one record at ``pointer``. Raises :class:`Invalid` with every problem."""
         row: list[Value] = []
         warnings: Warnings = []
         present = 0
@@ -144,11 +136,11 @@ class Validator:
                 if not low <= value <= high:
                     if not minimum <= value <= maximum:
                         break
-                    warnings.append({"pointer": f"{pointer}/{escape(name)}", "detail": _outside(low, high)})
+                    warnings.append({"pointer": f"{pointer}/{escape(name)}", "detail": outside_warning(low, high)})
             elif type(value) is not str:
                 break
             elif categories is None or value not in categories:
-                if not _plain(value):
+                if not is_category(value):
                     break
                 if categories is None:
                     row.append(value)
@@ -163,7 +155,7 @@ class Validator:
         raise self._invalid(self._explain(record, pointer))
 
     def records(self, records: Sequence[Any], max_rows: int, pointer: str = "") -> Many:
-        """A list of records. Raises :class:`Invalid` with every problem, or :class:`TooManyRows`."""
+        """The columns of n records at ``pointer``. Raises :class:`Invalid` with every problem, or :class:`TooManyRows`."""
         self._count(len(records), max_rows, pointer)
         if (raw := self._transposed(records)) is not None:
             ids = [r.get("id") for r in records] if self.has_id and any("id" in r for r in records) else None
@@ -173,11 +165,11 @@ class Validator:
         raise self._invalid(problem for i, r in enumerate(records) for problem in self._explain(r, f"{pointer}/{i}"))
 
     def _transposed(self, records: Sequence[Any]) -> Sequence[Sequence[Any]] | None:
-        """The features' values in n records, by feature; None where something is no record, or has an unknown field."""
+        """The values of n records, by feature; None where one is not an object or has an unknown field."""
         if {*map(type, records)} != {dict}:
             return None
         if len(self.schema) > 1 and {*map(len, records)} == {len(self.schema)}:
-            with suppress(KeyError):  # as many fields as features, and each of the features: nothing else
+            with suppress(KeyError):  # as many fields as features, and a field for each feature: there are no others
                 return list(zip(*map(self._values, records), strict=True))
         if all(r.keys() <= self._known for r in records):
             return [[r.get(name) for r in records] for name in self.schema.names]
@@ -199,7 +191,7 @@ class Validator:
         return many
 
     def columns(self, document: Mapping[str, Any], max_rows: int) -> One | Many:
-        """Columns by name, each a list. Raises :class:`Invalid` with every problem, or :class:`TooManyRows`."""
+        """The rows of lists by name. Raises :class:`Invalid` with every problem, or :class:`TooManyRows`."""
         lengths = Counter(len(value) for value in document.values() if isinstance(value, list))
         rows = max(lengths, key=lambda length: (lengths[length], length))
         wrong = [
@@ -233,7 +225,7 @@ class Validator:
             raise TooManyRows(rows, max_rows)
 
     def _columns(self, raw: Sequence[Sequence[Any]], ids: Sequence[Any] | None, where: Any) -> Many | None:
-        """The short path for n rows: None as soon as anything does not fit."""
+        """The fast path for n rows; None as soon as one value does not fit."""
         many = Many(len(raw[0]), [])
         for values, feature, plan in zip(raw, self.schema, self._plan, strict=True):
             kinds = set(map(type, values))
@@ -243,7 +235,7 @@ class Validator:
             if column is None:
                 return None
             many.columns.append(column)
-            detail = unseen_words(feature)
+            detail = unseen_warning(feature)
             for i in unseen:
                 many.warnings.setdefault(i, []).append({"pointer": where(feature.name, i), "detail": detail})
         if ids is not None:
@@ -271,7 +263,7 @@ class Validator:
         if not kinds <= {str, type(None)}:
             return None, []
         strange = set(values) - (plan[7] or set()) - {None}
-        if not all(map(_plain, strange)):
+        if not all(map(is_category, strange)):
             return None, []
         if plan[7] is None:
             return list(values), []
@@ -301,7 +293,7 @@ class Validator:
                     yield Problem(f"/{escape(name)}/{i}", detail)
 
     def names(self, record: Mapping[str, Any], pointer: str = "") -> Iterator[Problem]:
-        """Fields of ``record`` that the schema lacks, and required ones that ``record`` lacks."""
+        """The unknown fields of ``record``, then the required fields that it does not have."""
         for name in record:
             if name not in self.schema.index and not (name == "id" and self.has_id):
                 yield Problem(f"{pointer}/{escape(name[:MAX_TEXT])}", UNKNOWN)
@@ -310,7 +302,7 @@ class Validator:
                 yield Problem(f"{pointer}/{escape(feature.name)}", MISSING)
 
     def hinted(self, problem: Problem) -> Problem:
-        """The same, with the field that was probably meant, where an unknown field looks like one."""
+        """``problem`` with a suggestion, where an unknown field resembles a feature's name."""
         if problem.detail != UNKNOWN:
             return problem
         name = unescape(problem.pointer.rpartition("/")[2])
@@ -323,64 +315,6 @@ class Validator:
         return invalid
 
 
-UNKNOWN = "unknown field"
-MISSING = "missing; required"
-UNSEEN = "not seen in training, or too rarely to name; scored as an unknown category"
-ID_RULE = f"must be a string of 1 to {MAX_ID} characters other than NUL"
-
-
-def expectation(feature: Feature, value: object) -> str | None:
-    """What was expected of ``value``, or None where it fits."""
-    if value is None:
-        return "must not be null; required" if feature.required else None
-    if feature.kind == "category":
-        if not isinstance(value, str):
-            return "must be a string"
-        return None if _plain(value) else f"must be at most {MAX_TEXT} characters of valid Unicode"
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return "must be a number, not text in quotes" if isinstance(value, str) else "must be a number"
-    if not -LARGEST <= value <= LARGEST:
-        return "must be a finite number"
-    unit = f" {feature.unit}" if feature.unit else ""
-    if feature.minimum is not None and value < feature.minimum:
-        return f"must be at least {feature.minimum:g}{unit}"
-    if feature.maximum is not None and value > feature.maximum:
-        return f"must be at most {feature.maximum:g}{unit}"
-    return None
-
-
-def escape(name: str) -> str:
-    """A JSON pointer's reference token (RFC 6901, section 3)."""
-    return name.replace("~", "~0").replace("/", "~1")
-
-
-def unescape(token: str) -> str:
-    """The name behind a JSON pointer's reference token."""
-    return token.replace("~1", "/").replace("~0", "~")
-
-
-def unseen_words(feature: Feature) -> str:
-    """The warning about a value of this feature that training has not seen."""
-    return UNSEEN if feature.kind == "category" else _outside(*(feature.observed or (-LARGEST, LARGEST)))
-
-
-def _outside(low: float, high: float) -> str:
-    return f"outside the range seen in training, {low:g} to {high:g}; scored all the same"
-
-
-def _plain(text: str) -> bool:
-    return (len(text) <= MAX_TEXT and text.isascii()) or (len(text) <= MAX_TEXT and not _has_surrogate(text))
-
-
-def _has_surrogate(text: str) -> bool:
-    return any("\ud800" <= character <= "\udfff" for character in text)
-
-
-def is_reference(own: object) -> bool:
-    """Whether ``own`` can be a caller's own reference. PostgreSQL keeps every character but NUL."""
-    return type(own) is str and 0 < len(own) <= MAX_ID and "\0" not in own and not _has_surrogate(own)
-
-
 def _in_column(problem: Problem) -> Problem:
-    named = problem.detail.startswith(("unknown field", "missing"))
+    named = problem.detail.startswith((UNKNOWN, "missing"))
     return problem if named else Problem(problem.pointer + "/0", problem.detail)

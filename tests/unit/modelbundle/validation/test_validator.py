@@ -12,7 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelbundle.schema import Feature, Schema
-from modelbundle.validation.validator import Invalid, Many, One, Problem, TooManyRows, Validator, expectation
+from modelbundle.validation.problems import Invalid, Problem, TooManyRows
+from modelbundle.validation.rules import expectation
+from modelbundle.validation.validator import Many, One, Validator
 
 SCHEMA = Schema(
     (
