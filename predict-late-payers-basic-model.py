@@ -10,7 +10,7 @@ import pandas as pd
 from sklearn.metrics import roc_auc_score
 
 from late_payers import data
-from late_payers.champion import code_version
+from late_payers.code_version import code_version
 from late_payers.features import WORDS
 from late_payers.folds import out_of_fold
 from late_payers.pipelines import basic_forest

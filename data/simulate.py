@@ -10,7 +10,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from late_payers import data, simulation
-from late_payers.facts import table
+from late_payers.summary_statistics import comparison
 
 
 def main() -> int:
@@ -34,7 +34,7 @@ def main() -> int:
             target.write_text(json.dumps(simulation.measure(book.training)) + "\n", "utf-8")
             print(f"wrote {target.name}")
             return 0
-        print(table(book, *simulation.stand_in()))
+        print(comparison(book, *simulation.stand_in()))
         return 0
     if options.out is None:
         parser.error("say what to do: --out, --facts or --calibrate")

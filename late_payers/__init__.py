@@ -1,1 +1,1 @@
-"""The lending side: what a loan is, which models were tried, how they were judged, and the champion that ships."""
+"""The lending side: the features of a loan, the models that were compared, their evaluation, and the champion that ships."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,30 +14,22 @@ from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 
 from late_payers import data, evaluation, pipelines
+from late_payers.code_version import code_version
 from late_payers.evaluation import Estimate
 from late_payers.features import WORDS, make_bands
 from late_payers.folds import out_of_fold
+from late_payers.model_card.narrative import LATE_PAYERS
 from late_payers.model_card.render import Evidence, render
-from late_payers.model_card.statements import LATE_PAYERS
 from late_payers.recipe import fit, slim, split
 from modelbundle.publishing.annotations import Author
 from modelbundle.publishing.publish import Published, publish
 
 NAME, TITLE, POSITIVE = "late-payers", "Late payers", "late next quarter"
-DECIDING = ("features.py", "pipelines.py", "folds.py", "rare.py", "recipe.py")
 ROUNDS = 200  # bootstrap samples behind every interval
 
 
-def code_version() -> str:
-    """The SHA-256 over the source files that decide the model, in this order: :data:`DECIDING`."""
-    digest = hashlib.sha256()
-    for name in DECIDING:
-        digest.update(name.encode() + b"\0" + (Path(__file__).parent / name).read_bytes() + b"\0")
-    return f"late_payers sha256:{digest.hexdigest()}"
-
-
 def measure(features: pd.DataFrame, labels: NDArray[np.int64]) -> tuple[NDArray[np.float64], dict[str, Estimate]]:
-    """Out-of-fold probabilities of the champion, shape (n,), and their figures with intervals."""
+    """Out-of-fold probabilities of the champion, shape (n,), and their metrics with 95 % intervals."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Missing values detected")
         probabilities = out_of_fold(pipelines.champion, features, labels).probabilities
@@ -46,7 +37,7 @@ def measure(features: pd.DataFrame, labels: NDArray[np.int64]) -> tuple[NDArray[
 
 
 def author(evidence: Evidence, extra: Mapping[str, Any]) -> Author:
-    """Everything the bundle says about the champion; ``extra`` are further metrics, by name."""
+    """The bundle's annotations of the champion; ``extra`` holds further metrics by name."""
     card, card_html = render(f"{TITLE}: model card", evidence, LATE_PAYERS)
     return Author(
         name=NAME,
@@ -62,7 +53,7 @@ def author(evidence: Evidence, extra: Mapping[str, Any]) -> Author:
 
 
 def train(book: data.Book, path: Path) -> Published:
-    """Cross-validate, fit on the whole training quarter, look once at the quarter that follows if it is there, publish."""
+    """Cross-validate, fit on the whole training quarter, evaluate once on the following quarter if there is one, publish."""
     features, labels = split(book.training)
     probabilities, figures = measure(features, labels)
     print(f"cross-validated ROC-AUC {figures['roc_auc']}, calibration slope {figures['calibration_slope']}")

@@ -1,4 +1,4 @@
-"""Where the loans come from: the original files where the user has put them, otherwise a stand-in book."""
+"""Loading the loans: the original files if the user has put them into ``data/``, else a simulated stand-in."""
 
 from __future__ import annotations
 
@@ -22,16 +22,15 @@ Source = Literal["original", "training only", "stand-in"]
 
 
 class DataError(Exception):
-    """A file cannot be used; the message names it, the column, and what was expected."""
+    """A file cannot be used; the message names the file, the column and what the loader expects."""
 
 
 @dataclass(frozen=True, slots=True)
 class Book:
     """Two quarters of loans with the ten features and ``is_late`` (0 or 1).
 
-    ``test`` is the quarter that follows, or None where it is not there. ``fingerprint`` is the SHA-256 of the training
-    quarter: its columns in the order of :data:`late_payers.features.COLUMNS` and then ``is_late``, as CSV with the rows in their
-    order and numbers in their shortest form.
+    ``test`` is the following quarter, or None without its file. ``fingerprint`` is the SHA-256 of the training quarter as CSV:
+    the columns of :data:`late_payers.features.COLUMNS`, then ``is_late``; the rows in order, numbers in their shortest form.
     """
 
     training: pd.DataFrame
@@ -42,10 +41,10 @@ class Book:
 
 
 def load(directory: Path = Path("data"), *, say: Callable[[str], object] = print) -> Book:
-    """The book in ``directory``, or the stand-in; the first line it says tells which.
+    """The loans in ``directory``, or the stand-in; ``say`` gets one line that tells which.
 
-    Looked for in this order: ``peerLoanData.zip``, ``peerLoanTraining.zip``, ``peerLoanTraining.csv`` with
-    ``peerLoanTest.csv``. Raises :class:`DataError` for files that are there and cannot be used.
+    Looks for ``peerLoanData.zip``, ``peerLoanTraining.zip``, then ``peerLoanTraining.csv`` with ``peerLoanTest.csv``.
+    Raises :class:`DataError` for a file that exists and cannot be used.
     """
     found = _find(directory)
     if found is None:
@@ -68,7 +67,7 @@ def load(directory: Path = Path("data"), *, say: Callable[[str], object] = print
 
 
 def fingerprint(frame: pd.DataFrame) -> str:
-    """See :class:`Book`."""
+    """The fingerprint of a training quarter, as :class:`Book` defines it, in lower-case hex."""
     text = frame[[*COLUMNS, TARGET]].to_csv(index=False, lineterminator="\n")
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -102,10 +101,10 @@ def _unzip(path: Path) -> dict[str, bytes]:
 
 
 def read_table(content: bytes, where: str) -> pd.DataFrame:
-    """A quarter's loans from CSV bytes: the ten features and ``is_late``, in that order, and nothing else.
+    """A quarter's loans from CSV bytes: the ten features and ``is_late``, in that order.
 
-    Other columns and another order are accepted; so are percentages in ``int_rate`` and ``revol_util`` ("13.1%"). Raises
-    :class:`DataError` naming the file, the column and what was expected.
+    The CSV may have further columns and another order, and percentages ("13.1%") in ``int_rate`` and ``revol_util``.
+    ``where`` names the table in messages. Raises :class:`DataError`.
     """
     try:
         raw = pd.read_csv(io.BytesIO(content), dtype=str, keep_default_na=True, skip_blank_lines=True)
@@ -137,7 +136,7 @@ def _numbers(column: pd.Series, where: str) -> pd.Series:
 
 
 def _number(text: object) -> float:
-    """Correctly rounded, unlike pandas' own fast parser; raises :class:`ValueError`."""
+    """The number in a cell, correctly rounded, which pandas' fast parser is not; raises :class:`ValueError`."""
     if not isinstance(text, str) or not text.strip():
         return float("nan")
     text = text.strip()

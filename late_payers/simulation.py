@@ -1,8 +1,8 @@
-"""A seeded stand-in for the book of loans, made from published statistics of the real one and from no row of it.
+"""A seeded stand-in for the book of loans, simulated from published statistics of the original, without any of its rows.
 
 Numbers and ordered categories are drawn together by a Gaussian copula: correlated normal scores, each mapped to its own
 marginal distribution. Purpose and home ownership are drawn given the income. Whether a loan will be late is drawn from an
-additive log-odds model. All of it is in ``book_statistics.json``, which :func:`measure` made of the real training quarter.
+additive log-odds model. ``book_statistics.json`` has all parameters; :func:`measure` made it from the original training quarter.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ Floats = NDArray[np.float64]
 
 @cache
 def statistics() -> dict[str, Any]:
-    """The statistics of the real training quarter that the stand-in is made of."""
+    """The statistics of the original training quarter from which the stand-in is simulated."""
     data: dict[str, Any] = json.loads((Path(__file__).parent / "book_statistics.json").read_text("utf-8"))
     return data
 
 
 def stand_in(rows: int = ROWS, test_rows: int = TEST_ROWS, seed: int = SEED) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The training quarter and the sample of the following one; the same frames for the same arguments."""
+    """A training quarter of ``rows`` loans and a following quarter of ``test_rows``; the same frames for the same arguments."""
     return simulate(rows, seed), simulate(test_rows, seed + 1, shift=TEST_SHIFT)
 
 
@@ -73,7 +73,7 @@ def simulate(rows: int, seed: int, *, shift: float = 0.0) -> pd.DataFrame:
 
 
 def log_odds(facts: Mapping[str, Any], frame: pd.DataFrame) -> Floats:
-    """The log-odds of being late by which the stand-in draws, shape (n,)."""
+    """The log-odds with which the simulation draws ``is_late``, shape (n,)."""
     score = np.full(len(frame), float(facts["late"]["intercept"]))
     for name in CURVES:
         edges, effects = facts["late"]["curves"][name]
@@ -98,14 +98,14 @@ def _interpolated(quantiles: list[float], level: Floats) -> Floats:
 
 
 def _heaped(incomes: Floats, rng: np.random.Generator) -> Floats:
-    """Incomes as people state them: most in thousands or five thousands, some to the dollar."""
+    """Incomes as people state them: most are rounded to thousands or five thousands, some are exact."""
     unit = rng.choice([1.0, 500.0, 1000.0, 5000.0], len(incomes), p=[0.1, 0.1, 0.45, 0.35])
     heaped: Floats = np.maximum(np.round(incomes / unit) * unit, 2000.0)
     return heaped
 
 
 def _grades(facts: Mapping[str, Any], rates: Floats, rng: np.random.Generator) -> NDArray[np.str_]:
-    """The lender prices by grade: each rate on the list belongs to one grade, or to two with the stated shares."""
+    """Grades for rates: the lender prices by grade, so a listed rate belongs to one grade, or to two with given shares."""
     table = {float(rate): shares for rate, shares in facts["grade_of_rate"]}
     draw = rng.random(len(rates))
     distinct, which = np.unique(rates, return_inverse=True)
@@ -131,7 +131,7 @@ def _given_group(table: Mapping[str, Any], group: NDArray[np.int64], rng: np.ran
 
 
 def measure(frame: pd.DataFrame) -> dict[str, Any]:
-    """The statistics of a training quarter. No value that fewer than 20 loans share is kept, and no extreme but a quantile."""
+    """The statistics of a training quarter, without values of fewer than 20 loans and without extremes beyond a quantile."""
     rank = frame["annual_inc"].rank(pct=True, method="first")
     groups = (rank * INCOME_GROUPS).astype(int).clip(upper=INCOME_GROUPS - 1)
     length = frame["emp_length"].map({name: float(k) for k, name in enumerate(EMP_LENGTHS)})
@@ -194,7 +194,7 @@ def _shares(column: pd.Series, groups: pd.Series) -> dict[str, Any]:
 
 
 def _late_model(frame: pd.DataFrame) -> dict[str, Any]:
-    """A logistic regression on binned columns: its effects are curves that anybody can read."""
+    """The effects of a logistic regression on binned columns, one curve per column, in log-odds."""
     from sklearn.linear_model import LogisticRegression
 
     parts: list[Floats] = []

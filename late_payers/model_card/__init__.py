@@ -1,1 +1,1 @@
-"""The model card of the champion: what was measured, what people have to say, and the plots."""
+"""The model card of the champion: measurements, plots and written sections."""

@@ -1,4 +1,4 @@
-"""The fitted champion as what it is: one curve per column and one surface per pair, in log-odds."""
+"""The terms of the fitted champion: one curve per column and one surface per pair, in log-odds."""
 
 from __future__ import annotations
 
@@ -17,9 +17,12 @@ _ORDERED_NAMES = {"grade": GRADES, "emp_length": EMP_LENGTHS}
 
 @dataclass(frozen=True)
 class Curve:
-    """One column's term. For a number, ``edges`` (k + 1) frame the k steps, the outer ones being the extremes seen in training;
-    for a category ``names`` (k) are given instead. ``scores``, ``deviations`` (one standard deviation between the bags) and
-    ``weights`` (training loans) have shape (k,); ``missing`` is the score of a missing value."""
+    """One column's term.
+
+    A number has ``edges`` (k + 1) of k steps, from the smallest to the largest training value; a category has ``names`` (k).
+    ``scores``, ``deviations`` (one standard deviation between the bags) and ``weights`` (training loans) have shape (k,);
+    ``missing`` is the score of a missing value.
+    """
 
     feature: str
     edges: Floats | None
@@ -76,7 +79,7 @@ def _curve(model: Any, number: int, column: int) -> Curve:
 
 
 def surfaces(model: Any) -> list[Surface]:
-    """The pairs of two numbers or ordered columns; a pair with a nominal column is left to the tables."""
+    """The surfaces of pairs of numbers or ordered columns; pairs with a nominal column have none."""
     found = []
     for number, term in enumerate(model.term_features_):
         if len(term) != 2 or any(isinstance(_pair_bins(model, column), dict) for column in term):

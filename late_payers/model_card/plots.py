@@ -1,4 +1,4 @@
-"""The pictures of the model card and the notebook; every function draws on axes or returns a figure of its own."""
+"""Plots for the model card and the notebook; a function draws on given axes or returns a new figure."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def title(feature: str) -> str:
 
 
 def draw_curve(axes: Axes, curve: Curve) -> None:
-    """A term as steps, or as bars for a category, with one standard deviation between the bags."""
+    """Draw a term as steps, or as bars for a category, with one standard deviation between the bags."""
     if curve.edges is None:
         names = [name.replace("_", " ") for name in curve.names]
         places = np.arange(len(names))
@@ -55,7 +55,7 @@ def draw_curve(axes: Axes, curve: Curve) -> None:
 
 
 def _visible(curve: Curve) -> Floats:
-    """The edges, the last step cut to a tenth of the others together: incomes of nine million hide the rest."""
+    """The edges; the last step is cut to a tenth of the other steps' width, or an income of nine million would hide them."""
     assert curve.edges is not None
     edges = curve.edges
     limit = edges[-2] + (edges[-2] - edges[0]) / 10
@@ -63,7 +63,7 @@ def _visible(curve: Curve) -> Floats:
 
 
 def curves_figure(curves: Sequence[Curve]) -> Figure:
-    """All curves on one page, on the same vertical scale where they have one, so that heights can be compared."""
+    """All curves in one figure; the numeric ones share a vertical scale."""
     figure = Figure(figsize=(11, 2.6 * ((len(curves) + 2) // 3)), layout="constrained")
     grid = figure.subplots((len(curves) + 2) // 3, 3, squeeze=False)
     numeric = [curve for curve in curves if curve.edges is not None]
@@ -79,7 +79,7 @@ def curves_figure(curves: Sequence[Curve]) -> Figure:
 
 
 def surfaces_figure(surfaces: Sequence[Surface]) -> Figure:
-    """The pairs as maps: red raises the risk, blue lowers it."""
+    """The pairs as heat maps: red raises the risk, blue lowers it."""
     figure = Figure(figsize=(3.7 * len(surfaces), 3.1), layout="constrained")
     grid = figure.subplots(1, len(surfaces), squeeze=False)
     reach = max(float(np.abs(surface.scores).max()) for surface in surfaces)
@@ -114,7 +114,7 @@ def _short(feature: str, value: float) -> str:
 
 
 def draw_calibration(axes: Axes, points: Sequence[CurvePoint], label: str = "") -> None:
-    """Predicted against observed late rate, in percent, with the intervals of the observed rates."""
+    """Draw predicted against observed late rates, in percent, with intervals of the observed rates."""
     predicted = np.array([point.predicted for point in points]) * 100
     observed = np.array([point.observed for point in points]) * 100
     below = observed - np.array([point.low for point in points]) * 100
@@ -126,7 +126,7 @@ def draw_calibration(axes: Axes, points: Sequence[CurvePoint], label: str = "") 
 
 
 def draw_roc(axes: Axes, labels: NDArray[np.int64], scores: Mapping[str, Floats]) -> None:
-    """ROC curves of several models on the same loans."""
+    """Draw the ROC curves of several models on the same loans."""
     axes.plot([0, 1], [0, 1], color=INK, linewidth=0.6)
     for name, values in scores.items():
         false, true, _ = roc_curve(labels, values)
@@ -136,7 +136,7 @@ def draw_roc(axes: Axes, labels: NDArray[np.int64], scores: Mapping[str, Floats]
 
 
 def draw_estimates(axes: Axes, estimates: Mapping[str, Estimate]) -> None:
-    """Figures with their intervals, one model a line, the best on top."""
+    """Draw one metric of several models with intervals, the best on top."""
     ordered = sorted(estimates.items(), key=lambda item: item[1].value)
     for place, (_, estimate) in enumerate(ordered):
         axes.plot([estimate.low, estimate.high], [place, place], color=PALE, linewidth=4)
@@ -145,13 +145,13 @@ def draw_estimates(axes: Axes, estimates: Mapping[str, Estimate]) -> None:
 
 
 def thinned(scores: Floats, levels: int = 300) -> Floats:
-    """Scores rounded to ``levels`` quantiles, so that a drawn ROC curve has as many points and not one a loan."""
+    """Scores rounded to ``levels`` quantiles, so that a ROC curve has at most that many points instead of one per loan."""
     cuts = np.unique(np.quantile(scores, np.linspace(0, 1, levels)))
     return np.asarray(np.searchsorted(cuts, scores), dtype=np.float64)
 
 
 def svg(figure: Figure) -> str:
-    """The figure as one SVG element to put into HTML, the same bytes for the same figure."""
+    """The figure as one inline SVG element; the same bytes for the same figure."""
     buffer = io.StringIO()
     with mpl.rc_context({"svg.hashsalt": "late-payers", "svg.fonttype": "none"}):
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})

@@ -1,4 +1,4 @@
-"""The model card: what was measured and what people have to say, as Markdown and as HTML with its plots."""
+"""The model card: measurements, plots and written sections, as Markdown and as HTML."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from late_payers.evaluation import Estimate
 from late_payers.features import WORDS
 from late_payers.model_card import curves as terms
 from late_payers.model_card import plots
-from late_payers.model_card.document import Block, Bullets, Picture, Section, Table, to_html, to_markdown
-from late_payers.model_card.statements import Statements, paragraphs
+from late_payers.model_card.markup import Block, Bullets, Picture, Section, Table, to_html, to_markdown
+from late_payers.model_card.narrative import Narrative, paragraphs
 from modelbundle.errors import PublishError
 from modelbundle.publishing.annotations import Band
 
@@ -42,10 +42,10 @@ NAMES = {
 
 @dataclass(frozen=True)
 class Evidence:
-    """All that was measured on the way to a published model.
+    """The measurements behind a published model.
 
-    ``features`` (n rows), ``labels`` and ``probabilities`` (out of fold) of the training quarter; ``figures`` are their metrics;
-    ``model`` is the fitted explainable boosting machine.
+    ``features`` (n rows), ``labels`` (n,) and out-of-fold ``probabilities`` (n,) are of the training quarter; ``figures`` are
+    their metrics; ``model`` is the fitted explainable boosting machine.
     """
 
     features: pd.DataFrame
@@ -57,23 +57,23 @@ class Evidence:
     model: Any
 
 
-def render(title: str, evidence: Evidence, statements: Statements) -> tuple[str, str]:
-    """The card as (Markdown, HTML). Raises :class:`PublishError` when a human section is empty."""
-    if missing := statements.empty():
-        raise PublishError(f"the model card has nothing to say about: {', '.join(missing)}")
+def render(title: str, evidence: Evidence, narrative: Narrative) -> tuple[str, str]:
+    """The card as (Markdown, HTML). Raises :class:`PublishError` for an empty written section."""
+    if missing := narrative.empty():
+        raise PublishError(f"sections of the model card are empty: {', '.join(missing)}")
     sections = [
-        Section("Intended use", [Bullets(paragraphs(statements.intended_use))]),
-        Section("What it must not be used for", [Bullets(paragraphs(statements.must_not_be_used_for))]),
+        Section("Intended use", [Bullets(paragraphs(narrative.intended_use))]),
+        Section("What it must not be used for", [Bullets(paragraphs(narrative.must_not_be_used_for))]),
         _data(evidence),
         _performance(evidence),
         _bands(evidence),
         _slices(evidence),
         _terms(evidence),
-        Section("Assumptions and limits", [Bullets(paragraphs(statements.assumptions_and_limits))]),
-        Section("Fairness", paragraphs(statements.fairness)),
-        Section("Reasons", paragraphs(statements.reason_codes)),
-        Section("Monitoring plan", [Bullets(paragraphs(statements.monitoring))]),
-        Section("Ownership", paragraphs(statements.ownership)),
+        Section("Assumptions and limits", [Bullets(paragraphs(narrative.assumptions_and_limits))]),
+        Section("Fairness", paragraphs(narrative.fairness)),
+        Section("Reasons", paragraphs(narrative.reason_codes)),
+        Section("Monitoring plan", [Bullets(paragraphs(narrative.monitoring))]),
+        Section("Ownership", paragraphs(narrative.ownership)),
     ]
     return to_markdown(title, sections), to_html(title, sections)
 
@@ -140,7 +140,7 @@ def _bands(evidence: Evidence) -> Section:
 
 
 def slices(features: pd.DataFrame) -> dict[str, pd.Series]:
-    """The groups of loans by which the card looks at the model: for each slicing a categorical series, shape (n,)."""
+    """The slices of the card: for each slicing a categorical series, shape (n,)."""
     income = pd.cut(
         features["annual_inc"],
         [-1, 40_000, 70_000, 100_000, np.inf],

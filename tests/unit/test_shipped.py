@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from late_payers import champion, simulation
+from late_payers import simulation
+from late_payers.code_version import code_version
 from late_payers.features import COLUMNS
 from modelbundle import golden
 from modelbundle.format import archive, bundle
@@ -37,7 +38,7 @@ def test_compose_pins_the_shipped_bundle() -> None:
 def test_the_shipped_bundle_is_what_the_code_makes(model: Model) -> None:
     """The sources that decide the model are those it was fitted with; it loads and reproduces its golden rows."""
     golden.check(model)
-    assert model.manifest.data["training"]["code_version"] == champion.code_version()
+    assert model.manifest.data["training"]["code_version"] == code_version()
     assert model.manifest.scorer["kind"] == "additive"
     assert model.manifest.scorer["proof"]["max_difference"] <= 1e-12
     assert model.manifest.scorer["proof"]["rows"] > 111_068

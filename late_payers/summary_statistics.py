@@ -1,4 +1,4 @@
-"""The facts of a book of loans that the stand-in reproduces, side by side with the original's."""
+"""Summary statistics of a book of loans, to compare the stand-in with the original."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from late_payers.features import CATEGORIES, GRADES, NUMBERS, TARGET
 PAIRS = (("loan_amnt", "annual_inc"), ("int_rate", "revol_util"), ("annual_inc", "dti"), ("int_rate", "dti"))
 
 
-def facts(frame: pd.DataFrame) -> Iterator[tuple[str, str]]:
-    """Name and value of each fact, as text."""
+def summary(frame: pd.DataFrame) -> Iterator[tuple[str, str]]:
+    """The name and the value of each statistic of a quarter's loans, as text for a Markdown table."""
     yield "loans", f"{len(frame):,}"
     yield "late", f"{frame[TARGET].mean():.2%}"
     for name in NUMBERS:
@@ -33,9 +33,11 @@ def facts(frame: pd.DataFrame) -> Iterator[tuple[str, str]]:
         yield f"rank correlation `{a}`, `{b}`", f"{frame[a].corr(frame[b], method='spearman'):.2f}"
 
 
-def table(book: Book, training: pd.DataFrame, test: pd.DataFrame) -> str:
-    """A Markdown table: the original's training quarter, the stand-in's, and the stand-in's following quarter."""
+def comparison(book: Book, training: pd.DataFrame, test: pd.DataFrame) -> str:
+    """A Markdown table of the original's training quarter, the stand-in's, and the stand-in's following quarter."""
     rows = ["| fact | original | stand-in | stand-in, next quarter |", "|---|---|---|---|"]
-    for (name, real), (_, made), (_, after) in zip(facts(book.training), facts(training), facts(test), strict=True):
+    for (name, real), (_, made), (_, after) in zip(
+        summary(book.training), summary(training), summary(test), strict=True
+    ):
         rows.append(f"| {name} | {real} | {made} | {after} |")
     return "\n".join(rows)

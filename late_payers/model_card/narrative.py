@@ -1,4 +1,4 @@
-"""What people, not measurements, have to say in the model card. Nothing here may be empty: the card refuses."""
+"""The sections of the model card that people write. None may be empty."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Final
 
 
 @dataclass(frozen=True)
-class Statements:
-    """The human sections of a model card; a blank line begins a new paragraph or point."""
+class Narrative:
+    """The written sections of a model card; a blank line starts a new paragraph or list item."""
 
     intended_use: str
     must_not_be_used_for: str
@@ -19,7 +19,7 @@ class Statements:
     ownership: str
 
     def empty(self) -> list[str]:
-        """The names of the sections that say nothing."""
+        """The names of the empty sections."""
         return [f.name for f in fields(self) if not paragraphs(getattr(self, f.name))]
 
 
@@ -28,7 +28,7 @@ def paragraphs(text: str) -> list[str]:
     return [" ".join(part.split()) for part in text.split("\n\n") if part.strip()]
 
 
-LATE_PAYERS: Final = Statements(
+LATE_PAYERS: Final = Narrative(
     intended_use="""
     Ranks loans that are on the books by their probability of being 16 to 120 days past due in the next
     quarter, so that reminders, calls and offers of another payment plan reach the borrowers who need

@@ -1,4 +1,4 @@
-"""A document of sections that can be written as Markdown or as one HTML page without outside references."""
+"""Sections, tables and pictures, written as Markdown or as one self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Bullets:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows of cells under a header; every row is as long as the header."""
+    """A table; every row has as many cells as the header."""
 
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
@@ -30,7 +30,7 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """An SVG element and the sentence that says what it shows (also its text for those who do not see it)."""
+    """An SVG element and a caption, which is also the text for screen readers."""
 
     svg: str
     caption: str
@@ -41,14 +41,14 @@ Block = str | Bullets | Table | Picture  # a string is a paragraph
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A heading and what stands under it."""
+    """A heading and its blocks."""
 
     heading: str
     blocks: Sequence[Block]
 
 
 def to_markdown(title: str, sections: Sequence[Section]) -> str:
-    """The document as Markdown; pictures become their captions."""
+    """The sections as Markdown; a picture becomes its caption."""
     lines = [f"# {title}", ""]
     for section in sections:
         lines += [f"## {section.heading}", ""]
@@ -69,7 +69,7 @@ def _markdown(block: Block) -> str:
 
 
 def to_html(title: str, sections: Sequence[Section]) -> str:
-    """The document as one HTML page: its style and pictures are inside, it has no script."""
+    """The sections as one HTML page with inline style and pictures, and without scripts."""
     body = "\n".join(
         f"<section><h2>{escape(section.heading)}</h2>\n" + "\n".join(map(_html, section.blocks)) + "\n</section>"
         for section in sections

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from late_payers import evaluation, pipelines
 from late_payers.features import EMP_LENGTHS, GRADES
 from late_payers.model_card import curves
-from late_payers.model_card.document import Bullets, Picture, Section, Table, to_html, to_markdown
+from late_payers.model_card.markup import Bullets, Picture, Section, Table, to_html, to_markdown
+from late_payers.model_card.narrative import LATE_PAYERS, Narrative
 from late_payers.model_card.render import METHOD, NAMES, Evidence, render, slices
-from late_payers.model_card.statements import LATE_PAYERS, Statements
 from late_payers.rare import neutralise_rare
 from modelbundle.errors import PublishError
 from modelbundle.publishing.annotations import Band
@@ -146,7 +146,7 @@ def test_the_card_is_reproducible(evidence: Evidence) -> None:
     assert render("Late payers", evidence, LATE_PAYERS) == render("Late payers", evidence, LATE_PAYERS)
 
 
-@pytest.mark.parametrize("name", Statements.__dataclass_fields__)
+@pytest.mark.parametrize("name", Narrative.__dataclass_fields__)
 def test_a_blank_section_is_refused(name: str, evidence: Evidence) -> None:
     """A card without one of the human sections is no card."""
     with pytest.raises(PublishError, match=name):
