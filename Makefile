@@ -105,6 +105,14 @@ sign: $(VENV)/serving ## the statement beside MODEL=path, signed with KEY=path
 train: $(VENV)/development ## fit the champion on the data in data/ and publish it to MODEL=path
 	@$(PY) -m late_payers.champion --out "$(MODEL)"
 
+.PHONY: basic
+basic: $(VENV)/serving ## fit the basic random forest that the champion replaces, publish it under models/, and score two payers
+	@$(PY) predict-late-payers-basic-model.py
+
+.PHONY: simulate
+simulate: $(VENV)/serving ## the simulated stand-in loans as CSV, into OUT=directory (data/simulated)
+	@$(PY) data/simulate.py --out "$(or $(OUT),data/simulated)"
+
 .PHONY: notebook
 notebook: $(VENV)/development ## run improve_model.ipynb from a clean kernel, in place
 	@$(PY) -m nbconvert --to notebook --execute --inplace --ExecutePreprocessor.timeout=1200 improve_model.ipynb

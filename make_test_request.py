@@ -1,9 +1,15 @@
-"""Asks the running API about a payer who is likely on time and one who is likely late: ``python make_test_request.py [URL]``."""
+"""Ask the running API about a payer who is likely on time and one who is likely late.
+
+``make ask`` runs ``python make_test_request.py [URL]``.
+"""
 
 import os
 import sys
 
-from late_payers.client import ApiError, Client, Prediction
+try:
+    from late_payers.client import ApiError, Client, Prediction
+except ModuleNotFoundError as error:
+    sys.exit(f"{error}. `make ask` installs it and asks.")
 
 LIKELY_ON_TIME = {
     "id": "likely on time",

@@ -1,19 +1,24 @@
 """The basic model, from loans to a bundle: load, fit, publish, and score two payers.
 
 A random forest of ten trees, grown until every leaf is pure. It knows its training loans by heart and little about others;
-`improve_model.ipynb` tells what to do about that. Run it with `python predict-late-payers-basic-model.py`.
+`improve_model.ipynb` improves on it. Run it with `make basic`.
 """
 
+import sys
 from pathlib import Path
 
-import pandas as pd
-from sklearn.metrics import roc_auc_score
+try:
+    import pandas as pd
+    from sklearn.metrics import roc_auc_score
+except ModuleNotFoundError as error:
+    sys.exit(f"{error}. `make basic` installs it and runs this script.")
 
 from late_payers import data
 from late_payers.code_version import code_version
 from late_payers.features import WORDS
 from late_payers.folds import out_of_fold
 from late_payers.pipelines import basic_forest
+from late_payers.code_version import code_version
 from late_payers.recipe import split
 from modelbundle.publishing.annotations import Author
 from modelbundle.publishing.publish import publish
@@ -47,7 +52,10 @@ LIKELY_LATE = {
 }
 
 # Load: the original quarter where it has been put under data/, otherwise a stand-in of the same shape. It says which.
-book = data.load()
+try:
+    book = data.load()
+except data.DataError as error:
+    sys.exit(str(error))
 features, labels = split(book.training)
 print(f"{len(labels):,} loans, {labels.mean():.2%} of them late")
 

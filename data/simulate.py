@@ -1,4 +1,7 @@
-"""Writes the stand-in book as CSV, or prints the facts that it reproduces: ``python data/simulate.py [--out data]``."""
+"""Write the simulated stand-in loans as CSV, or print the facts of the original that they reproduce.
+
+``make simulate OUT=directory`` runs ``python data/simulate.py --out directory``.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from late_payers import data, simulation
-from late_payers.summary_statistics import comparison
+try:
+    from late_payers import data, simulation
+    from late_payers.summary_statistics import comparison
+except ModuleNotFoundError as error:
+    sys.exit(f"{error}. `make simulate` installs it and runs this script.")
 
 
 def main() -> int:
@@ -28,7 +34,10 @@ def main() -> int:
     )
     options = parser.parse_args()
     if options.calibrate or options.facts:
-        book = data.load(options.calibrate or options.facts, say=lambda line: print(line, file=sys.stderr))
+        try:
+            book = data.load(options.calibrate or options.facts, say=lambda line: print(line, file=sys.stderr))
+        except data.DataError as error:
+            parser.exit(1, f"{error}\n")
         if options.calibrate:
             target = Path(simulation.__file__).with_name("book_statistics.json")
             target.write_text(json.dumps(simulation.measure(book.training)) + "\n", "utf-8")

@@ -94,7 +94,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=Path("models/late-payers.bundle"), help="where the bundle goes")
     parser.add_argument("--data", type=Path, default=Path("data"), help="the directory of the original loans")
     options = parser.parse_args(arguments)
-    book = data.load(options.data)
+    try:
+        book = data.load(options.data)
+    except data.DataError as error:
+        parser.exit(1, f"{error}\n")
     published = train(book, options.out)
     print(f"{published.path} {published.sha256} ({published.path.stat().st_size / 1024:.0f} KiB)")
 
