@@ -121,6 +121,10 @@ notebook: $(VENV)/development ## run improve_model.ipynb from a clean kernel, in
 test: $(VENV)/development ## all tests; those that need Docker skip, with a reason, where there is no engine
 	@$(PY) -m pytest -n $(JOBS) --no-loadscope-reorder $(TESTS)
 
+.PHONY: test-variations
+test-variations: $(VENV)/development ## the unit tests as on other machines: processor, hashes, time zone, locale, directories, midnight
+	@$(PY) -m tests.variations $(TESTS)
+
 .PHONY: bench
 bench: $(VENV)/development ## measure against the naive ways of doing the same; writes benchmarks/results.json and the chart
 	@$(PY) -m benchmarks

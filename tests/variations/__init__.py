@@ -1,0 +1,1 @@
+"""The unit tests as other machines run them: ``python -m tests.variations``."""
