@@ -60,7 +60,7 @@ def main() -> int:
     }
     results["replica"] = footprint.measure(options.model, one)
     results["ratios"] = ratios(results)
-    options.out.write_text(json.dumps(results, indent=1) + "\n")
+    options.out.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
     draw(single, results["date"], options.chart)
     print(table(results))
     return 0

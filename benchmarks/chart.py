@@ -38,5 +38,6 @@ def draw(single: dict[str, Any], date: str, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(title)}" '
-        f"{style}>{background}{''.join(parts)}</svg>\n"
+        f"{style}>{background}{''.join(parts)}</svg>\n",
+        encoding="utf-8",
     )

@@ -16,7 +16,9 @@ from benchmarks.serving import Subjects, ask
 def tree(pid: int) -> list[int]:
     """A process and all below it, whichever thread started them."""
     children = [
-        child for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()
+        child
+        for task in Path(f"/proc/{pid}/task").iterdir()
+        for child in (task / "children").read_text("utf-8").split()
     ]
     return [pid, *(p for child in children for p in tree(int(child)))]
 
@@ -25,7 +27,7 @@ def proportional_set_size(pid: int) -> int:
     """Bytes of memory of a process tree, shared pages divided among those who share them."""
     total = 0
     for member in tree(pid):
-        lines = Path(f"/proc/{member}/smaps_rollup").read_text().splitlines()
+        lines = Path(f"/proc/{member}/smaps_rollup").read_text("utf-8").splitlines()
         total += sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
     return total
 

@@ -177,7 +177,7 @@ def main() -> int:
         "versions": {package: metadata.version(package) for package in PACKAGES},
     }
     text = json.dumps(about | found, indent=1)
-    options.out.write_text(text + "\n")
+    options.out.write_text(text + "\n", "utf-8")
     print(text)
     return 0 if found["same_bytes"] and found["csv"]["peak_megabytes"] <= 500 else 1
 

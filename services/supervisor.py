@@ -130,7 +130,7 @@ def be(name: str, lock: Path) -> int | None:
     descriptor = take(lock)
     if descriptor is not None:
         with contextlib.suppress(OSError):  # only Linux has it
-            Path("/proc/self/comm").write_text(name)
+            Path("/proc/self/comm").write_text(name, "utf-8")
     return descriptor
 
 

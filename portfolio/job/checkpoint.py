@@ -56,7 +56,7 @@ class Work:
         self._job = job
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._lock = (folder / "lock").open("w")
+            self._lock = (folder / "lock").open("w", encoding="utf-8")
             self._hold()
             journal = folder / JOURNAL
             if fresh:

@@ -107,7 +107,7 @@ def find_compose() -> list[str]:
 def read_env(path: Path) -> dict[str, str]:
     """The assignments of an env file; empty where there is none."""
     try:
-        lines = path.read_text().splitlines()
+        lines = path.read_text("utf-8").splitlines()
     except FileNotFoundError:
         return {}
     pairs = (line.partition("=") for line in lines if "=" in line and not line.lstrip().startswith("#"))
@@ -116,7 +116,7 @@ def read_env(path: Path) -> dict[str, str]:
 
 def write_env(path: Path, values: dict[str, str]) -> None:
     """Set some assignments of an env file in one atomic step; other lines stay as they are."""
-    lines = path.read_text().splitlines() if path.exists() else []
+    lines = path.read_text("utf-8").splitlines() if path.exists() else []
     kept = [line for line in lines if line.partition("=")[0].strip() not in values]
     replace_text(path, "\n".join([*kept, *(f"{name}={value}" for name, value in values.items())]) + "\n")
 
@@ -125,4 +125,4 @@ def defaults(path: Path) -> dict[str, str]:
     """The ``${NAME:-default}`` values of a compose file."""
     import re
 
-    return dict(re.findall(r"\$\{([A-Z0-9_]+):-([^}]*)\}", path.read_text())) if path.exists() else {}
+    return dict(re.findall(r"\$\{([A-Z0-9_]+):-([^}]*)\}", path.read_text("utf-8"))) if path.exists() else {}

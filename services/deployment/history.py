@@ -45,7 +45,7 @@ class History:
         """All lines, oldest first; a line that a crash tore is left out."""
         found = []
         try:
-            lines = self.path.read_text().splitlines()
+            lines = self.path.read_text("utf-8").splitlines()
         except FileNotFoundError:
             return []
         for line in lines:

@@ -164,7 +164,7 @@ def complain(words: str) -> int:
 def tail(path: Path, lines: int = 8) -> str:
     """The last lines of a file."""
     try:
-        return "\n".join(path.read_text(errors="replace").splitlines()[-lines:])
+        return "\n".join(path.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
     except OSError:
         return ""
 

@@ -68,7 +68,7 @@ class Local(Target):
     def __init__(self, run: Path) -> None:
         self.run = run
         try:
-            self._facts = json.loads((run / "running.json").read_text())
+            self._facts = json.loads((run / "running.json").read_text("utf-8"))
         except (OSError, ValueError):
             raise DeploymentError("nothing is running here: start it with `make run`") from None
         self.url = self._facts["url"]
@@ -77,7 +77,7 @@ class Local(Target):
     def running(run: Path) -> bool:
         """Whether the supervisor that wrote ``running.json`` lives."""
         try:
-            os.kill(json.loads((run / "running.json").read_text())["pid"], 0)
+            os.kill(json.loads((run / "running.json").read_text("utf-8"))["pid"], 0)
         except (OSError, ValueError, KeyError):
             return False
         return True
@@ -90,7 +90,7 @@ class Local(Target):
 
     def _pins(self) -> dict[str, Any]:
         try:
-            data = json.loads((self.run / "pin.json").read_text())
+            data = json.loads((self.run / "pin.json").read_text("utf-8"))
         except (OSError, ValueError):
             return {}
         return data if isinstance(data, dict) else {}
@@ -142,7 +142,7 @@ def replace_text(path: Path, text: str) -> None:
     """Replace a small text file atomically and durably."""
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
-        with os.fdopen(handle, "w") as file:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())

@@ -51,7 +51,7 @@ class Queue:
             if self.size() + segment.stat().st_size <= self.max_bytes:
                 os.rename(segment, self.directory / f"{segment.parent.name}-{segment.name}")
                 return True
-            self._dropped.write_text(json.dumps(self.dropped() + rows))
+            self._dropped.write_text(json.dumps(self.dropped() + rows), "utf-8")
         return False
 
     def segments(self) -> list[Path]:
@@ -73,6 +73,6 @@ class Queue:
     def dropped(self) -> int:
         """Rows that did not fit since the reader opened the queue."""
         try:
-            return int(json.loads(self._dropped.read_text()))
+            return int(json.loads(self._dropped.read_text("utf-8")))
         except (OSError, ValueError, TypeError):
             return 0

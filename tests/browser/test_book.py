@@ -132,7 +132,7 @@ def test_a_misspelt_header_is_explained(page: Page, shipped: System) -> None:
 def test_a_quotation_mark_that_is_left_open_is_found(page: Page, tmp_path: Path) -> None:
     """It would take in all that follows: the row in which it stands is named."""
     file = tmp_path / "open.csv"
-    file.write_text(f'{HEADER}\n{GOOD}\n"{GOOD}\n' + f"{GOOD}\n" * 350_000)
+    file.write_text(f'{HEADER}\n{GOOD}\n"{GOOD}\n' + f"{GOOD}\n" * 350_000, "utf-8")
     page.set_input_files("#file", file)
     expect(page.locator("#found")).to_contain_text(
         "The row that begins on line 3 is longer than 16 MB: a quotation mark"

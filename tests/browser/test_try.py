@@ -178,7 +178,7 @@ def test_the_api_goes_away_and_comes_back(pair: System, open_page: Open, trouble
 def test_with_keys_the_page_takes_one(open_page: Open, tmp_path: Path, troubles: Troubles, bundles: list[Made]) -> None:
     """It is kept for the tab, in no cookie, and the answer follows it."""
     troubles.expected = ("401",)
-    (tmp_path / "keys").write_text(f"desk {hashlib.sha256(b'sesame').hexdigest()}\n")
+    (tmp_path / "keys").write_text(f"desk {hashlib.sha256(b'sesame').hexdigest()}\n", "utf-8")
     with running(tmp_path, API_KEYS_FILE=str(tmp_path / "keys")) as system:
         (system.models / bundles[0].path.name).write_bytes(bundles[0].path.read_bytes())
         system.pin(bundles[0].path.name, bundles[0].sha256)

@@ -42,7 +42,7 @@ class Project:
 
     def pin(self, file: str, sha256: str) -> None:
         """What an operator does with an editor."""
-        (self.folder / ".env").write_text(f"MODEL_FILE_NAME={file}\nMODEL_SHA256={sha256}\n")
+        (self.folder / ".env").write_text(f"MODEL_FILE_NAME={file}\nMODEL_SHA256={sha256}\n", "utf-8")
 
     def run(self, *arguments: str, check: bool = True) -> str:
         done = subprocess.run(
@@ -124,7 +124,7 @@ def project(compose: list[str], bundles: list[Made], tmp_path_factory: pytest.Te
         made.serving(bundles[0].sha256, 120)
         yield made
     finally:
-        (made.folder / "compose.log").write_text(made.run("logs", "--no-color", "--timestamps", check=False))
+        (made.folder / "compose.log").write_text(made.run("logs", "--no-color", "--timestamps", check=False), "utf-8")
         made.run("down", "-v", "--remove-orphans", check=False)
 
 

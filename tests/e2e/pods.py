@@ -77,7 +77,7 @@ class Cluster:
     def close(self) -> None:
         """Remove everything."""
         for pod in list(self.pods):
-            with (self.folder / f"{pod}.log").open("w") as log:
+            with (self.folder / f"{pod}.log").open("w", encoding="utf-8") as log:
                 subprocess.run(["docker", "logs", self.pods[pod]], stdout=log, stderr=log, check=False, timeout=60)
             docker("rm", "-fv", self.pods.pop(pod))
         for volume in self.volumes:

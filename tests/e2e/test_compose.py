@@ -163,7 +163,7 @@ def test_the_proxys_own_errors_are_problems_too(fresh: Project) -> None:
 
 def test_one_address_has_a_limit_and_callers_may_need_keys(fresh: Project) -> None:
     """429 with Retry-After beyond RATE_LIMIT; with API_KEYS_FILE a key is asked for, and one put into the file works."""
-    (fresh.folder / "keys" / "api-keys").write_text(f"desk {hashlib.sha256(b'secret').hexdigest()}\n")
+    (fresh.folder / "keys" / "api-keys").write_text(f"desk {hashlib.sha256(b'secret').hexdigest()}\n", "utf-8")
     ordinary = fresh.environment
     fresh.environment = {**ordinary, "RATE_LIMIT": "200", "API_KEYS_FILE": "/keys/api-keys"}
     try:

@@ -38,7 +38,7 @@ def free_port() -> int:
 def connected(port: int) -> bool:
     """Whether a server of this machine has a connection on its port, or has not noticed that there is none any more."""
     gone = ("0A", "06")  # it listens, or waits for late packets
-    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    lines = [line.split() for line in Path("/proc/net/tcp").read_text("utf-8").splitlines()[1:]]
     return any(int(line[1].rpartition(":")[2], 16) == port and line[3] not in gone for line in lines)
 
 
@@ -76,7 +76,7 @@ class System:
         """Write the pin file atomically; ``challenger`` is a file name and its SHA-256."""
         temporary = self.root / ".pin"
         other = {"file": challenger[0], "sha256": challenger[1]} if challenger else None
-        temporary.write_text(json.dumps({"file": file, "sha256": sha256, "challenger": other}))
+        temporary.write_text(json.dumps({"file": file, "sha256": sha256, "challenger": other}), "utf-8")
         temporary.replace(self.root / "pin.json")
 
     def start_model(self) -> None:
@@ -181,7 +181,7 @@ class System:
 
     def log(self, event: str) -> list[dict[str, Any]]:
         """The log lines of one event."""
-        lines = (self.root / "services.log").read_text(errors="replace").splitlines()
+        lines = (self.root / "services.log").read_text(encoding="utf-8", errors="replace").splitlines()
         found = []
         for line in lines:
             with contextlib.suppress(ValueError):
@@ -194,22 +194,22 @@ class System:
 def comm(pid: int) -> str:
     """What a process is called; nothing where it is gone."""
     try:
-        return Path(f"/proc/{pid}/comm").read_text().strip()
+        return Path(f"/proc/{pid}/comm").read_text("utf-8").strip()
     except OSError:
         return ""
 
 
 def parent(pid: int) -> int:
     """The process that a process is a child of."""
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    return int(Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()[1])
 
 
 def children(pid: int) -> list[int]:
     """The live child processes of a process."""
     found = []
-    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text("utf-8").split():
         with contextlib.suppress(OSError):
-            if Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
+            if Path(f"/proc/{child}/stat").read_text("utf-8").rpartition(")")[2].split()[0] != "Z":
                 found.append(int(child))
     return found
 

@@ -146,7 +146,7 @@ def test_a_challenger_s_statement_never_lets_it_answer(system: System, bundles: 
 
     sign(30)
     reaches(system, "scoring", other.sha256)
-    assert json.loads((system.root / "data" / "statement.json").read_text())["sequence"] == 10
+    assert json.loads((system.root / "data" / "statement.json").read_text("utf-8"))["sequence"] == 10
     signature = system.models / f"{other.path.name}.challenger.sig"
     (system.models / f"{other.path.name}.sig").write_bytes(signature.read_bytes())
     system.pin(other.path.name, other.sha256)

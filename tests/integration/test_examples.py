@@ -57,7 +57,7 @@ def open_to_all(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
 @pytest.fixture(scope="module")
 def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     root = tmp_path_factory.mktemp("locked")
-    (root / "keys").write_text(f"example {hashlib.sha256(KEY.encode()).hexdigest()}\n")
+    (root / "keys").write_text(f"example {hashlib.sha256(KEY.encode()).hexdigest()}\n", "utf-8")
     yield from ship(root, API_KEYS_FILE=str(root / "keys"))
 
 
@@ -91,11 +91,12 @@ def test_every_curl_of_the_readme(system: System, command: str, tmp_path: Path) 
     here = command.replace("http://127.0.0.1:5000", f"http://127.0.0.1:{system.port}").replace("curl ", "curl -sf ", 1)
     (tmp_path / "book.csv").write_text(
         "member,loan_amnt,int_rate,purpose,grade,annual_inc,revol_util,emp_length,dti,delinq_2yrs,home_ownership\n"
-        "m1,10000,0.13,debt_consolidation,C,60000,0.5,5 years,18,0,RENT\n"
+        "m1,10000,0.13,debt_consolidation,C,60000,0.5,5 years,18,0,RENT\n",
+        encoding="utf-8",
     )
     ran = subprocess.run(["sh", "-c", here], capture_output=True, text=True, timeout=60, cwd=tmp_path)
     assert ran.returncode == 0
-    written = [path.read_text() for path in tmp_path.glob("scored*")]
+    written = [path.read_text("utf-8") for path in tmp_path.glob("scored*")]
     assert SHA256 in "".join([ran.stdout, *written])
 
 

@@ -43,7 +43,7 @@ def pin(system: System, made: Made) -> None:
 
 
 def leader(system: System) -> int:
-    return int(json.loads((system.state / "status.json").read_text())["leader"])
+    return int(json.loads((system.state / "status.json").read_text("utf-8"))["leader"])
 
 
 def trouble(system: System, words: str) -> None:
@@ -133,7 +133,7 @@ def test_a_pin_that_comes_and_goes_while_it_is_fetched_never_answers(
 @pytest.mark.parametrize("who", ["another", "leader"])
 def test_a_worker_dies_while_it_prepares(serving: System, bundles: list[Made], who: str) -> None:
     """Nobody waits for the dead: the others' votes decide, or the next leader begins anew; the new worker has the new model."""
-    with (serving.state / "turn.lock").open("w") as turn:
+    with (serving.state / "turn.lock").open("w", encoding="utf-8") as turn:
         fcntl.flock(turn, fcntl.LOCK_EX)  # no worker's turn comes
         pin(serving, bundles[1])
         until(lambda: (serving.state / "candidate.json").exists(), 20, "it is being prepared")
@@ -180,9 +180,10 @@ def test_a_full_disk_keeps_the_old_model_answering(system: System, small_disk: P
     used = os.statvfs(small_disk)
     remount(small_disk, f"nr_inodes={used.f_files - used.f_ffree}")
     for old in system.workers():
+        before = set(system.workers())
         os.kill(old, signal.SIGKILL)
         until(lambda old=old: old not in (now := system.workers()) and len(now) == 2, 20, "another worker")
-        new = max(system.workers())
+        (new,) = set(system.workers()) - before
         until(lambda new=new: any(e["pid"] == new for e in system.log("worker failed")), 20, "it has no seat")
     assert system.post(LOAN)[0] == 200
     remount(small_disk, "nr_inodes=0")
@@ -210,14 +211,14 @@ def test_a_clock_that_jumps_does_not_matter(system: System, bundles: list[Made],
     """More than a year back, or ahead, between two looks: still confirmed, still ready, and the next pin is reached."""
     offset = tmp_path / "offset"
     (tmp_path / "clock").mkdir()
-    (tmp_path / "clock" / "sitecustomize.py").write_text(JUMPING.format(path=str(offset)))
+    (tmp_path / "clock" / "sitecustomize.py").write_text(JUMPING.format(path=str(offset)), "utf-8")
     system.environment["PYTHONPATH"] = str(tmp_path / "clock")
     system.start_model()
     system.start_predict()
     with Load(system.port, LOAN, clients=2) as load:
         for turn, days in enumerate((-400, 400, 0)):
             before = system.readyz()[1]["checked"]
-            offset.write_text(str(86400.0 * days))
+            offset.write_text(str(86400.0 * days), "utf-8")
             assert standing(system) == (True, True, None)
             until(lambda before=before: system.readyz()[1]["checked"][:4] != before[:4], 20, "a look after the jump")
             assert standing(system) == (True, True, None)

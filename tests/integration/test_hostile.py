@@ -224,7 +224,7 @@ requests = st.one_of(
 
 def resident(pid: int) -> int:
     """Memory of a process that is its own, in bytes."""
-    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text("utf-8").splitlines()
     return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Private_"))
 
 

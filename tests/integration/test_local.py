@@ -70,7 +70,7 @@ class Place:
         return headers["x-model-version"]
 
     def history(self) -> list[tuple[str, str, str]]:
-        lines = (self.root / "run" / "deployments.jsonl").read_text().splitlines()
+        lines = (self.root / "run" / "deployments.jsonl").read_text("utf-8").splitlines()
         return [(e["action"], e["file"], e["result"]) for e in map(json.loads, lines)]
 
 
@@ -162,7 +162,7 @@ def test_a_challenger_is_set_promoted_and_rolled_back(place: Place, bundles: lis
 
     assert place.command("promote").returncode == 0
     assert place.version() == second
-    assert "challenger" not in json.loads((place.root / "run" / "pin.json").read_text())
+    assert "challenger" not in json.loads((place.root / "run" / "pin.json").read_text("utf-8"))
     assert place.command("rollback").returncode == 0
     assert place.version() == first
 
@@ -238,12 +238,12 @@ def test_deploying_with_a_key_signs_and_so_does_going_back(place: Place, bundles
     silent = place.command("challenge", str(bundles[1].path))
     assert silent.returncode == 1
     assert "is not scored: the model is not signed" in silent.stderr
-    assert "challenger" not in json.loads(file.read_text()), "the refused challenger was not taken back"
+    assert "challenger" not in json.loads(file.read_text("utf-8")), "the refused challenger was not taken back"
     assert place.command("challenge", str(bundles[1].path), "--key", str(private)).returncode == 0
     bare = place.command("promote")
     assert bare.returncode == 1
     assert "was accepted before: sign the model anew" in bare.stderr
-    assert json.loads(file.read_text())["challenger"]["sha256"] == bundles[1].sha256
+    assert json.loads(file.read_text("utf-8"))["challenger"]["sha256"] == bundles[1].sha256
     assert place.command("promote", "--key", str(private)).returncode == 0
     assert place.version() == bundles[1].sha256
 
@@ -273,7 +273,7 @@ def test_what_cannot_be_served_is_not_deployed(place: Place, bundles: list[Made]
 def test_a_model_that_the_replica_refuses_is_taken_back(place: Place, bundles: list[Made]) -> None:
     """The file vanishes between the check and the service: the reason is shown and the pin is what it was."""
     place.start()
-    pin = json.loads((place.root / "run" / "pin.json").read_text())
+    pin = json.loads((place.root / "run" / "pin.json").read_text("utf-8"))
     target = place.root / "models" / bundles[1].path.name
     script = f"""
 import sys, pathlib
@@ -296,7 +296,7 @@ sys.exit(command.main(["deploy", {str(bundles[1].path)!r}]))
     )
     assert done.returncode == 1
     assert f"{target.name} was not taken: " in done.stderr
-    assert json.loads((place.root / "run" / "pin.json").read_text()) == pin
+    assert json.loads((place.root / "run" / "pin.json").read_text("utf-8")) == pin
     assert place.history()[-1] == ("deploy", target.name, "refused")
     assert place.version() == bundles[0].sha256
 
@@ -331,7 +331,7 @@ def test_the_services_come_back_or_the_command_ends(place: Place) -> None:
 
 def _children(pid: int) -> dict[int, str]:
     """The command lines of a process's children, by process id."""
-    found = (Path("/proc") / str(pid) / "task" / str(pid) / "children").read_text().split()
+    found = (Path("/proc") / str(pid) / "task" / str(pid) / "children").read_text("utf-8").split()
     return {int(child): (Path("/proc") / child / "cmdline").read_bytes().decode() for child in found}
 
 

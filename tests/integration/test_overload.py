@@ -113,7 +113,7 @@ def listens(pid: int) -> bool:
     polled = 0
     for path in Path(f"/proc/{pid}/fdinfo").iterdir():
         with suppress(OSError):
-            polled += path.read_text().count("tfd:")
+            polled += path.read_text("utf-8").count("tfd:")
     return polled > 1
 
 

@@ -171,7 +171,7 @@ def test_a_run_that_is_killed_goes_on(bundles: list[Made], tmp_path: Path, kill:
     whole = json.loads(drive(0, "whole.parquet").stdout)
     assert drive(kill, "scored.parquet").returncode == -signal.SIGKILL
     journal = tmp_path / "scored.parquet.parts" / "journal.jsonl"
-    noted = [json.loads(line) for line in journal.read_text().splitlines()]
+    noted = [json.loads(line) for line in journal.read_text("utf-8").splitlines()]
     if kill < 7:
         assert not (tmp_path / "scored.parquet").exists()
     with journal.open("ab") as torn:
@@ -208,7 +208,7 @@ def test_directories(bundles: list[Made], tmp_path: Path) -> None:
     (tmp_path / "in" / "q2").mkdir(parents=True)
     write_csv(tmp_path / "in" / "a.csv", make_rows(100, 1, 0.2))
     write_csv(tmp_path / "in" / "q2" / "b.csv", make_rows(50, 2, 0.2))
-    (tmp_path / "in" / "_notes.txt").write_text("not a book")
+    (tmp_path / "in" / "_notes.txt").write_text("not a book", "utf-8")
     summary = score(tmp_path / "in", tmp_path / "out", "--model", bundles[0].path, "--format", "parquet")
     parts = [pq.read_table(tmp_path / "out" / name) for name in ("a.parquet", "q2/b.parquet")]
     assert sum(map(len, parts)) == summary["scored"]
@@ -227,10 +227,10 @@ def test_what_cannot_be_scored_is_refused_in_one_line(bundles: list[Made], tmp_p
     book = write_csv(tmp_path / "book.csv", make_rows(5))
     model = ["--model", bundles[0].path]
     taken = tmp_path / "there.csv"
-    taken.write_text("mine")
-    (tmp_path / "wrong.csv").write_text("amount,int_rate,grade,purpose,emp_lenght,band\n")
-    (tmp_path / "empty.csv").write_text("")
-    (tmp_path / "no.parquet").write_text("no")
+    taken.write_text("mine", "utf-8")
+    (tmp_path / "wrong.csv").write_text("amount,int_rate,grade,purpose,emp_lenght,band\n", "utf-8")
+    (tmp_path / "empty.csv").write_text("", "utf-8")
+    (tmp_path / "no.parquet").write_text("no", "utf-8")
     pq.write_table(
         pa.table({"amount": ["1"], "int_rate": [0.1], "grade": ["A"], "purpose": ["car"]}), tmp_path / "t.parquet"
     )
@@ -248,7 +248,7 @@ def test_what_cannot_be_scored_is_refused_in_one_line(bundles: list[Made], tmp_p
         ([book, "gs://bucket/o.csv"], "must be a path or s3://bucket/key"),
     ]:
         assert words in score(*arguments, *model, code=1)
-    assert taken.read_text() == "mine"
+    assert taken.read_text("utf-8") == "mine"
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(("o.", "."))]
     assert score(book, taken, *model, "--force")["rows"] == 5
 

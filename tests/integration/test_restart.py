@@ -71,7 +71,7 @@ def test_killed_workers_and_leaders_are_replaced_and_swaps_go_on(serving: System
 def _leader(system: System) -> int:
     import json
 
-    return int(json.loads((system.state / "status.json").read_text())["leader"])
+    return int(json.loads((system.state / "status.json").read_text("utf-8"))["leader"])
 
 
 def test_a_killed_worker_fails_only_what_it_was_sent(serving: System) -> None:
@@ -132,5 +132,5 @@ def test_a_wrong_pin_ends_the_model_services_start(system: System, bundles: list
         },
     )
     assert process.wait(20) == 1
-    log = (system.root / "services.log").read_text()
+    log = (system.root / "services.log").read_text("utf-8")
     assert f"expected SHA-256 {'0' * 64}, found {bundles[0].sha256}" in log

@@ -134,7 +134,7 @@ def test_keys_are_exchanged_without_a_restart(signed: Signed) -> None:
     signed.public.write_bytes(signed.public.read_bytes() + public.read_bytes())
     signed.put(0, 40, other)
     ledger = system.root / "data" / "statement.json"
-    until(lambda: '"sequence": 40' in ledger.read_text(), 20, "the newer statement is known")
+    until(lambda: '"sequence": 40' in ledger.read_text("utf-8"), 20, "the newer statement is known")
     signed.public.write_bytes(public.read_bytes())
     signed.put(1, 41, other)
     system.serving(signed.bundles[1].sha256)
@@ -145,7 +145,7 @@ def test_keys_are_exchanged_without_a_restart(signed: Signed) -> None:
 
 def test_keys_that_cannot_be_used_stop_the_start(tmp_path: Path) -> None:
     """Said in one line."""
-    (tmp_path / "keys.pem").write_text("no key")
+    (tmp_path / "keys.pem").write_text("no key", "utf-8")
     environment = {"MODEL_PUBLIC_KEY_FILE": str(tmp_path / "keys.pem"), "STATE_DIR": str(tmp_path)}
     ran = subprocess.run(
         [sys.executable, "-m", "services.predict"],

@@ -59,7 +59,7 @@ class Server:
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
     """It answers."""
-    (tmp_path / "odd.py").write_text(PROGRAM)
+    (tmp_path / "odd.py").write_text(PROGRAM, "utf-8")
     port = free_port()
     command = [sys.executable, "-m", "gunicorn", "-c", "python:odd", "-b", f"127.0.0.1:{port}", "odd:app"]
     environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}

@@ -78,7 +78,7 @@ class Faults:
 
     def leader(self) -> None:
         """kill -9 of the worker that leads."""
-        status = json.loads((self.system.state / "status.json").read_text())
+        status = json.loads((self.system.state / "status.json").read_text("utf-8"))
         if status["leader"] in self.system.workers():
             self._kill(status["leader"])
 

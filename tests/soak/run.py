@@ -60,7 +60,7 @@ class Watch:
 
 
 def _sizes(pid: int) -> tuple[int, int]:
-    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text("utf-8").splitlines()
     private = sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Private_"))
     files = 0
     for descriptor in Path(f"/proc/{pid}/fd").iterdir():

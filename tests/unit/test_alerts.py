@@ -16,12 +16,14 @@ import yaml
 from tests.integration.system import ROOT
 
 PROMETHEUS = ROOT / "deploy" / "prometheus"
-RULES = [rule for group in yaml.safe_load((PROMETHEUS / "rules.yml").read_text())["groups"] for rule in group["rules"]]
-TESTS = yaml.safe_load((PROMETHEUS / "rules_test.yml").read_text())["tests"]
-DASHBOARD = json.loads((ROOT / "deploy" / "grafana" / "peerloan.json").read_text())
+RULES = [
+    rule for group in yaml.safe_load((PROMETHEUS / "rules.yml").read_text("utf-8"))["groups"] for rule in group["rules"]
+]
+TESTS = yaml.safe_load((PROMETHEUS / "rules_test.yml").read_text("utf-8"))["tests"]
+DASHBOARD = json.loads((ROOT / "deploy" / "grafana" / "peerloan.json").read_text("utf-8"))
 IMAGE = "prom/prometheus:v2.42.0"
 ELSEWHERE = {"up", "haproxy_frontend_http_responses_total", "ALERTS"}  # of Prometheus, and of the proxy
-DOCUMENTED = set(re.findall(r"^\| `(\w+)`", (ROOT / "docs" / "metrics.md").read_text(), re.MULTILINE))
+DOCUMENTED = set(re.findall(r"^\| `(\w+)`", (ROOT / "docs" / "metrics.md").read_text("utf-8"), re.MULTILINE))
 
 
 def named(expression: str) -> set[str]:
@@ -69,13 +71,13 @@ def test_every_alert_is_tested_and_explained(rule: dict[str, Any]) -> None:
     assert any(case["exp_alerts"] for case in cases)
     assert rule["labels"]["severity"] in ("page", "ticket")
     assert rule["annotations"]["summary"]
-    text = (ROOT / "docs" / "alerts.md").read_text()
+    text = (ROOT / "docs" / "alerts.md").read_text("utf-8")
     section = text.partition(f"### {rule['alert']}\n")[2]
     assert section.startswith(f"*{rule['labels']['severity']}.*")
 
 
 def test_no_alert_is_explained_that_is_gone() -> None:
-    sections = re.findall(r"^### (\w+)$", (ROOT / "docs" / "alerts.md").read_text(), re.MULTILINE)
+    sections = re.findall(r"^### (\w+)$", (ROOT / "docs" / "alerts.md").read_text("utf-8"), re.MULTILINE)
     assert sections == [rule["alert"] for rule in RULES]
 
 
@@ -107,8 +109,8 @@ def test_the_dashboard_can_be_imported() -> None:
 
 def test_the_rules_are_where_prometheus_looks_for_them() -> None:
     """And every replica and the proxy are scraped by the names and ports that compose gives them."""
-    config = yaml.safe_load((PROMETHEUS / "prometheus.yml").read_text())
-    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+    config = yaml.safe_load((PROMETHEUS / "prometheus.yml").read_text("utf-8"))
+    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))["services"]
     assert f"./deploy/prometheus:{Path(config['rule_files'][0]).parent}:ro" in compose["prometheus"]["volumes"]
     for job in config["scrape_configs"]:
         (found,) = job["dns_sd_configs"]
@@ -118,7 +120,7 @@ def test_the_rules_are_where_prometheus_looks_for_them() -> None:
 
 def test_the_operator_scrapes_under_the_name_that_the_alerts_know() -> None:
     """In Kubernetes a job is named after its service, unless it is said otherwise."""
-    monitor = yaml.safe_load((ROOT / "deploy/kubernetes/components/monitoring/servicemonitor.yaml").read_text())
+    monitor = yaml.safe_load((ROOT / "deploy/kubernetes/components/monitoring/servicemonitor.yaml").read_text("utf-8"))
     (endpoint,) = monitor["spec"]["endpoints"]
     (relabeling,) = endpoint["relabelings"]
     assert relabeling["targetLabel"] == "job"

@@ -31,7 +31,7 @@ def model() -> Model:
 
 def test_compose_pins_the_shipped_bundle() -> None:
     """``docker-compose up`` without any ``.env`` serves the file that is in the repository."""
-    pins = re.findall(r"MODEL_SHA256:-([0-9a-f]{64})", (ROOT / "docker-compose.yml").read_text())
+    pins = re.findall(r"MODEL_SHA256:-([0-9a-f]{64})", (ROOT / "docker-compose.yml").read_text("utf-8"))
     assert pins == [hashlib.sha256(BUNDLE.read_bytes()).hexdigest()]
 
 

@@ -49,14 +49,15 @@ class Watch(Collector):
         self.logging = settings.prediction_log_url != NONE
         self.empty = process.empty(settings.monitor_seconds, settings.monitor_days)
         self.health = health
-        self._kept: tuple[int, dict[str, Any]] = (0, {})
+        self._kept: tuple[tuple[int, int], dict[str, Any]] = ((0, 0), {})
 
     def written(self) -> dict[str, Any]:
         """What the monitor wrote last; an empty summary before that."""
         try:
-            changed = os.stat(self.path).st_mtime_ns
-            if changed != self._kept[0]:
-                self._kept = (changed, json.loads(Path(self.path).read_bytes()))
+            facts = os.stat(self.path)
+            found = facts.st_ino, facts.st_mtime_ns  # the time alone is too coarse: some file systems count in seconds
+            if found != self._kept[0]:
+                self._kept = (found, json.loads(Path(self.path).read_bytes()))
         except (OSError, ValueError):
             return self.empty
         return self._kept[1]

@@ -37,7 +37,9 @@ def test_the_linter_has_nothing_to_say(name: str) -> None:
 @images
 def test_an_image_has_every_module_that_its_service_imports(name: str, tmp_path: Path) -> None:
     """What the Dockerfile copies is enough to import every module of it."""
-    copies = re.findall(r"^COPY (?!--)(.+)$", (ROOT / "services" / name / "Dockerfile").read_text(), re.MULTILINE)
+    copies = re.findall(
+        r"^COPY (?!--)(.+)$", (ROOT / "services" / name / "Dockerfile").read_text("utf-8"), re.MULTILINE
+    )
     for line in copies:
         *sources, target = line.split()
         for source in sources:
@@ -56,7 +58,7 @@ def test_an_image_has_every_module_that_its_service_imports(name: str, tmp_path:
 @images
 def test_what_runs_brings_nothing_of_the_build(name: str) -> None:
     """The last stage installs nothing, and is nobody's release unless it is told which."""
-    last = (ROOT / "services" / name / "Dockerfile").read_text().rpartition("\nFROM ")[2]
+    last = (ROOT / "services" / name / "Dockerfile").read_text("utf-8").rpartition("\nFROM ")[2]
     assert "pip" not in last
     assert "USER 10001:10001" in last
     labels = set(re.findall(r"org\.opencontainers\.image\.(\w+)=", last))

@@ -38,7 +38,7 @@ def test_every_object_fits_the_schemas(minor: str) -> None:
     """No unknown field, no missing one, in any overlay."""
     distinct = {json.dumps(o, sort_keys=True) for overlay in OVERLAYS for o in render(overlay)}
     checked = [o for o in map(json.loads, distinct) if o["kind"] not in CUSTOM]
-    checked.append(yaml.safe_load((KUBERNETES / "upload.yaml").read_text()))
+    checked.append(yaml.safe_load((KUBERNETES / "upload.yaml").read_text("utf-8")))
     assert len(checked) > 30
     for document in checked:
         assert kubernetes_validate.validate(document, minor, strict=True) == minor
@@ -62,7 +62,7 @@ def test_only_the_operators_kinds_are_left_out() -> None:
 
 def test_the_operators_rules_are_those_of_prometheus() -> None:
     """One source for both: ``make prometheus-rule`` was run after the last change."""
-    rules = yaml.safe_load((ROOT / "deploy" / "prometheus" / "rules.yml").read_text())
+    rules = yaml.safe_load((ROOT / "deploy" / "prometheus" / "rules.yml").read_text("utf-8"))
     assert rules["groups"]
     assert named("production", "PrometheusRule", "peerloan")["spec"] == rules
 
@@ -116,11 +116,11 @@ def test_a_pod_that_ends_may_finish_its_requests(overlay: str) -> None:
     pause = pod["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
     assert pause > 0
     (graceful,) = re.findall(
-        r"graceful_timeout = (\d+)", (ROOT / "services/predict/server/gunicorn_conf.py").read_text()
+        r"graceful_timeout = (\d+)", (ROOT / "services/predict/server/gunicorn_conf.py").read_text("utf-8")
     )
     assert pod["terminationGracePeriodSeconds"] >= pause + int(graceful) + 15
     pod = named(overlay, "Deployment", "proxy")["spec"]["template"]["spec"]
-    (hard_stop,) = re.findall(r"hard-stop-after (\d+)s", (ROOT / "deploy/haproxy/haproxy.cfg").read_text())
+    (hard_stop,) = re.findall(r"hard-stop-after (\d+)s", (ROOT / "deploy/haproxy/haproxy.cfg").read_text("utf-8"))
     pause = pod["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
     assert pod["terminationGracePeriodSeconds"] >= pause + int(hard_stop) + 5
 
@@ -181,9 +181,9 @@ def test_images_have_this_release_or_a_version(overlay: str) -> None:
         assert re.fullmatch(r"\d+\.\d+(\.\d+)?", tag)
         if name.startswith("peerloan/"):
             assert tag == VERSION
-    stack = (ROOT / "deploy" / "swarm" / "stack.yml").read_text()
+    stack = (ROOT / "deploy" / "swarm" / "stack.yml").read_text("utf-8")
     assert re.findall(r"image: peerloan/\w+:\$\{VERSION:-(.+)\}", stack) == [VERSION] * 2
-    upload = yaml.safe_load((KUBERNETES / "upload.yaml").read_text())
+    upload = yaml.safe_load((KUBERNETES / "upload.yaml").read_text("utf-8"))
     assert upload["spec"]["containers"][0]["image"] == f"peerloan/model:{VERSION}"
 
 
@@ -244,7 +244,7 @@ def test_replicas_are_added_by_load_and_by_what_waits() -> None:
 @overlays
 def test_the_proxy_has_a_place_for_every_replica(overlay: str) -> None:
     """As many as the autoscaler may start; and it asks for them by the service's own name."""
-    (places,) = re.findall(r"server-template replica 1-(\d+)", (ROOT / "deploy/haproxy/haproxy.cfg").read_text())
+    (places,) = re.findall(r"server-template replica 1-(\d+)", (ROOT / "deploy/haproxy/haproxy.cfg").read_text("utf-8"))
     for scaler in of_kind(overlay, "HorizontalPodAutoscaler"):
         assert scaler["spec"]["maxReplicas"] <= int(places)
     (container,) = named(overlay, "Deployment", "proxy")["spec"]["template"]["spec"]["containers"]

@@ -62,7 +62,7 @@ def test_the_wheel_works_away_from_the_repository(wheel: Path, tmp_path: Path) -
         cwd=tmp_path,
     )
     site = Path(run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=tmp_path).strip())
-    (site / "dependencies.pth").write_text(sysconfig.get_path("purelib"))  # what it needs, not what it is
+    (site / "dependencies.pth").write_text(sysconfig.get_path("purelib"), "utf-8")  # what it needs, not what it is
     shutil.copy(ROOT / "models" / "late-payers.bundle", tmp_path)
     assert "late-payers" in run(python, "-m", "modelbundle", "check", "late-payers.bundle", cwd=tmp_path)
     for found in run(python, "-c", SCORE, "late-payers.bundle", cwd=tmp_path).split():
@@ -86,8 +86,8 @@ def test_the_bill_of_materials_names_what_is_locked(image: str, tmp_path: Path) 
     source, out = ROOT / "env-setup" / f"{image}.txt", tmp_path / "bom.json"
     options = ("--output-reproducible", "--validate", "-o", out)
     run(sys.executable, "-m", "cyclonedx_py", "requirements", source, *options, cwd=ROOT)
-    components = {(c["name"], c["version"]): c for c in json.loads(out.read_text())["components"]}
-    locked = re.findall(r"^([\w.-]+)(?:\[.*\])?==(\S+)", source.read_text(), re.MULTILINE)
+    components = {(c["name"], c["version"]): c for c in json.loads(out.read_text("utf-8"))["components"]}
+    locked = re.findall(r"^([\w.-]+)(?:\[.*\])?==(\S+)", source.read_text("utf-8"), re.MULTILINE)
     assert len(locked) > 10
     assert set(components) == set(locked)
     for component in components.values():

@@ -85,11 +85,11 @@ def test_a_pin_file_is_followed_and_a_bad_pin_keeps_the_old_model(models: Path) 
     other = b"another model"
     sha256 = hashlib.sha256(other).hexdigest()
     file = models / "pin.json"
-    file.write_text(json.dumps({"file": "a.bundle", "sha256": SHA}))
+    file.write_text(json.dumps({"file": "a.bundle", "sha256": SHA}), "utf-8")
     wanted, path = pins.from_environment({"MODEL_PIN_FILE": str(file)})
     vault = Vault(Directory(models), wanted, path, 1000)
     client = create_app(vault).test_client()
-    file.write_text(json.dumps({"file": "b.bundle", "sha256": sha256}))
+    file.write_text(json.dumps({"file": "b.bundle", "sha256": sha256}), "utf-8")
     vault.look()
     facts = client.get("/pin").get_json()
     assert facts["pinned"] == {"file": "b.bundle", "sha256": sha256}
@@ -101,10 +101,24 @@ def test_a_pin_file_is_followed_and_a_bad_pin_keeps_the_old_model(models: Path) 
     vault.look()
     assert client.get("/bundle").data == other
     assert client.get("/pin").get_json()["why_not"] is None
-    file.write_text("{")
+    file.write_text("{", "utf-8")
     vault.look()
     assert client.get("/pin").get_json()["why_not"] == "the pin file is not JSON"
     assert client.get("/bundle").data == other
+
+
+def test_a_pin_is_noticed_where_file_times_are_coarse(models: Path) -> None:
+    """A pin of the same length, written into the same file within one tick of the file system's clock."""
+    (models / "b.bundle").write_bytes(OTHER)
+    file = models / "pin.json"
+    file.write_text(json.dumps({"file": "a.bundle", "sha256": SHA}), "utf-8")
+    wanted, path = pins.from_environment({"MODEL_PIN_FILE": str(file)})
+    vault = Vault(Directory(models), wanted, path, 1000)
+    before = file.stat()
+    file.write_text(json.dumps({"file": "b.bundle", "sha256": OTHER_SHA}), "utf-8")
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    vault.look()
+    assert vault.served.pin.file == "b.bundle"
 
 
 def test_setting_a_pin_again_is_another_pin(models: Path) -> None:
@@ -118,14 +132,14 @@ class Shop:
     def __init__(self, models: Path) -> None:
         (models / "b.bundle").write_bytes(OTHER)
         self.file = models / "pin.json"
-        self.file.write_text(json.dumps(PINNED))
+        self.file.write_text(json.dumps(PINNED), "utf-8")
         wanted, path = pins.from_environment({"MODEL_PIN_FILE": str(self.file)})
         self.vault = Vault(Directory(models), wanted, path, 1000)
         self.client = create_app(self.vault).test_client()
         self.vault.challenger.look()
 
     def write(self, text: str) -> None:
-        self.file.write_text(text)
+        self.file.write_text(text, "utf-8")
         self.vault.look()
         self.vault.challenger.look()
 

@@ -36,7 +36,7 @@ def test_the_page_says_in_words_what_drifted(
     assert said == f"first: Not as in training: Interest rate and the score. See {out}\n"
     content = json.loads(data.read_bytes())
     (moved,) = [part for part in content["models"][0]["features"] if part["status"] == "drifted"]
-    page = out.read_text()
+    page = out.read_text("utf-8")
     assert html.escape(moved["text"]) in page
     assert "<script" not in page
     assert "http" not in page.replace("http-equiv", "")

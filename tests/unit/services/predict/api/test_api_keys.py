@@ -29,7 +29,7 @@ def line(name: str, key: str) -> str:
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     path = tmp_path / "keys"
-    path.write_text("# who may ask\n\n" + line("shop", "first-key") + line("risk.desk", "second-key"))
+    path.write_text("# who may ask\n\n" + line("shop", "first-key") + line("risk.desk", "second-key"), "utf-8")
     return path
 
 
@@ -64,10 +64,10 @@ def test_without_one_401_with_a_wrong_one_403(keyed: FlaskClient) -> None:
 
 def test_the_file_is_followed(keyed: FlaskClient, file: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """A new key works, a key that was taken out does not; a broken file changes nothing and is said once."""
-    file.write_text(line("shop", "third-key"))
+    file.write_text(line("shop", "third-key"), "utf-8")
     assert post(keyed, LOAN, Authorization="Bearer third-key").status_code == 200
     assert post(keyed, LOAN, Authorization="bearer first-key").status_code == 403
-    file.write_text("shop not-a-hash\n")
+    file.write_text("shop not-a-hash\n", "utf-8")
     capfd.readouterr()
     for _ in range(2):
         assert post(keyed, LOAN, Authorization="Bearer third-key").status_code == 200
@@ -75,7 +75,7 @@ def test_the_file_is_followed(keyed: FlaskClient, file: Path, capfd: pytest.Capt
     assert ["line 1" in event["trouble"] for event in events if event["event"] == "keys"] == [True]
     file.unlink()
     assert post(keyed, LOAN, Authorization="Bearer third-key").status_code == 200
-    file.write_text(line("shop", "fourth-key"))
+    file.write_text(line("shop", "fourth-key"), "utf-8")
     assert post(keyed, LOAN, Authorization="Bearer fourth-key").status_code == 200
 
 
@@ -91,7 +91,7 @@ def test_the_file_is_followed(keyed: FlaskClient, file: Path, capfd: pytest.Capt
 )
 def test_a_file_that_cannot_be_used(tmp_path: Path, content: str, words: str) -> None:
     path = tmp_path / "keys"
-    path.write_text(content)
+    path.write_text(content, "utf-8")
     with pytest.raises(api_keys.KeysError, match=words):
         api_keys.Keys(path)
 
@@ -110,7 +110,7 @@ def test_a_made_key_opens(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "services.predict.api.api_keys", "night-batch"]
     made = subprocess.run(command, capture_output=True, text=True, check=True)
     path = tmp_path / "keys"
-    path.write_text(made.stdout)
+    path.write_text(made.stdout, "utf-8")
     key = made.stderr.splitlines()[0].split()[-1]
     assert api_keys.Keys(path).holder(key) == "night-batch"
     assert key not in made.stdout

@@ -271,7 +271,7 @@ def test_beyond_this_machine_a_key_is_needed(
     assert "API_KEYS_FILE" in send(make(settings, store, bundles, HOST=host), claim, 403)["detail"]
     import hashlib
 
-    (tmp_path / "keys").write_text(f"desk {hashlib.sha256(b'secret').hexdigest()}\n")
+    (tmp_path / "keys").write_text(f"desk {hashlib.sha256(b'secret').hexdigest()}\n", "utf-8")
     client = make(settings, store, bundles, HOST=host, API_KEYS_FILE=str(tmp_path / "keys"))
     send(client, claim, 401)
     assert client.post("/outcomes", json=claim, headers={"X-API-Key": "secret"}).status_code == 200

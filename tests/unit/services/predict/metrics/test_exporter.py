@@ -45,7 +45,7 @@ def exposed(client: FlaskClient) -> set[str]:
 
 def test_every_metric_is_documented(client: FlaskClient) -> None:
     """The table names what is exposed, and nothing else; all of it begins with peerloan_."""
-    table = re.findall(r"^\| `(\w+)`", (ROOT / "docs" / "metrics.md").read_text(), re.MULTILINE)
+    table = re.findall(r"^\| `(\w+)`", (ROOT / "docs" / "metrics.md").read_text("utf-8"), re.MULTILINE)
     assert len(table) == len(set(table))
     assert set(table) == exposed(client)
     assert all(name.startswith(PREFIX) for name in table)

@@ -130,7 +130,7 @@ def test_a_signature_is_checked_when_the_page_is_asked_for(app: Flask, client: F
     from services.predict.rollout.signature_policy import Trust
 
     keys = tmp_path / "keys.pem"
-    keys.write_text("")
+    keys.write_text("", "utf-8")
     app.extensions["trust"] = Trust(keys, app.extensions["store"], tmp_path / "statement.json")
     assert "Not valid now: the model is not signed" in shown(client.get("/model-card").text)
 

@@ -280,7 +280,7 @@ def test_with_keys_the_page_asks_for_one(settings: Settings, store: Store, bundl
     """An example is open, as it is the bundle's own; a case needs a key, in a header or in the form, which is never echoed."""
     make_current(store, bundles[0])
     store.settle()
-    (tmp_path / "keys").write_text(f"desk {hashlib.sha256(b'open-sesame').hexdigest()}\n")
+    (tmp_path / "keys").write_text(f"desk {hashlib.sha256(b'open-sesame').hexdigest()}\n", "utf-8")
     client = create_app(replace(settings, api_keys_file=str(tmp_path / "keys")), store).test_client()
     assert 'id="key"' in client.get("/").text
     for given, status in (({}, 401), ({"key": "wrong-key"}, 403), ({"key": "open-sesame"}, 200)):

@@ -16,7 +16,7 @@ def test_a_data_dir_that_cannot_be_written_stops_no_answer(app: Flask, client: F
     recorder = app.extensions["recorder"]
     lost: list[int] = []
     recorder.lost = lost.append
-    settings.data_dir.write_text("no directory")
+    settings.data_dir.write_text("no directory", "utf-8")
     recorder.open()
     assert post(client, LOAN).status_code == 200
     assert sum(lost) == 1
