@@ -18,7 +18,6 @@ from late_payers.code_version import code_version
 from late_payers.features import WORDS
 from late_payers.folds import out_of_fold
 from late_payers.pipelines import basic_forest
-from late_payers.code_version import code_version
 from late_payers.recipe import split
 from modelbundle.publishing.annotations import Author
 from modelbundle.publishing.publish import publish
