@@ -150,10 +150,16 @@ screenshots: $(VENV)/development ## pictures of the pages for the documents, int
 	@$(PY) -m tests.browser.screenshots
 
 .PHONY: lint
-lint: $(VENV)/development ## ruff: rules and format; import-linter: which package may import which
+lint: $(VENV)/development ## ruff: rules and format; which package may import which; the documents' links
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
 	@$(VENV)/bin/lint-imports --no-logo
+	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet
+
+.PHONY: docs
+docs: $(VENV)/development ## the documents as a site, into site/
+	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet
+	@echo "site/index.html"
 
 .PHONY: fix
 fix: $(VENV)/development ## ruff: mend what it can
@@ -219,4 +225,4 @@ prometheus-rule: $(VENV)/development ## the alerts for the Prometheus operator, 
 
 .PHONY: clean
 clean: ## remove the environment, caches and what `make run` left behind
-	rm -rf $(VENV) $(SPARK_VENV) .venv-newest dist run .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(SPARK_VENV) .venv-newest dist site run .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 _BLOCK = re.compile(r"```http\n(.*?)```\s*```(?:json|csv)\n(.*?)```", re.DOTALL)
-VARYING = ("request_id", "prediction_id")  # other ones in every answer
+VARYING = ("request_id", "prediction_id", "model_version")  # differ with every answer, or with every model
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,11 @@ class Example:
 def read(document: Path) -> list[Example]:
     """All examples of ``document``, in order."""
     return [_example(request, answer) for request, answer in _BLOCK.findall(document.read_text("utf-8"))]
+
+
+def blocks(document: Path, language: str) -> list[str]:
+    """The code blocks of ``document`` in ``language``, in order."""
+    return re.findall(rf"^```{language}\n(.*?)^```", document.read_text("utf-8"), re.DOTALL | re.MULTILINE)
 
 
 def _example(request: str, answer: str) -> Example:

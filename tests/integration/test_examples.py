@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -15,14 +14,33 @@ from pathlib import Path
 import pytest
 
 from services.deployment.local import EXAMPLE
-from tests.integration.examples import Example, read, settled, without
+from tests.integration.examples import Example, blocks, read, settled, without
 from tests.integration.system import ROOT, System, ask, running, until
 
 KEY = "example-key"
 SHIPPED = ROOT / "models" / "late-payers.bundle"
 SHA256 = hashlib.sha256(SHIPPED.read_bytes()).hexdigest()
-ERRORS = ROOT / "docs" / "errors.md"
-COMMANDS = re.findall(r"```sh\n(curl .*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
+DOCS = ROOT / "docs"
+ERRORS = DOCS / "errors.md"
+DOCUMENTS = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
+COMMANDS = {
+    f"{document.stem}-{position}": block
+    for document in DOCUMENTS
+    for position, block in enumerate(blocks(document, "sh"))
+    if block.startswith("curl ")
+}
+ANSWERS = {
+    f"{document.stem}-{position}": example
+    for document in DOCUMENTS
+    if document != ERRORS
+    for position, example in enumerate(read(document))
+}
+PRINTED = {  # each Python block of the documents, and a part of what it prints
+    ("client.md", 0): "%",
+    ("client.md", 1): "elevated",
+    ("client.md", 2): "422",
+    ("publishing.md", 0): "additive",
+}
 
 
 def ship(root: Path, **environment: str) -> Iterator[System]:
@@ -85,9 +103,15 @@ def test_the_catalogue_has_an_example_of_every_error() -> None:
     assert statuses == {400, 401, 403, 404, 405, 409, 413, 415, 422}
 
 
-@pytest.mark.parametrize("command", COMMANDS, ids=range(len(COMMANDS)))
-def test_every_curl_of_the_readme(system: System, command: str, tmp_path: Path) -> None:
-    """Each prints predictions of the model that ships."""
+@pytest.mark.parametrize("example", ANSWERS.values(), ids=ANSWERS)
+def test_every_answer_of_the_other_documents(system: System, example: Example) -> None:
+    """Each request gets exactly the documented answer."""
+    compare(example, system)
+
+
+@pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
+def test_every_curl_of_the_documents(system: System, command: str, tmp_path: Path) -> None:
+    """Each command prints an answer that names the model that ships."""
     here = command.replace("http://127.0.0.1:5000", f"http://127.0.0.1:{system.port}").replace("curl ", "curl -sf ", 1)
     (tmp_path / "book.csv").write_text(
         "member,loan_amnt,int_rate,purpose,grade,annual_inc,revol_util,emp_length,dti,delinq_2yrs,home_ownership\n"
@@ -100,12 +124,28 @@ def test_every_curl_of_the_readme(system: System, command: str, tmp_path: Path) 
     assert SHA256 in "".join([ran.stdout, *written])
 
 
-def test_the_client_of_the_readme(system: System) -> None:
-    """The snippet runs as it stands."""
-    snippet = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
-    code = "\n".join(snippet).replace("http://127.0.0.1:5000", f"http://127.0.0.1:{system.port}")
+def test_the_readme_asks_and_watches() -> None:
+    """The README shows how to ask and how to watch with a command that is run here."""
+    assert [name for name in COMMANDS if name.startswith("README-")] == ["README-1", "README-3"]
+
+
+@pytest.mark.parametrize(("page", "position"), PRINTED, ids=lambda value: str(value))
+def test_every_python_block_of_the_documents(system: System, page: str, position: int, tmp_path: Path) -> None:
+    """Each block runs as it stands, and prints what it says."""
+    code = blocks(DOCS / page, "python")[position].replace("127.0.0.1:5000", f"127.0.0.1:{system.port}")
     ran = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, cwd=ROOT, env=dict(os.environ)
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
     assert ran.returncode == 0, ran.stderr
-    assert "%" in ran.stdout
+    assert PRINTED[page, position] in ran.stdout
+
+
+def test_no_python_block_is_left_out() -> None:
+    """Every Python block of the documents is run."""
+    found = {(d.name, i) for d in DOCUMENTS for i, _ in enumerate(blocks(d, "python"))}
+    assert found == set(PRINTED)
