@@ -159,7 +159,7 @@ lint: $(VENV)/development ## ruff: rules and format; which package may import wh
 .PHONY: docs
 docs: $(VENV)/development ## the documents as a site, into site/
 	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet
-	@echo "site/index.html"
+	@echo "open site/index.html, or serve it with its search: python3 -m http.server --directory site"
 
 .PHONY: fix
 fix: $(VENV)/development ## ruff: mend what it can
