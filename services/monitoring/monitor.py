@@ -70,10 +70,10 @@ class Monitor:
             self.performance.update(now, seconds - (time.monotonic() - began))
             content["events"] = [_event(event) for event in self.log.events(now - TRAFFIC["day"][1] * DAY)]
         counts = self.book.counts(since, now + HOUR)
-        latest: dict[str, int] = {}
+        latest: dict[str, str] = {}
         for count in counts:
-            latest[count.version] = max(count.minute, latest.get(count.version, 0))
-        live = sorted(latest, key=lambda version: -latest[version])[:MOST_VERSIONS]
+            latest[count.version] = max(count.last, latest.get(count.version, ""))
+        live = sorted(latest, key=latest.__getitem__, reverse=True)[:MOST_VERSIONS]
         listed = [*live, *(version for version in self.performance.versions if version not in latest)][:MOST_VERSIONS]
         content["models"] = [
             self._model(version, [c for c in counts if c.version == version], since, now) for version in listed

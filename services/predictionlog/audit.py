@@ -19,7 +19,7 @@ JSON = ("probabilities", "input", "reasons", "warnings")
 CHALLENGES = (
     sa.select(challenges.c.model_version, challenges.c.probability, challenges.c.time)
     .where(challenges.c.prediction_id == sa.bindparam("prediction_id"))
-    .order_by(challenges.c.time)
+    .order_by(challenges.c.time, challenges.c.model_version)
 )
 
 
@@ -40,7 +40,7 @@ def find(engine: sa.Engine, wanted: str) -> list[dict[str, Any]]:
                 predictions.c.record_id == wanted,
             )
         )
-        .order_by(predictions.c.time)
+        .order_by(predictions.c.time, predictions.c.prediction_id)
     )
     with engine.connect() as connection:
         rows: list[dict[str, Any]] = [dict(row) for row in connection.execute(query).mappings()]

@@ -66,7 +66,7 @@ class _Known:
                 query = _KNOWN.where(column.in_(ids)).with_for_update(read=True)
                 for row in connection.execute(query):
                     self.by_id[row[0]] = Prediction(*row)
-        for found in sorted(self.by_id.values(), key=lambda p: p.time):
+        for found in sorted(self.by_id.values(), key=lambda p: (p.time, p.id)):
             if found.record_id is not None:
                 self.by_record[found.record_id].append(found)
         self.outcomes = _outcomes(connection, self.by_id)

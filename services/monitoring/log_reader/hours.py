@@ -16,7 +16,7 @@ from datetime import datetime
 
 from services.monitoring.analysis.traffic import Count
 from services.monitoring.log_reader.model_versions import Known, Unknown, Versions
-from services.monitoring.log_reader.paging import Beside, Pace, Piece, add, smallest, together
+from services.monitoring.log_reader.paging import Compared, Pace, Piece, add, smallest, together
 from services.monitoring.log_reader.queries import Log, edge
 from services.monitoring.log_reader.sampling import Sample
 from services.monitoring.summary import DAY, HOUR
@@ -42,7 +42,7 @@ class Hour:
 
     counts: list[Count]
     samples: dict[str, Sample]
-    beside: Beside
+    compared: Compared
     totals: list[int]
     read: int
     looked: int
@@ -175,10 +175,10 @@ class Book:
             if known := self._known(version):
                 found = smallest([part.rows.get(version, []) for part in parts], self.hour_rows)
                 samples[version] = Sample.of(known, hour, max(rows[version], len(found)), found)
-        beside: Beside = {}
+        compared: Compared = {}
         for part in parts:
-            add(beside, part.beside)
-        return Hour(_kept(counts, hour, now), samples, beside, totals, self.round, self.round, pieces or {})
+            add(compared, part.compared)
+        return Hour(_kept(counts, hour, now), samples, compared, totals, self.round, self.round, pieces or {})
 
     def _known(self, version: str) -> Known | None:
         try:
@@ -240,13 +240,18 @@ class Book:
         ]
 
     def challengers(self, version: str, since: float) -> list[tuple[str, int, float]]:
-        """Who scored rows of this version beside it since then: version, rows, mean of challenger minus champion."""
-        found: Beside = {}
+        """The challengers of this version since then: version, rows, mean of challenger minus champion.
+
+        The one with the most rows comes first; of two with as many, the one that scored last.
+        """
+        found: Compared = {}
         for hour, kept in sorted(self.hours.items()):
             if hour >= since:
-                add(found, kept.beside)
-        own = [(other, rows, total / rows) for (scored, other), (rows, total) in found.items() if scored == version]
-        return sorted(own, key=lambda one: -one[1])
+                add(found, kept.compared)
+        own = [
+            (rows, last, other, total) for (scored, other), (rows, total, last) in found.items() if scored == version
+        ]
+        return [(other, rows, total / rows) for rows, _, other, total in sorted(own, reverse=True)]
 
 
 def _kept(counts: list[Count], hour: int, now: float) -> list[Count]:

@@ -18,7 +18,8 @@ LONG, SHORT = 1.0, 0.25  # seconds; a question that takes longer gets smaller, o
 FEWEST, FIRST, MOST = 500, 20_000, 160_000  # rows that a question looks at
 
 Answer = TypeVar("Answer")
-Beside = dict[tuple[str, str], tuple[int, float]]  # champion and challenger: rows, sum of challenger minus champion
+# Champion and challenger: rows that both scored, the sum of challenger minus champion, when the last was scored.
+Compared = dict[tuple[str, str], tuple[int, float, str]]
 
 
 @dataclass
@@ -59,7 +60,7 @@ class Piece:
     began: float
     counts: list[Count] = field(default_factory=list)
     rows: dict[str, list[Row]] = field(default_factory=dict)
-    beside: Beside = field(default_factory=dict)
+    compared: Compared = field(default_factory=dict)
     _after: str = ""
     _challengers: list[str] | None = None
 
@@ -95,11 +96,12 @@ class Piece:
         self.rows |= found
         self._after = edge(self.since) if last else end
 
-    def _compare(self, log: Log, rows: int) -> None:
+    def _compare(self, log: Log, most: int) -> None:
         assert self._challengers
         challenger = self._challengers[0]
-        end = log.challenge_page(challenger, self._after, edge(self.until), rows)
-        add(self.beside, {(own, challenger): (n, total) for own, n, total in log.beside(challenger, self._after, end)})
+        end = log.challenge_page(challenger, self._after, edge(self.until), most)
+        found = log.compared(challenger, self._after, end)
+        add(self.compared, {(champion, challenger): (rows, total, last) for champion, rows, total, last in found})
         self._after = end
         if end == edge(self.until):
             self._challengers.pop(0)
@@ -115,16 +117,18 @@ def together(parts: Iterable[Iterable[Count]], step: int = 1) -> list[Count]:
     """Counts of several parts, by ``step`` seconds."""
     rows: Counter[tuple[str, int, str | None]] = Counter()
     sums: dict[tuple[str, int, str | None], float] = {}
+    last: dict[tuple[str, int, str | None], str] = {}
     for part in parts:
         for count in part:
             key = (count.version, count.minute // step * step, count.band)
             rows[key] += count.rows
             sums[key] = sums.get(key, 0.0) + count.probabilities
-    return [Count(*key, number, sums[key]) for key, number in rows.items()]
+            last[key] = max(last.get(key, ""), count.last)
+    return [Count(*key, number, sums[key], last[key]) for key, number in rows.items()]
 
 
-def add(to: Beside, more: Beside) -> None:
+def add(to: Compared, more: Compared) -> None:
     """Add the rows and the sums of each pair."""
-    for pair, (rows, total) in more.items():
-        before = to.get(pair, (0, 0.0))
-        to[pair] = (before[0] + rows, before[1] + total)
+    for pair, (rows, total, last) in more.items():
+        before = to.get(pair, (0, 0.0, ""))
+        to[pair] = (before[0] + rows, before[1] + total, max(before[2], last))

@@ -133,12 +133,13 @@ class Log:
         minute = sa.func.substr(predictions.c.time, 1, _MINUTE).label("minute")
         groups = (predictions.c.model_version, minute, predictions.c.band)
         query = (
-            sa.select(*groups, sa.func.count(), sa.func.sum(predictions.c.probability))
+            sa.select(*groups, sa.func.count(), sa.func.sum(predictions.c.probability), sa.func.max(_LAST))
             .where(_page_of(predictions.c.time, after, upto))
             .group_by(*groups)
         )
         return [
-            Count(version, _seconds(text), band, rows, total) for version, text, band, rows, total in self._all(query)
+            Count(version, _seconds(text), band, rows, total, last)
+            for version, text, band, rows, total, last in self._all(query)
         ]
 
     def sample(self, version: str, after: str, upto: str, most: int, below: str | None = None) -> list[Row]:
@@ -171,11 +172,11 @@ class Log:
         """Where a page of what this one scored ends; as :meth:`page`."""
         return self._page(challenges.c.time, challenges.c.model_version == challenger, after, upto, rows)
 
-    def beside(self, challenger: str, after: str, upto: str) -> list[tuple[str, int, float]]:
-        """Whose rows this one scored: version, rows, sum of challenger minus champion."""
+    def compared(self, challenger: str, after: str, upto: str) -> list[tuple[str, int, float, str]]:
+        """The champions whose rows this challenger scored: version, rows, sum of challenger minus champion, last time."""
         difference = sa.func.sum(challenges.c.probability - predictions.c.probability)
         query = (
-            sa.select(predictions.c.model_version, sa.func.count(), difference)
+            sa.select(predictions.c.model_version, sa.func.count(), difference, sa.func.max(challenges.c.time))
             .select_from(challenges.join(predictions, predictions.c.prediction_id == challenges.c.prediction_id))
             .where(challenges.c.model_version == challenger, _page_of(challenges.c.time, after, upto))
             .group_by(predictions.c.model_version)
@@ -245,6 +246,7 @@ def _page_of(time: sa.Column[str], after: str, upto: str) -> sa.ColumnElement[bo
     return (time > after) & (time <= upto)
 
 
+_LAST = predictions.c.time + predictions.c.prediction_id
 _DRAWN = sa.func.substr(predictions.c.prediction_id, 33 - RANDOM)
 _JUDGED = (_DRAWN, predictions.c.time, outcomes.c.is_late, predictions.c.probability)
 

@@ -54,6 +54,20 @@ def test_rows_are_counted_by_time_band_and_version(tmp_path: Path, bundles: list
     ]
 
 
+@pytest.mark.parametrize("last", [0, 1])
+def test_the_model_that_answered_last_comes_first(tmp_path: Path, bundles: list[Made], last: int) -> None:
+    """To the row: within one minute by the time, and within one microsecond by the prediction id, which sorts by time."""
+    log = Written(tmp_path / "log")
+    models = [bundle.read(made.path) for made in bundles]
+    frame, _ = make_book(4)
+    for later, model in enumerate((models[1 - last], models[last])):
+        log.add(model, frame, NOW - 30 + later / 1000)
+    content = log.monitor(bundles[0].path.parent).summary(NOW)
+    wanted = [models[last].version, models[1 - last].version]
+    assert [entry["model_version"] for entry in content["models"]] == wanted
+    assert [list(series["versions"]) for series in content["traffic"].values()] == [wanted] * 3
+
+
 def test_a_busy_hour_is_sampled_and_weighs_what_it_has(tmp_path: Path, bundles: list[Made]) -> None:
     """900 rows of one purpose in one hour and 100 of another in the next are nine to one, though equally many are read."""
     log = Written(tmp_path / "log")
