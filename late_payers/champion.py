@@ -15,7 +15,6 @@ from sklearn.pipeline import Pipeline
 
 from late_payers import data, evaluation, pipelines
 from late_payers.code_version import code_version
-from late_payers.evaluation import Estimate
 from late_payers.features import WORDS, make_bands
 from late_payers.folds import out_of_fold
 from late_payers.model_card.narrative import LATE_PAYERS
@@ -23,6 +22,7 @@ from late_payers.model_card.render import Evidence, render
 from late_payers.recipe import fit, slim, split
 from modelbundle.publishing.annotations import Author
 from modelbundle.publishing.publish import Published, publish
+from modelbundle.statistics import Estimate
 
 NAME, TITLE, POSITIVE = "late-payers", "Late payers", "late next quarter"
 ROUNDS = 200  # bootstrap samples behind every interval
@@ -80,7 +80,7 @@ def train(book: data.Book, path: Path) -> Published:
 def _following(pipeline: Pipeline, test: pd.DataFrame, reference: pd.DataFrame) -> dict[str, Any]:
     features, labels = split(test)
     probabilities = pipeline.predict_proba(features)[:, 1]
-    stability = evaluation.stability_index(pipeline.predict_proba(reference)[:, 1], probabilities)
+    stability = evaluation.score_stability(pipeline.predict_proba(reference)[:, 1], probabilities)
     return {
         **evaluation.as_metrics(evaluation.bootstrap(labels, probabilities, rounds=ROUNDS)),
         "rows": len(labels),

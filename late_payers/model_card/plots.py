@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from sklearn.metrics import roc_curve
 
-from late_payers.evaluation import CurvePoint, Estimate
 from late_payers.features import GRADES, WORDS
 from late_payers.model_card.curves import Curve, Surface
+from modelbundle.statistics import CurvePoint, Estimate
 
 Floats = NDArray[np.float64]
 INK, ACCENT, PALE = "#1f2937", "#1d4ed8", "#93c5fd"

@@ -11,15 +11,15 @@ import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from late_payers import evaluation
-from late_payers.evaluation import Estimate
 from late_payers.features import WORDS
 from late_payers.model_card import curves as terms
 from late_payers.model_card import plots
 from late_payers.model_card.markup import Block, Bullets, Picture, Section, Table, to_html, to_markdown
 from late_payers.model_card.narrative import Narrative, paragraphs
+from modelbundle import statistics
 from modelbundle.errors import PublishError
 from modelbundle.publishing.annotations import Band
+from modelbundle.statistics import Estimate
 
 METHOD = (
     "Out of fold: five stratified folds, shuffled with seed 0; each loan is scored by a model that has not seen it. "
@@ -110,7 +110,7 @@ def _performance(evidence: Evidence) -> Section:
     ]
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     left, right = figure.subplots(1, 2)
-    plots.draw_calibration(left, evaluation.calibration_curve(evidence.labels, evidence.probabilities))
+    plots.draw_calibration(left, statistics.calibration_curve(evidence.labels, evidence.probabilities))
     plots.draw_roc(right, evidence.labels, {"champion": plots.thinned(evidence.probabilities)})
     return Section(
         "Performance",
@@ -164,7 +164,7 @@ def _slices(evidence: Evidence) -> Section:
             labels, p = evidence.labels[inside], evidence.probabilities[inside]
             if labels.sum() < 20:
                 continue
-            auc = evaluation.roc_auc_interval(labels, p)
+            auc = statistics.roc_auc(labels, p)
             rates = [percent(float(p.mean())), percent(float(labels.mean()))]
             name = f"{slicing}: {group.replace('_', ' ')}"
             rows.append([name, f"{inside.sum():,}", *rates, f"{auc.value:.3f} ({auc.low:.3f} to {auc.high:.3f})"])

@@ -7,9 +7,9 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from modelbundle.statistics import estimated_roc_auc
 from services.monitoring.analysis import drift, sentences
 from services.monitoring.analysis.performance import Performance, published_roc_auc
-from services.monitoring.analysis.statistics import estimated_roc_auc
 from services.monitoring.analysis.traffic import Count, moment, series
 from services.monitoring.log_reader.hours import HOUR_ROWS, Book
 from services.monitoring.log_reader.model_versions import Known, Unknown, Versions

@@ -16,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modelbundle.scorers.probability import expit_array
+from modelbundle.statistics import log_odds, stability_index
 from services.monitoring.analysis import sentences
 from services.monitoring.analysis.bins import Bins
-from services.monitoring.analysis.statistics import benjamini_hochberg, homogeneity, log_odds, stability_index
+from services.monitoring.analysis.significance import benjamini_hochberg, homogeneity
 from services.monitoring.log_reader.model_versions import Known
 from services.monitoring.log_reader.sampling import Pooled
 from services.monitoring.summary import LEAST_ROWS

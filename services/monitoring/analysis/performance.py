@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from services.monitoring.analysis import sentences
-from services.monitoring.analysis.statistics import (
+from modelbundle.statistics import (
     calibration_curve,
     calibration_line,
     estimated_roc_auc,
@@ -20,6 +19,7 @@ from services.monitoring.analysis.statistics import (
     roc_auc,
     roc_auc_difference,
 )
+from services.monitoring.analysis import sentences
 from services.monitoring.log_reader.paging import Pace
 from services.monitoring.log_reader.queries import Judged, Log, edge
 from services.monitoring.summary import DAY
@@ -51,7 +51,7 @@ def figures(judged: Judged, probabilities: Floats, published: float | None) -> d
         "calibration_intercept": None,
         "calibration_slope": None,
         "lift_top_decile": None,
-        "curve": calibration_curve(labels, probabilities),
+        "curve": [asdict(point) for point in calibration_curve(labels, probabilities)],
     }
     if FEWEST <= labels.sum() <= len(labels) - FEWEST:
         facts["roc_auc"] = roc_auc(labels, probabilities).to_json()

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from services.monitoring.analysis.statistics import effective_rows
 from services.monitoring.log_reader.model_versions import Known
 from services.monitoring.log_reader.queries import Row
 
@@ -49,6 +48,11 @@ class Sample:
         sums = known.scorer.contributions_columns(columns).sum(axis=0) if known.scorer and len(inputs) else None
         counts = [bins.count(column) for bins, column in zip(known.bins, columns, strict=True)]
         return cls(hour, rows, len(inputs), probabilities, known.score.count(probabilities), counts, strangers, sums)
+
+
+def effective_rows(weights: Floats, rows: Floats) -> float:
+    """How many equally weighted rows are worth as much as ``rows[h]`` rows of the weight ``weights[h]`` (Kish 1965)."""
+    return float((weights * rows).sum() ** 2 / (weights**2 * rows).sum())
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sklearn.metrics import roc_auc_score
 
 from modelbundle.format import bundle
-from services.monitoring.analysis.statistics import estimated_roc_auc
+from modelbundle.statistics import estimated_roc_auc
 from services.monitoring.log_reader.model_versions import Versions
 from services.monitoring.log_reader.queries import Log
 from services.monitoring.monitor import Monitor

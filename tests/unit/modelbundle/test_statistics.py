@@ -1,16 +1,16 @@
-"""The figures of monitoring, against values by hand, scikit-learn and scipy."""
+"""The figures that judge probabilities agree with hand-computed cases, scikit-learn and the bootstrap."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.special import chdtrc
-from scipy.stats import chi2_contingency, false_discovery_control
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from services.monitoring.analysis import statistics
-from services.monitoring.log_reader.request_counts import quantile
+from modelbundle import statistics
+
+LABELS = np.array([0, 0, 1, 0, 1, 0, 0, 1, 0, 0])
+SCORES = np.array([0.1, 0.2, 0.3, 0.3, 0.4, 0.5, 0.05, 0.9, 0.15, 0.25])
 
 
 def drawn(rows: int = 3000, seed: int = 4) -> tuple[np.ndarray, np.ndarray]:
@@ -20,47 +20,12 @@ def drawn(rows: int = 3000, seed: int = 4) -> tuple[np.ndarray, np.ndarray]:
     return (rng.random(rows) < probabilities).astype(np.int64), probabilities
 
 
-def test_the_stability_index_by_hand() -> None:
-    """Half and half became four in five: 0.3 * log(1.6) - 0.3 * log(0.4); equal shares give 0."""
-    index = statistics.stability_index(np.array([50.0, 50.0]), np.array([0.8, 0.2]), 100)
-    assert index == pytest.approx(0.3 * np.log(1.6) - 0.3 * np.log(0.4))
-    assert statistics.stability_index(np.array([30.0, 70.0, 0.0]), np.array([0.3, 0.7, 0.0]), 100) == 0
-
-
-def test_a_bin_that_was_empty_counts_as_half_a_row() -> None:
-    """So a new category has a finite index: a tenth of 200 rows against half a row of 1000."""
-    index = statistics.stability_index(np.array([1000.0, 0.0]), np.array([0.9, 0.1]), 200)
-    assert index == pytest.approx(-0.1 * np.log(0.9) + (0.1 - 0.0005) * np.log(0.1 / 0.0005))
-
-
-def test_the_test_of_homogeneity_is_pearsons() -> None:
-    """As scipy's, without the correction for two by two; small expectations are taken together first."""
-    before, after = np.array([500.0, 300.0, 200.0]), np.array([90.0, 70.0, 40.0])
-    assert statistics.homogeneity(before, after) == pytest.approx(
-        chi2_contingency(np.stack([before, after]), correction=False).pvalue
-    )
-    rare = statistics.homogeneity(np.array([500.0, 300.0, 6.0, 4.0]), np.array([90.0, 70.0, 0.0, 2.0]))
-    assert rare == pytest.approx(chi2_contingency([[500.0, 300.0, 10.0], [90.0, 70.0, 2.0]], correction=False).pvalue)
-    assert statistics.homogeneity(before, before) == 1
-    assert statistics.homogeneity(before, np.zeros(3)) == 1
-
-
-@pytest.mark.parametrize("degrees", [1, 2, 3, 10, 51, 1000])
-def test_the_tail_of_chi_squared_is_scipys(degrees: int) -> None:
-    """From where it is one to where it is nothing."""
-    for value in (0.0, 1e-9, 0.5, 3.84, 40.0, degrees / 2, degrees, degrees * 1.2, 2000.0, 1e9):
-        assert statistics.chi_squared_tail(degrees, value) == pytest.approx(
-            chdtrc(degrees, value), rel=1e-9, abs=1e-300
-        )
-
-
-def test_benjamini_and_hochberg_by_hand() -> None:
-    """0.01, 0.02, 0.03 and 0.5 of four: times 4/1, 4/2, 4/3 and 1, made monotone from the largest down; as scipy's."""
-    found = statistics.benjamini_hochberg([0.02, 0.5, 0.01, 0.03])
-    assert found == pytest.approx([0.04, 0.5, 0.04, 0.04])
-    p = np.random.default_rng(1).random(25) ** 3
-    assert statistics.benjamini_hochberg(p.tolist()) == pytest.approx(false_discovery_control(p).tolist())
-    assert statistics.benjamini_hochberg([]) == []
+@pytest.fixture(scope="module")
+def book() -> tuple[statistics.Labels, statistics.Floats]:
+    """Four thousand loans whose outcomes follow their probabilities exactly, some probabilities tied."""
+    rng = np.random.default_rng(11)
+    probabilities = np.round(1 / (1 + np.exp(-rng.normal(-2.5, 1.0, 4000))), 3) + 0.0005
+    return (rng.random(4000) < probabilities).astype(np.int64), probabilities
 
 
 def test_roc_auc_is_scikit_learns_and_its_interval_that_of_the_bootstrap() -> None:
@@ -104,6 +69,28 @@ def test_the_estimated_roc_auc_needs_no_outcome() -> None:
     assert statistics.estimated_roc_auc(np.zeros(3)) is None
 
 
+def test_roc_auc_counts_pairs() -> None:
+    """The ROC-AUC is the share of (late, on time) pairs in the right order, ties counting half."""
+    right = 0.0
+    for late in SCORES[LABELS == 1]:
+        for other in SCORES[LABELS == 0]:
+            right += 1.0 if late > other else 0.5 if late == other else 0.0
+    assert statistics.roc_auc(LABELS, SCORES).value == pytest.approx(right / 21, abs=1e-12)
+
+
+def test_roc_auc_needs_both_labels() -> None:
+    """One label alone has no ROC."""
+    with pytest.raises(ValueError, match="both labels"):
+        statistics.roc_auc(np.zeros(3, dtype=np.int64), np.arange(3.0))
+
+
+def test_difference_of_a_model_with_itself_is_zero(book: tuple[statistics.Labels, statistics.Floats]) -> None:
+    """A model is no better than itself, and without any doubt; scores scaled monotonically rank the same."""
+    labels, p = book
+    same = statistics.roc_auc_difference(labels, p, 3 * p + 1)
+    assert (same.value, same.low, same.high) == pytest.approx((0, 0, 0), abs=1e-12)
+
+
 def test_the_calibration_line_is_a_logistic_regression() -> None:
     """As scikit-learn's without a penalty; 0 and 1 lie in the intervals of calibrated probabilities, not of squeezed ones."""
     labels, probabilities = drawn(6000)
@@ -121,7 +108,33 @@ def test_the_calibration_line_is_a_logistic_regression() -> None:
     assert statistics.calibration_line(np.array([0, 0, 1, 1]), np.array([0.1, 0.2, 0.8, 0.9])) is None
 
 
-def test_lift_by_hand() -> None:
+def test_calibration_line_of_distorted_probabilities(
+    book: tuple[statistics.Labels, statistics.Floats],
+) -> None:
+    """Log-odds doubled and shifted by 1 give half the slope and the intercept that undoes the shift."""
+    labels, p = book
+    distorted = 1 / (1 + np.exp(-(2 * np.log(p / (1 - p)) + 1)))
+    before, after = statistics.calibration_line(labels, p), statistics.calibration_line(labels, distorted)
+    assert before is not None
+    assert after is not None
+    intercept, slope = (part.value for part in before)
+    assert [part.value for part in after] == pytest.approx([intercept - slope / 2, slope / 2], abs=1e-6)
+
+
+def test_calibration_curve_covers_every_loan_once() -> None:
+    """Groups are of equal size, rise in probability, and together hold every loan."""
+    curve = statistics.calibration_curve(LABELS, SCORES, bins=5)
+    assert [point.count for point in curve] == [2, 2, 2, 2, 2]
+    assert [point.observed for point in curve] == [0, 0, 0.5, 0.5, 0.5]
+    assert [point.predicted for point in curve] == pytest.approx([0.075, 0.175, 0.275, 0.35, 0.7])
+
+
+def test_wilson_by_hand() -> None:
+    """No late loan in ten still allows for a rate of 28 %; Wilson (1927), z = 1.96."""
+    assert statistics.wilson(0, 10) == pytest.approx((0.0, 0.2775), abs=1e-4)
+
+
+def test_lift_by_hand_with_its_interval() -> None:
     """Of 100 rows 10 are positive, 4 of them among the ten highest: 4 times the rate; ties count in proportion."""
     labels = np.zeros(100, dtype=np.int64)
     labels[[0, 1, 2, 3, 50, 51, 52, 53, 54, 55]] = 1
@@ -129,6 +142,17 @@ def test_lift_by_hand() -> None:
     assert found.value == pytest.approx(4)
     assert found.low < 4 < found.high
     assert statistics.lift(labels, np.zeros(100)).value == pytest.approx(1)
+
+
+def test_lift_by_hand() -> None:
+    """The top tenth of ten loans is one loan, it is late, and three in ten are: the lift is 10/3."""
+    assert statistics.lift(LABELS, SCORES).value == pytest.approx(10 / 3)
+
+
+def test_lift_counts_ties_in_proportion() -> None:
+    """When all loans tie, the top is no better than the rest, in whatever order the rows come."""
+    assert statistics.lift(LABELS, np.ones(10), share=0.3).value == pytest.approx(1.0)
+    assert statistics.lift(LABELS[::-1], np.ones(10), share=0.3).value == pytest.approx(1.0)
 
 
 def test_predicted_to_observed_by_hand() -> None:
@@ -139,16 +163,14 @@ def test_predicted_to_observed_by_hand() -> None:
     assert (found.value, found.low, found.high) == pytest.approx((2, 0.2 / high, 0.2 / low))
 
 
-def test_hours_weigh_what_their_rows_do() -> None:
-    """Equal weights lose nothing; one in ten of a busy hour beside a whole quiet one is worth less than its rows."""
-    assert statistics.effective_rows(np.ones(3), np.array([5.0, 10.0, 15.0])) == pytest.approx(30)
-    assert statistics.effective_rows(np.array([10.0, 1.0]), np.array([100.0, 100.0])) == pytest.approx(1100**2 / 10100)
+def test_the_stability_index_by_hand() -> None:
+    """Half and half became four in five: 0.3 * log(1.6) - 0.3 * log(0.4); equal shares give 0."""
+    index = statistics.stability_index(np.array([50.0, 50.0]), np.array([0.8, 0.2]), 100)
+    assert index == pytest.approx(0.3 * np.log(1.6) - 0.3 * np.log(0.4))
+    assert statistics.stability_index(np.array([30.0, 70.0, 0.0]), np.array([0.3, 0.7, 0.0]), 100) == 0
 
 
-def test_quantiles_of_a_histogram_are_those_of_prometheus() -> None:
-    """Evenly spread within a bucket; beyond the last edge there is nothing to tell."""
-    uppers = [0.01, 0.1, float("inf")]
-    assert quantile(0.5, uppers, [10, 20, 20]) == 10
-    assert quantile(0.75, uppers, [10, 20, 20]) == pytest.approx(55)
-    assert quantile(0.99, uppers, [10, 20, 40]) == 100
-    assert quantile(0.5, uppers, [0, 0, 0]) is None
+def test_a_bin_that_was_empty_counts_as_half_a_row() -> None:
+    """So a new category has a finite index: a tenth of 200 rows against half a row of 1000."""
+    index = statistics.stability_index(np.array([1000.0, 0.0]), np.array([0.9, 0.1]), 200)
+    assert index == pytest.approx(-0.1 * np.log(0.9) + (0.1 - 0.0005) * np.log(0.1 / 0.0005))
