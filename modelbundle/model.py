@@ -3,18 +3,46 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any
 
+import msgspec
 import numpy as np
+from msgspec import UNSET, UnsetType
 from numpy.typing import NDArray
 
 from modelbundle.explain.reasons import Reasons
-from modelbundle.format.manifest import Manifest
+from modelbundle.format.manifest import Label, Manifest
 from modelbundle.schema import Schema
 from modelbundle.scorers.base import AnyColumn, Column, FloatArray, Scorer, Value, take
+from modelbundle.scorers.probability import expit
 from modelbundle.validation.validator import Validator
+
+Reason = dict[str, Any]
+Warnings = Sequence[dict[str, str]]
+NO_WARNINGS: Warnings = ()
+
+
+class Answer(msgspec.Struct, frozen=True, gc=False):
+    """The answer to one row. Its fields, in order, are those of the JSON object that the API sends.
+
+    ``predict_proba`` has one probability per class. ``baseline`` and ``reasons`` are None where the scorer has no exact
+    contributions; ``reasons`` is empty where the row scores at most the baseline. ``contributions`` is there only on request:
+    one number per feature, which add up with ``baseline`` to the log-odds. ``id`` is the caller's own reference.
+    """
+
+    prediction: Label
+    predict_proba: list[float]
+    band: str | None
+    baseline: float | None
+    reasons: list[Reason] | None
+    contributions: dict[str, float] | UnsetType | None
+    model_version: str
+    prediction_id: str
+    id: str | None
+    warnings: Warnings
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +74,7 @@ class Model:
         self.validator = Validator(manifest.schema)
         self.classes = manifest.classes
         self.baseline = scorer.baseline if scorer.has_contributions else None
+        self._probability = expit if scorer.link == "logit" else scorer.probability
         self._uppers = [band.upper for band in manifest.bands]
         self.labels = [band.label for band in manifest.bands]
 
@@ -53,37 +82,97 @@ class Model:
         """The label of the band that a probability of the last class falls into; None where there are no bands."""
         return self.labels[bisect_left(self._uppers, probability)] if self.labels else None
 
-    def answer(self, row: Sequence[Value], every_term: bool = False) -> dict[str, Any]:
-        """The answer to one validated row: prediction, probabilities, band, baseline and reasons.
-
-        ``reasons`` is None where the scorer has no exact contributions, and empty where the row is no riskier than the
-        average one. With ``every_term`` the answer has ``contributions`` too: one number per feature, which add up with
-        ``baseline`` to the log-odds.
-        """
+    def answer(
+        self,
+        row: Sequence[Value],
+        every_term: bool = False,
+        prediction_id: str = "",
+        reference: str | None = None,
+        warnings: Warnings = NO_WARNINGS,
+    ) -> Answer:
+        """The answer to one validated row. With ``every_term`` it has ``contributions``."""
         scorer = self.scorer
         if len(self.classes) > 2:
-            return self.answers([[value] for value in row], every_term)[0]  # type: ignore[list-item]
-        if not scorer.has_contributions:
-            return self._assemble(scorer.probability(scorer.score_row(row)), None, every_term)
-        score, contributions = scorer.explain_row(row)
-        answer = self._assemble(scorer.probability(score), contributions, every_term)
-        answer["reasons"] = self.reasons.select(row, contributions) if score > scorer.baseline else []
-        return answer
+            columns: Any = [[value] for value in row]
+            return self.answers(columns, every_term, [prediction_id], [reference], [warnings])[0]
+        reasons = terms = None
+        if scorer.has_contributions:
+            score, contributions = scorer.explain_row(row)
+            reasons = self.reasons.select(row, contributions) if score > scorer.baseline else []
+            if every_term:
+                terms = dict(zip(self.schema.names, contributions, strict=True))
+        else:
+            score = scorer.score_row(row)
+        probability = self._probability(score)
+        other = 1.0 - probability
+        return Answer(
+            self.classes[probability > other],
+            [other, probability],
+            self.labels[bisect_left(self._uppers, probability)] if self.labels else None,
+            self.baseline,
+            reasons,
+            terms if every_term else UNSET,
+            self.version,
+            prediction_id,
+            reference,
+            warnings,
+        )
 
-    def answers(self, columns: Sequence[Column], every_term: bool = False) -> list[dict[str, Any]]:
+    def answers(
+        self,
+        columns: Sequence[Column],
+        every_term: bool = False,
+        prediction_ids: Iterable[str] = repeat(""),
+        references: Iterable[str | None] = repeat(None),
+        warnings: Iterable[Warnings] = repeat(NO_WARNINGS),
+    ) -> list[Answer]:
         """:meth:`answer` of every row of the columns (see :class:`modelbundle.scorers.base.Scorer`), the same bits."""
         scorer = self.scorer
+        reasons: Iterable[list[Reason] | None] = repeat(None)
+        terms: Iterable[dict[str, float] | UnsetType | None] = repeat(None if every_term else UNSET)
         if len(self.classes) > 2:
-            return [self._of_many(row) for row in scorer.probability_matrix(columns).tolist()]
-        if not scorer.has_contributions:
-            return self._assemble_all(scorer.probabilities(scorer.score_columns(columns)), None, every_term)
-        scores, contributions = scorer.explain_columns(columns)
-        answers = self._assemble_all(scorer.probabilities(scores), contributions, every_term)
-        risky = np.flatnonzero(scores > scorer.baseline)
+            matrix = scorer.probability_matrix(columns)
+            predicted = matrix.argmax(axis=1)
+        else:
+            if scorer.has_contributions:
+                scores, contributions = scorer.explain_columns(columns)
+                reasons = self._reasons(columns, scores, contributions)
+                if every_term:
+                    terms = (dict(zip(self.schema.names, own, strict=True)) for own in contributions.tolist())
+            else:
+                scores = scorer.score_columns(columns)
+            last = scorer.probabilities(scores)
+            other = 1.0 - last
+            matrix, predicted = np.column_stack([other, last]), last > other
+        bands: Iterable[str | None] = repeat(None)
+        if self.labels:
+            bands = map(self.labels.__getitem__, np.searchsorted(self._uppers, matrix[:, -1], side="left").tolist())
+        return list(
+            map(
+                Answer,
+                map(self.classes.__getitem__, predicted.tolist()),
+                matrix.tolist(),
+                bands,
+                repeat(self.baseline),
+                reasons,
+                terms,
+                repeat(self.version),
+                prediction_ids,
+                references,
+                warnings,
+            )
+        )
+
+    def _reasons(
+        self, columns: Sequence[Column], scores: FloatArray, contributions: FloatArray
+    ) -> list[list[Reason] | None]:
+        """The reasons of each row; rows that score at most the baseline have none."""
+        found: list[list[Reason] | None] = [[] for _ in range(len(scores))]
+        risky = np.flatnonzero(scores > self.scorer.baseline)
         chosen = self.reasons.select_columns([take(column, risky) for column in columns], contributions[risky])
         for i, reasons in zip(risky.tolist(), chosen, strict=True):
-            answers[i]["reasons"] = reasons
-        return answers
+            found[i] = reasons
+        return found
 
     def score(self, columns: Sequence[AnyColumn], with_reasons: bool = True) -> Scored:
         """:meth:`answers` of every row as arrays, the same bits: for books that are larger than answers should be objects."""
@@ -104,54 +193,3 @@ class Model:
     def _scored(self, predicted: NDArray[np.intp], last: FloatArray, reasons: NDArray[np.int64] | None) -> Scored:
         bands = np.searchsorted(self._uppers, last, side="left") if self.labels else None
         return Scored(predicted, last, bands, reasons)
-
-    def _assemble(self, probability: float, contributions: Sequence[float] | None, every_term: bool) -> dict[str, Any]:
-        other = 1.0 - probability
-        answer: dict[str, Any] = {
-            "prediction": self.classes[1 if probability > other else 0],
-            "predict_proba": [other, probability],
-            "band": self.band(probability),
-            "baseline": self.baseline,
-            "reasons": None if contributions is None else [],
-        }
-        if every_term:
-            terms = None if contributions is None else dict(zip(self.schema.names, contributions, strict=True))
-            answer["contributions"] = terms
-        return answer
-
-    def _assemble_all(
-        self, last: FloatArray, contributions: FloatArray | None, every_term: bool
-    ) -> list[dict[str, Any]]:
-        """:meth:`_assemble` of n rows; ``last`` are the probabilities of the last class."""
-        other = 1.0 - last
-        bands = np.searchsorted(self._uppers, last, side="left").tolist() if self.labels else []
-        answers: list[dict[str, Any]] = [
-            {
-                "prediction": prediction,
-                "predict_proba": probabilities,
-                "band": band,
-                "baseline": self.baseline,
-                "reasons": None if contributions is None else [],
-            }
-            for prediction, probabilities, band in zip(
-                map(self.classes.__getitem__, (last > other).tolist()),
-                np.column_stack([other, last]).tolist(),
-                map(self.labels.__getitem__, bands) if self.labels else [None] * len(last),
-                strict=True,
-            )
-        ]
-        if every_term:
-            terms = [None] * len(last) if contributions is None else contributions.tolist()
-            for answer, own in zip(answers, terms, strict=True):
-                answer["contributions"] = None if own is None else dict(zip(self.schema.names, own, strict=True))
-        return answers
-
-    def _of_many(self, probabilities: list[float]) -> dict[str, Any]:
-        best = max(range(len(probabilities)), key=probabilities.__getitem__)
-        return {
-            "prediction": self.classes[best],
-            "predict_proba": probabilities,
-            "band": self.band(probabilities[-1]),
-            "baseline": None,
-            "reasons": None,
-        }

@@ -147,7 +147,7 @@ def what_if(model: Model, row: Sequence[Value], feature: str, values: Sequence[V
     for f, value in zip(model.schema, row, strict=True):
         cells = list(values) if f.name == feature else [value] * len(values)
         columns.append(np.array([np.nan if v is None else v for v in cells], float) if f.kind == "number" else cells)  # type: ignore[arg-type]
-    return [float(answer["predict_proba"][-1]) for answer in model.answers(columns)]
+    return [answer.predict_proba[-1] for answer in model.answers(columns)]
 
 
 def steps(feature: Feature, curve: NumberCurve | CategoryCurve | None, reference: Mapping[str, Any]) -> list[Value]:

@@ -12,14 +12,14 @@ from modelbundle.format.statement import CHALLENGER, CHAMPION, SUFFIXES
 from services.model.pin import Pin
 from services.model.pinned_model import Served, Vault
 from services.web import problem
-from services.web.middleware import Edge
+from services.web.middleware import Middleware
 from services.web.problem import Refused
 
 
 def create_app(vault: Vault) -> Flask:
     """An application around a vault that already holds a verified model."""
     app = Flask("services.model", static_folder=None)
-    app.wsgi_app = Edge(app.wsgi_app)  # type: ignore[method-assign]
+    app.wsgi_app = Middleware(app.wsgi_app)  # type: ignore[method-assign]
 
     problem.init_app(app)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
+from wsgiref.types import StartResponse, WSGIEnvironment
 
 from flask import Flask
 
@@ -11,59 +13,86 @@ from modelbundle import golden
 from modelbundle.format import bundle
 from modelbundle.model import Model
 from services.predict.api import api_keys, health, outcomes, predict
-from services.predict.api.request_body import Bodies
+from services.predict.api.request_body import BodyReader
 from services.predict.challenger.status import Standing
 from services.predict.metrics import counters, exporter
+from services.predict.metrics.gauges import MonitorGauges, ReplicaGauges
 from services.predict.openapi import description, swagger_ui
-from services.predict.pages import batch, model_card, monitor, monitor_page, rendering, try_it
-from services.predict.pages.bundle_documents import Cabinet
+from services.predict.pages import batch, model_card, monitor, rendering, try_it
+from services.predict.pages.bundle_documents import BundleDocuments
+from services.predict.pages.example_cases import Examples
 from services.predict.protocols import mlflow, oip
 from services.predict.rollout.signature_policy import Trust
 from services.predict.rollout.state_dir import Store
 from services.predict.serving.loaded_models import Models
-from services.predict.serving.prediction_log import Recorder
+from services.predict.serving.prediction_log import PredictionLog
 from services.predict.serving.predictor import Predictor
 from services.predict.settings import Settings
 from services.web import problem
-from services.web.middleware import Edge
+from services.web.middleware import Middleware
 
 
-def create_app(settings: Settings, store: Store | None = None) -> Flask:
-    """An application that answers from ``settings.state_dir``. It follows nothing by itself: see :mod:`replica`.
+@dataclass(frozen=True, slots=True)
+class Application:
+    """The WSGI application, and the parts of it that the server's hooks use."""
+
+    flask: Flask
+    middleware: Middleware
+    store: Store
+    models: Models
+    challenger: Standing
+    prediction_log: PredictionLog
+    observer: exporter.Observer
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer one request."""
+        return self.middleware(environ, start_response)
+
+
+def create_app(settings: Settings, store: Store | None = None) -> Application:
+    """An application that answers from ``settings.state_dir``. The server's workers keep that up to date.
 
     Raises :class:`services.predict.api.api_keys.KeysError` or :class:`OSError` where ``settings.api_keys_file`` cannot be used.
     """
-    app = Flask("services.predict", static_folder=None, template_folder="pages/templates")
-    app.json.sort_keys = False  # type: ignore[attr-defined]
+    flask = Flask("services.predict", static_folder=None, template_folder="pages/templates")
+    flask.json.sort_keys = False  # type: ignore[attr-defined]
     store = store or Store(settings.state_dir)
+    keys = api_keys.Keys(Path(settings.api_keys_file)) if settings.api_keys_file else None
+
     models = Models(store, loader(store, settings))
+    observer = exporter.Observer(flask.url_map)
+    log = PredictionLog(settings, counters.unlogged.inc)
+    predictor = Predictor(models, log, settings.max_rows, observer.bands.extend, exporter.warned)
+    bodies = BodyReader(settings.max_body_bytes, settings.body_seconds)
+    challenger = Standing(settings)
+    state = health.Health(store, models, challenger)
+    report = monitor.MonitorReport(settings, state)
+    documents = BundleDocuments(store)
+    examples = Examples(documents)
+    gauges = ReplicaGauges(store, state.report, log.root, log.max_bytes), MonitorGauges(report.now)
 
-    problem.init_app(app)
-    api_keys.init_app(app, api_keys.Keys(Path(settings.api_keys_file)) if settings.api_keys_file else None)
-    bodies = Bodies(settings.max_body_bytes, settings.body_seconds)
-    outcomes.init_app(app, outcomes.Outcomes(settings, bodies))
-    predict.init_app(app, Predictor(models, bodies, settings.max_rows, settings.max_csv_rows))
-    app.register_blueprint(oip.blueprint)
-    app.register_blueprint(mlflow.blueprint)
-    description.init_app(app, settings)
-    swagger_ui.init_app(app)
-    health.init_app(app, health.Health(store, models, Standing(settings)))
-    rendering.init_app(app)
-    try_it.init_app(app)
-    batch.init_app(app)
-    model_card.init_app(app, Trust.of(settings, store))
-    monitor_page.init_app(app)
-    app.extensions["store"] = store
-    app.extensions["models"] = models
-    app.extensions["papers"] = Cabinet(store)
-    monitor.init_app(app, settings)
-    app.extensions["observer"] = observer = exporter.init_app(app)
-    app.extensions["predictor"].scored = observer.scored
-    app.extensions["predictor"].warned = exporter.warned
-    app.extensions["recorder"] = app.extensions["predictor"].record = Recorder(settings, counters.unlogged.inc)
-    app.extensions["edge"] = app.wsgi_app = Edge(app.wsgi_app, observer)  # type: ignore[method-assign]
-
-    return app
+    problem.init_app(flask)
+    api_keys.init_app(flask, keys, apart=frozenset({try_it.SUBMIT}))
+    rendering.init_app(flask, keyed=keys is not None)
+    for views in (
+        predict.blueprint(predictor, bodies, settings.max_csv_rows),
+        outcomes.blueprint(outcomes.OutcomeRecorder(settings, bodies)),
+        oip.blueprint(predictor, bodies),
+        mlflow.blueprint(predictor, bodies),
+        health.blueprint(state),
+        exporter.blueprint(observer, *gauges),
+        description.blueprint(models, description.Description(settings.max_rows, settings.max_csv_rows, bool(keys))),
+        swagger_ui.blueprint(),
+        rendering.blueprint(),
+        try_it.blueprint(models, bodies, documents, examples, keys),
+        batch.blueprint(models, examples, settings.max_csv_rows, settings.max_body_bytes),
+        model_card.blueprint(models, documents, store, Trust.of(settings, store)),
+        monitor.blueprint(report, models, keys),
+    ):
+        flask.register_blueprint(views)
+    middleware = Middleware(flask.wsgi_app, observer.finished.append)
+    flask.wsgi_app = middleware  # type: ignore[method-assign]
+    return Application(flask, middleware, store, models, challenger, log, observer)
 
 
 def loader(store: Store, settings: Settings) -> Callable[[str], Model]:

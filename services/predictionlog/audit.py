@@ -65,11 +65,11 @@ def reproduce(found: dict[str, Any], path: Path) -> dict[str, Any]:
     asked = model.validator.record(found["input"])
     answer = model.answer(asked.row, True)
     again = {
-        "probabilities": answer["predict_proba"],
-        "band": answer["band"],
-        "reasons": answer["reasons"],
-        "contributions": answer.get("contributions"),
-        "baseline": answer["baseline"],
+        "probabilities": answer.predict_proba,
+        "band": answer.band,
+        "reasons": answer.reasons,
+        "contributions": answer.contributions,
+        "baseline": answer.baseline,
     }
     same = all(again[name] == found[name] for name in ("probabilities", "band", "reasons"))
     return {"model_file": path.name, "reproduced": same, "again": again}

@@ -1,25 +1,24 @@
-"""What one request left in the prediction log, as a line of the spool: an array of JSON, its parts in a fixed order.
+"""One line of the spool: what the prediction log keeps of one request, an array of JSON with its parts in a fixed order.
 
-The answers stand in it as they were sent, so they are encoded once; the values that were scored, as columns. One line has the
-rows of one request, or of a part of one. It becomes rows of the database off every request's way, where there is time.
+A line has the rows of one request, or of a part of one: the values that were scored, by feature, and the answers, as they were
+sent. The shipper makes rows of the database from it.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any, Literal
 
 import msgspec
 
-FORMAT = 2
-Buffer = bytes | memoryview
+FORMAT: Literal[2] = 2
 _encoder = msgspec.json.Encoder()
+encode_lines = _encoder.encode_lines
 
 
-class Answer(msgspec.Struct, frozen=True, gc=False):
-    """What the log keeps of an answer object; ``predict_proba``, ``reasons`` and ``warnings`` are JSON that is not parsed."""
+class LoggedAnswer(msgspec.Struct, frozen=True, gc=False):
+    """The fields of :class:`modelbundle.model.Answer` that the log keeps; those that are JSON in the database are not parsed."""
 
     prediction_id: str
     model_version: str
@@ -30,16 +29,28 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
     warnings: msgspec.Raw
 
 
-class Entry(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """n rows of one request. ``time`` is in seconds since 1970; ``inputs`` maps a feature to its n validated values."""
-
+class _Head(msgspec.Struct, array_like=True, frozen=True, gc=False):
     format: Literal[2]
     time: float
     generation: int
     request_id: str
     key_name: str | None
     inputs: dict[str, list[float | str | None]]
-    answers: list[Answer]
+
+
+class Line(_Head, array_like=True, frozen=True, gc=False):
+    """What is written for n rows of one request. ``time`` is in seconds since 1970; ``inputs`` maps a feature to its n values.
+
+    ``answers`` is the JSON array that was made for the answer, so it is encoded once.
+    """
+
+    answers: msgspec.Raw
+
+
+class Entry(_Head, array_like=True, frozen=True, gc=False):
+    """A :class:`Line` as it is read."""
+
+    answers: list[LoggedAnswer]
 
     def __post_init__(self) -> None:
         if {len(values) for values in self.inputs.values()} != {len(self.answers)}:
@@ -77,17 +88,6 @@ class Entry(msgspec.Struct, array_like=True, frozen=True, gc=False):
 _decoder = msgspec.json.Decoder(Entry)
 
 
-def encode(
-    inputs: Mapping[str, Sequence[Any]], answers: Buffer, generation: int, request_id: str, key_name: str | None
-) -> tuple[Buffer, ...]:
-    """One line for n answered rows, in parts: the validated values by feature, and the answers' JSON, an array of n objects.
-
-    The answers are not copied: half a megabyte for a thousand of them.
-    """
-    head = _encoder.encode((FORMAT, time.time(), generation, request_id, key_name, inputs))
-    return head[:-1], b",", answers, b"]\n"
-
-
 def decode(line: bytes) -> Entry:
-    """A line; raises :class:`msgspec.MsgspecError` for what is none."""
+    """Read a line; raises :class:`msgspec.MsgspecError` where it has another form."""
     return _decoder.decode(line)

@@ -29,10 +29,20 @@ PROBES = frozenset({"/healthz", "/readyz"})
 BUSY = "Too many predictions are at work or waiting; try again."
 
 
-class Edge:
-    """Wraps a WSGI application. ``observe(environ, status, seconds)`` is called for each finished request.
+class Finished(msgspec.Struct, frozen=True, gc=False):
+    """A request that was answered; ``shed`` where it was refused because too many were waiting."""
 
-    ``export``, where it is set, is told of it too, and then of errors.
+    path: str
+    method: str
+    status: int
+    seconds: float
+    shed: bool
+
+
+class Middleware:
+    """Wraps a WSGI application. ``observe`` is told of each finished request.
+
+    ``export(environ, status, seconds)``, where it is set, is told of it too, and then of errors.
 
     ``full()`` says that a prediction must be refused: too many are at work or waiting. A view whose answer is made while it is
     sent sets ``request.streams`` in the environment; then the request is finished when its answer is. ``request.headers`` are
@@ -42,8 +52,8 @@ class Edge:
     def __init__(
         self,
         app: Callable[[WSGIEnvironment, StartResponse], Iterable[bytes]],
-        observe: Callable[[WSGIEnvironment, int, float], None] | None = None,
-        full: Callable[[], bool] = lambda: False,
+        observe: Callable[[Finished], object] | None = None,
+        full: Callable[[], bool] | None = None,
     ) -> None:
         self.app = app
         self.observe = observe
@@ -66,26 +76,24 @@ class Edge:
             headers.extend(environ.get("request.headers", PLAIN))
             return start_response(code, headers, exc_info)
 
-        def finish() -> None:
-            self._record(environ, request_id, status, time.perf_counter() - began)
-
-        if environ["REQUEST_METHOD"] == "POST" and self.full():
+        if self.full is not None and environ["REQUEST_METHOD"] == "POST" and self.full():
             environ["request.shed"] = True
-            start("503 Service Unavailable", [("Content-Type", problem.MEDIA_TYPE), ("Retry-After", "1")])
+            start("503 Service Unavailable", [("Content-Type", problem.MEDIA_TYPE), *problem.retry_after(1).items()])
             body: Iterable[bytes] = [problem.encode(503, BUSY, request_id)]
         else:
             body = self.app(environ, start)
         if "request.streams" in environ:
-            return Streamed(body, finish)
-        finish()
+            return Streamed(body, lambda: self._finish(environ, request_id, status, began))
+        self._finish(environ, request_id, status, began)
         return body
 
-    def _record(self, environ: WSGIEnvironment, request_id: str, status: int, seconds: float) -> None:
+    def _finish(self, environ: WSGIEnvironment, request_id: str, status: int, began: float) -> None:
+        seconds = time.perf_counter() - began
+        path, method = environ.get("PATH_INFO", ""), environ["REQUEST_METHOD"]
         if self.observe is not None:
-            self.observe(environ, status, seconds)
+            self.observe(Finished(path, method, status, seconds, "request.shed" in environ))
         if self.export is not None:
             self.export(environ, status, seconds)
-        path = environ.get("PATH_INFO", "")
         if (status == 200 and path in PROBES) or status == 304:
             return  # asked again and again, and nothing is new; what is, is in lines of its own
         line = {
@@ -93,7 +101,7 @@ class Edge:
             "level": "error" if status == 500 else "info",
             "event": "request",
             "request_id": request_id,
-            "method": environ["REQUEST_METHOD"],
+            "method": method,
             "path": path[:200],
             "status": status,
             "ms": round(seconds * 1000, 3),

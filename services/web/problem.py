@@ -13,6 +13,7 @@ from werkzeug.exceptions import HTTPException
 from services.web import json_logging
 
 MEDIA_TYPE = "application/problem+json"
+RETRY_AFTER = "Retry-After"
 
 
 class Refused(Exception):
@@ -32,6 +33,11 @@ class Refused(Exception):
         self.errors = list(errors)
         self.headers = headers or {}
         self.more = more
+
+
+def retry_after(seconds: int) -> dict[str, str]:
+    """The header that tells a client when to ask again."""
+    return {RETRY_AFTER: str(seconds)}
 
 
 def response(
@@ -77,7 +83,7 @@ def init_app(app: Flask) -> None:
         status = error.code or 500
         if status < 400:
             return error.get_response()  # type: ignore[return-value]
-        kept = {name: value for name, value in error.get_headers() if name in ("Allow", "Retry-After")}
+        kept = {name: value for name, value in error.get_headers() if name in ("Allow", RETRY_AFTER)}
         return response(status, _detail(status, error), headers=kept)
 
     @app.errorhandler(Exception)

@@ -46,7 +46,7 @@ def _installed(module: str) -> bool:
 
 
 class Telemetry:
-    """What :class:`services.web.middleware.Edge` tells of each finished request. Made after the fork: the SDKs have threads."""
+    """Exports what :class:`services.web.middleware.Middleware` says of each request. Made after the fork: SDKs have threads."""
 
     def __init__(self, service: str, routes: Iterable[str], sentry_dsn: str, otlp_endpoint: str) -> None:
         self.service = service

@@ -63,7 +63,7 @@ def test_a_challenger_is_scored_with_the_bits_that_it_would_answer(serving: Syst
     assert headers["x-model-version"] == champion.sha256
     model = bundle.read(other.path)
     expected = {
-        p["prediction_id"]: model.answer(model.validator.record(loan).row)["predict_proba"][1]
+        p["prediction_id"]: model.answer(model.validator.record(loan).row).predict_proba[1]
         for p, loan in zip(answer["predictions"], loans, strict=True)
     }
     until(lambda: len(said(serving)) == 20, 20, "all are scored")

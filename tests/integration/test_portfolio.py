@@ -152,8 +152,8 @@ def test_parquet_in_is_csv_in(bundles: list[Made], tmp_path: Path) -> None:
     model = bundle.read(bundles[0].path)
     values = frame[list(model.schema.names)].astype(object).where(frame[list(model.schema.names)].notna(), None)
     single = [model.answer(row) for row in values.values.tolist()]
-    assert a["probability"].to_pylist() == [answer["predict_proba"][1] for answer in single]
-    assert a["reasons"].to_pylist() == [" | ".join(r["text"] for r in answer["reasons"]) for answer in single]
+    assert a["probability"].to_pylist() == [answer.predict_proba[1] for answer in single]
+    assert a["reasons"].to_pylist() == [" | ".join(r["text"] for r in answer.reasons or ()) for answer in single]
     read = pq.read_table(tmp_path / "book.parquet")
     assert a.select(read.schema.names).equals(read)
 

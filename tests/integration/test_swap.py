@@ -23,7 +23,7 @@ def probability(path: Path) -> float:
     """What a bundle says of the loan that the load asks about."""
     model = bundle.read(path)
     asked = model.validator.record(LOAN)
-    return float(model.answer(asked.row)["predict_proba"][1])
+    return float(model.answer(asked.row).predict_proba[1])
 
 
 def place(system: System, name: str, content: bytes) -> str:

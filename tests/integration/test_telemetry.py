@@ -14,7 +14,7 @@ from flask import Flask
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from services.web import telemetry
-from services.web.middleware import Edge
+from services.web.middleware import Middleware
 from services.web.problem import init_app
 from services.web.telemetry import Telemetry
 from tests.conftest import LOAN
@@ -56,7 +56,7 @@ def test_a_bug_goes_to_sentry_without_a_value(sink: Sink) -> None:
         ssn = SECRET
         raise ValueError(f"could not convert {ssn}")
 
-    edge = Edge(app.wsgi_app)
+    edge = Middleware(app.wsgi_app)
     app.wsgi_app = edge  # type: ignore[method-assign]
     edge.export = Telemetry("test", ["/predict"], f"http://public@127.0.0.1:{sink.port}/7", "")
     client = app.test_client()

@@ -103,7 +103,7 @@ def soak(root: Path, bundles: list[Made], seconds: float, swap_every: float, fau
 
 def _truth(made: Made, records: list[dict[str, Any]]) -> list[float]:
     model = bundle.read(made.path)
-    return [float(model.answer(model.validator.record(r).row)["predict_proba"][1]) for r in records]
+    return [float(model.answer(model.validator.record(r).row).predict_proba[1]) for r in records]
 
 
 def _swap(system: System, bundles: list[Made], number: int) -> str:

@@ -11,9 +11,8 @@ import hmac
 import re
 import secrets
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from flask import Flask, request
 
@@ -22,8 +21,6 @@ from services.web.problem import Refused
 
 _LINE = re.compile(r"([A-Za-z0-9._-]{1,64})\s+([0-9a-f]{64})")
 MAX_FILE_BYTES = 1 << 20
-View = TypeVar("View", bound=Callable[..., Any])
-_BY_THEMSELVES: set[Callable[..., Any]] = set()
 REALM = {"WWW-Authenticate": 'Bearer realm="predictions"'}
 
 
@@ -82,23 +79,15 @@ def read(path: Path) -> list[tuple[str, bytes]]:
     return list(found.items())
 
 
-def init_app(app: Flask, keys: Keys | None) -> None:
-    """Ask for a key for whatever changes or scores something; what only reads is open."""
+def init_app(app: Flask, keys: Keys | None, apart: frozenset[str]) -> None:
+    """Ask for a key before every view that changes or scores something, but for the endpoints ``apart``, which ask themselves."""
     if keys is None:
         return
-    app.extensions["keys"] = keys
 
     @app.before_request
     def check() -> None:
-        view = app.view_functions.get(request.endpoint or "")
-        if request.method not in ("GET", "HEAD", "OPTIONS") and view not in _BY_THEMSELVES:
+        if request.method not in ("GET", "HEAD", "OPTIONS") and request.endpoint not in apart:
             request.environ["request.key"] = authenticate(keys, request.environ)
-
-
-def by_itself(view: View) -> View:
-    """Mark a view that asks for the key itself, because it may come in a form."""
-    _BY_THEMSELVES.add(view)
-    return view
 
 
 def authenticate(keys: Keys, environ: dict[str, Any]) -> str:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import math
 import time
-from datetime import UTC, datetime
 from typing import Any
 
-from flask import Blueprint, Flask, Response, current_app, jsonify
+from flask import Blueprint, Response, jsonify
 
+from services.predict.api.responses import current, named
 from services.predict.challenger.status import Standing
 from services.predict.rollout.state_dir import Store
 from services.predict.serving.loaded_models import Models, NoModel
-from services.web.problem import Refused
+from services.web.timestamps import iso
 
-blueprint = Blueprint("health", __name__)
 STALE = 15.0  # seconds without news from the leader after which nothing is called confirmed
 
 
@@ -33,21 +32,21 @@ class Health:
         why = None
         try:
             serving = self.models.current()
-            facts["model_version"] = serving.held.model.version
+            facts["model_version"] = serving.model.version
             facts["generation"] = serving.generation.number
-            facts["name"] = serving.held.model.manifest.name
+            facts["name"] = serving.model.manifest.name
         except NoModel as error:
             why = str(error)
         facts["ready"] = why is None
         fresh = 0 <= time.monotonic() - status.get("beat", math.inf) < STALE
         facts["confirmed"] = bool(why is None and fresh and status.get("confirmed"))
-        facts["since"] = moment(status.get("since"))
-        facts["checked"] = moment(status.get("checked"))
+        facts["since"] = iso(status.get("since"))
+        facts["checked"] = iso(status.get("checked"))
         facts["wanted"] = status.get("wanted")
         facts["serving"] = facts["model_version"]
         facts["trouble"] = status.get("trouble") if fresh or not status else "the follower has not reported lately"
         facts["refusal"] = (
-            {"model_version": refused["sha256"], "reason": refused["reason"], "time": moment(refused["time"])}
+            {"model_version": refused["sha256"], "reason": refused["reason"], "time": iso(refused["time"])}
             if refused
             else None
         )
@@ -57,38 +56,26 @@ class Health:
         return why is None, facts
 
 
-def init_app(app: Flask, health: Health) -> None:
-    """Add the views to ``app``."""
-    app.extensions["health"] = health
-    app.register_blueprint(blueprint)
+def blueprint(health: Health) -> Blueprint:
+    """The views of the replica's state."""
+    views = Blueprint("health", __name__)
 
+    @views.get("/healthz")
+    def healthz() -> Response:
+        """The process lives."""
+        return jsonify(status="alive")
 
-@blueprint.get("/healthz")
-def healthz() -> Response:
-    """The process lives."""
-    return jsonify(status="alive")
+    @views.get("/readyz")
+    def readyz() -> tuple[Response, int]:
+        """A rehearsed model is answering."""
+        ready, facts = health.report()
+        return jsonify(facts), 200 if ready else 503
 
+    @views.get("/model")
+    def model() -> Response:
+        """The current model's manifest, without its golden rows."""
+        serving = current(health.models)
+        document = {**serving.model.manifest.public(), "model_version": serving.model.version}
+        return named(jsonify(document), serving)
 
-@blueprint.get("/readyz")
-def readyz() -> tuple[Response, int]:
-    """A rehearsed model is answering."""
-    ready, facts = current_app.extensions["health"].report()
-    return jsonify(facts), 200 if ready else 503
-
-
-@blueprint.get("/model")
-def model() -> Response:
-    """The current model's manifest, without its golden rows."""
-    try:
-        serving = current_app.extensions["health"].models.current()
-    except NoModel as error:
-        raise Refused(503, f"No model can answer now: {error}.", headers={"Retry-After": "1"}) from None
-    response = jsonify({**serving.held.model.manifest.public(), "model_version": serving.held.model.version})
-    response.headers["X-Model-Version"] = serving.held.model.version
-    response.headers["X-Model-Generation"] = str(serving.generation.number)
-    return response
-
-
-def moment(seconds: float | None) -> str | None:
-    """A Unix time as ISO 8601 in UTC."""
-    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+    return views

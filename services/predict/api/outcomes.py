@@ -15,21 +15,20 @@ from contextlib import contextmanager
 from typing import Any
 
 import msgspec
-from flask import Blueprint, Flask, Request, Response, current_app, request
+from flask import Blueprint, Request, Response, request
 
 from modelbundle.validation.validator import Invalid, TooManyRows
 from services.predict.api import csv_table, outcome_parser
 from services.predict.api.csv_table import Table
-from services.predict.api.json_document import parse
-from services.predict.api.request_body import Bodies, check_type
+from services.predict.api.request_body import BodyReader, check_type, parse
+from services.predict.api.responses import refusal
 from services.predict.metrics import counters
 from services.predict.serving.prediction_log import NONE
-from services.predict.serving.predictor import misfit
 from services.predict.settings import Settings
 from services.predictionlog import spool
 from services.predictionlog.outcome import CONTRADICTED, INVALID, STATUSES, UNKNOWN, WAITING, Claim, Result
 from services.web import json_logging
-from services.web.problem import Refused
+from services.web.problem import Refused, retry_after
 
 AT_ONCE = 2  # per worker; the other threads are for predictions
 SECONDS = 5  # for the database
@@ -45,13 +44,12 @@ CLOSED = (
     "make one with `python -m services.predict.api.api_keys NAME`, and set API_KEYS_FILE."
 )
 AWAY = "The database of the prediction log cannot be used now: send this again. What was recorded already counts once."
-blueprint = Blueprint("outcomes", __name__)
 
 
-class Outcomes:
+class OutcomeRecorder:
     """Records claims. ``url`` is that of the prediction log."""
 
-    def __init__(self, settings: Settings, bodies: Bodies) -> None:
+    def __init__(self, settings: Settings, bodies: BodyReader) -> None:
         self.settings = settings
         self.bodies = bodies
         self.root = settings.data_dir / "spool"
@@ -84,11 +82,7 @@ class Outcomes:
                 json_logging.emit(
                     "outcomes not recorded", "error", reason=type(getattr(error, "orig", None) or error).__name__
                 )
-                raise Refused(
-                    503,
-                    AWAY,
-                    headers={"Retry-After": "5"},
-                ) from None
+                raise Refused(503, AWAY, headers=retry_after(5)) from None
         for status, number in Tally(result.status for result in results).items():
             counters.outcomes.labels(status).inc(number)
         return [Result(r.status, r.prediction_ids, DETAILS.get(r.status, "")) for r in results]
@@ -109,7 +103,7 @@ class Outcomes:
     @contextmanager
     def _place(self) -> Iterator[None]:
         if not self._places.acquire(blocking=False):
-            raise Refused(503, "Others are recording outcomes; try again.", headers={"Retry-After": "1"})
+            raise Refused(503, "Others are recording outcomes; try again.", headers=retry_after(1))
         try:
             yield
         finally:
@@ -125,12 +119,6 @@ class Outcomes:
         return True
 
 
-def init_app(app: Flask, outcomes: Outcomes) -> None:
-    """Add the view to ``app``."""
-    app.extensions["outcomes"] = outcomes
-    app.register_blueprint(blueprint)
-
-
 def loopback(host: str) -> bool:
     """Whether only this machine can reach the address."""
     try:
@@ -139,30 +127,35 @@ def loopback(host: str) -> bool:
         return host == "localhost"
 
 
-@blueprint.post("/outcomes")
-def take() -> Response:
-    """Record what was sent."""
-    outcomes: Outcomes = current_app.extensions["outcomes"]
-    outcomes.admit()
-    environ = request.environ
-    try:
-        if environ.get("CONTENT_TYPE", "")[:8].lower() == "text/csv":
-            return _sheet(outcomes, request)
-        check_type(request)
-        document = parse(outcomes.bodies.read(request))
-        wanted, single = outcome_parser.read(document, outcomes.settings.max_rows)
-    except (Invalid, TooManyRows) as error:
-        raise misfit(error, environ, what="the form of outcomes") from None
-    results = outcomes.record(wanted, environ.get("request.key"))
-    counts = _noted(results, environ)
-    rows = [_shown(claim, result) for claim, result in zip(wanted, results, strict=True)]
-    if single:
-        _raise(results[0])
-        return _json(rows[0])
-    return _json({"outcomes": rows, **counts})
+def blueprint(outcomes: OutcomeRecorder) -> Blueprint:
+    """The view ``POST /outcomes``."""
+    views = Blueprint("outcomes", __name__)
+
+    @views.post("/outcomes")
+    def take() -> Response:
+        """Record what was sent."""
+        outcomes.admit()
+        environ = request.environ
+        try:
+            if environ.get("CONTENT_TYPE", "")[:8].lower() == "text/csv":
+                return _sheet(outcomes, request)
+            check_type(request)
+            document = parse(outcomes.bodies.read(request))
+            wanted, single = outcome_parser.read(document, outcomes.settings.max_rows)
+        except (Invalid, TooManyRows) as error:
+            raise refusal(error, environ, what="the form of outcomes") from None
+        results = outcomes.record(wanted, environ.get("request.key"))
+        counts = _noted(results, environ)
+        rows = [_shown(claim, result) for claim, result in zip(wanted, results, strict=True)]
+        if single:
+            _raise(results[0])
+            return _json(rows[0])
+        return _json({"outcomes": rows, **counts})
+
+    return views
 
 
-def _sheet(outcomes: Outcomes, asked: Request) -> Response:
+def _sheet(outcomes: OutcomeRecorder, asked: Request) -> Response:
     csv_table.check_type(asked)
     sent = Table(outcomes.bodies.read(asked))
     outcome_parser.check(sent)
@@ -202,7 +195,7 @@ def _raise(result: Result) -> None:
         case "contradicted":
             raise Refused(409, sentence, [{"pointer": "/is_late", "detail": "differs from what is recorded"}])
         case "waiting":
-            raise Refused(503, sentence, headers={"Retry-After": "2"})
+            raise Refused(503, sentence, headers=retry_after(2))
 
 
 def _json(body: Any) -> Response:

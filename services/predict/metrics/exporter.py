@@ -15,12 +15,14 @@ import threading
 from collections import Counter as Tally
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property
 from typing import TypeVar
-from wsgiref.types import WSGIEnvironment
 
-from flask import Blueprint, Flask, Response, current_app
+from flask import Blueprint, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
+from werkzeug.routing import Map
 
 from modelbundle.schema import Schema
 from modelbundle.validation.validator import unescape
@@ -37,54 +39,51 @@ from services.predict.metrics.counters import (
     switches,
     warnings,
 )
-from services.predict.metrics.gauges import Facts
 from services.predict.rollout.state_machine import REFUSALS
+from services.web.middleware import Finished
 
-blueprint = Blueprint("metrics", __name__)
 EVERY = 0.25  # seconds between writings
 T = TypeVar("T")
 
 
 class Observer:
-    """Counts what passes the edge. Requests only append to deques, which needs no lock; :meth:`write` empties them.
+    """Counts requests and answers. Requests only append to ``finished`` and ``bands``; :meth:`write` empties them.
 
-    ``at_work`` says how many requests this worker has.
+    A deque's append needs no lock. ``at_work`` says how many requests this worker has.
     """
 
-    def __init__(self, routes: Iterable[str]) -> None:
-        self.routes = frozenset(routes)
-        self._finished: deque[tuple[str, str, int, float]] = deque()
-        self._bands: deque[str | None] = deque()
+    def __init__(self, url_map: Map) -> None:
+        self.finished: deque[Finished] = deque()
+        self.bands: deque[str | None] = deque()
         self.at_work: Callable[[], int] = int
+        self._url_map = url_map
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="metrics", daemon=True)
 
-    def __call__(self, environ: WSGIEnvironment, status: int, took: float) -> None:
-        """One finished request."""
-        self._finished.append((environ.get("PATH_INFO", ""), environ["REQUEST_METHOD"], status, took))
-        if "request.shed" in environ:
-            shed.inc()
-        if status == 500:
-            bugs.inc()
-
-    def scored(self, bands: Iterable[str | None]) -> None:
-        """Rows that were answered: the band of each."""
-        self._bands.extend(bands)
+    @cached_property
+    def routes(self) -> frozenset[str]:
+        """The application's addresses; those with a variable part count as :data:`OTHER`."""
+        return frozenset(str(rule) for rule in self._url_map.iter_rules() if not rule.arguments)
 
     def write(self) -> None:
         """Write what was counted since the last time."""
         in_flight.set(self.at_work())
         number: Tally[tuple[str, str, int]] = Tally()
         took: dict[str, list[float]] = {}
-        for path, method, status, each in _emptied(self._finished):
-            route = path if path in self.routes else OTHER
-            number[route, method if method in ("GET", "POST", "HEAD") else OTHER, status] += 1
-            took.setdefault(route, []).append(each)
+        for request in _emptied(self.finished):
+            route = request.path if request.path in self.routes else OTHER
+            method = request.method if request.method in ("GET", "POST", "HEAD") else OTHER
+            number[route, method, request.status] += 1
+            took.setdefault(route, []).append(request.seconds)
+            if request.shed:
+                shed.inc()
+            if request.status == 500:
+                bugs.inc()
         for (route, method, status), count in number.items():
             requests.labels(route, method, str(status)).inc(count)
         for route, amounts in took.items():
             seconds.labels(route).observe_all(amounts)
-        for band, count in Tally(_emptied(self._bands)).items():
+        for band, count in Tally(_emptied(self.bands)).items():
             rows.inc(count)
             predictions.labels(band or "none").inc(count)
 
@@ -125,24 +124,22 @@ def prepare() -> None:
         switches.labels("refused", reason)
 
 
-def init_app(app: Flask) -> Observer:
-    """Add ``/metrics`` to ``app``; returns what counts."""
-    app.register_blueprint(blueprint)
+def blueprint(observer: Observer, *gauges: Collector) -> Blueprint:
+    """The view ``GET /metrics``; ``gauges`` are what is true now, made at each scrape."""
+    views = Blueprint("metrics", __name__)
     prepare()
-    return Observer(str(rule) for rule in app.url_map.iter_rules() if not rule.arguments)
 
+    @views.get("/metrics")
+    def metrics() -> Response:
+        """Everything that was measured, over all processes."""
+        observer.write()
+        together = CollectorRegistry()
+        if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+            MultiProcessCollector(together)  # type: ignore[no-untyped-call]
+        else:
+            together.register(registry)
+        for collector in gauges:
+            together.register(collector)
+        return Response(generate_latest(together), content_type=CONTENT_TYPE_LATEST)
 
-@blueprint.get("/metrics")
-def metrics() -> Response:
-    """Everything that was measured, over all processes."""
-    current_app.extensions["observer"].write()
-    together = CollectorRegistry()
-    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
-        MultiProcessCollector(together)  # type: ignore[no-untyped-call]
-    else:
-        together.register(registry)
-    extensions = current_app.extensions
-    recorder = extensions["recorder"]
-    together.register(Facts(extensions["store"], extensions["health"], recorder.root, recorder.max_bytes))
-    together.register(extensions["watch"])
-    return Response(generate_latest(together), content_type=CONTENT_TYPE_LATEST)
+    return views

@@ -1,4 +1,4 @@
-"""What is true of a replica now, as gauges that are made at each scrape: the model, the switch, the log's spool.
+"""The state of a replica now, as gauges that are made at each scrape: the model, the switch, the log's spool, drift.
 
 Unlike counts they belong to no process: whichever worker is asked reads them from the files that all of them share. And a label
 that was true before, as the version of an older model, is gone with the next scrape.
@@ -7,23 +7,25 @@ that was true before, as the version of an older model, is gone with the next sc
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from services.predict.api.health import Health
 from services.predict.rollout.state_dir import Store
 from services.predictionlog import spool
 from services.predictionlog.shipper import DAMAGED
 
 
-class Facts(Collector):
-    """Reads them. ``root`` is the spool's, ``limit`` its bound in bytes."""
+class ReplicaGauges(Collector):
+    """The model, the switch, the challenger and the spool. ``health`` gives what ``/readyz`` says.
 
-    def __init__(self, store: Store, health: Health, root: Path, limit: int) -> None:
+    ``root`` is the spool's folder, ``limit`` its bound in bytes.
+    """
+
+    def __init__(self, store: Store, health: Callable[[], tuple[bool, dict[str, Any]]], root: Path, limit: int) -> None:
         self.store = store
         self.health = health
         self.root = root
@@ -31,7 +33,7 @@ class Facts(Collector):
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """The gauges, now."""
-        ready, facts = self.health.report()
+        ready, facts = self.health()
         refusal, wanted = facts["refusal"], facts["wanted"]
         refused = bool(refusal and refusal["model_version"] == wanted != facts["model_version"])
         yield _gauge("model_ready", "1 if a rehearsed model answers", ready)
@@ -55,6 +57,44 @@ class Facts(Collector):
         yield _gauge("log_damaged_segments", "Segments with lines that the database does not take", damaged)
 
 
+class MonitorGauges(Collector):
+    """Drift and live performance of the model that answers. ``report`` gives ``monitor.json`` as it is now."""
+
+    def __init__(self, report: Callable[[], dict[str, Any]]) -> None:
+        self.report = report
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """The gauges, of the model that answers; those that are not known have no sample."""
+        now = self.report()
+        model: dict[str, Any] = next((model for model in now["models"] if model["current"]), {})
+        features = model.get("features", [])
+        score, live = model.get("score") or {}, model.get("performance") or {}
+        yield _by_feature("drift_psi", "Population stability index of a feature against training", features, "psi")
+        yield _by_feature("drift_effect_log_odds", "What that does to the mean score, in log-odds", features, "effect")
+        alert = GaugeMetricFamily(
+            "peerloan_drift_alert", "1 if a feature drifted, tested and large", labels=["feature"]
+        )
+        for feature in features:
+            alert.add_metric([feature["name"]], float(feature["status"] == "drifted"))
+        yield alert
+        judged = score.get("status") not in (None, "waiting")
+        yield _gauge("score_psi", "Population stability index of the score against training", score.get("psi"))
+        yield _gauge("score_alert", "1 if the score drifted", float(score["status"] == "drifted") if judged else None)
+        yield _gauge("expected_rate", "Mean probability of the rows", model.get("expected_rate"))
+        yield _gauge("reference_rate", "Rate that was observed in training", model.get("reference_rate"))
+        area = (live.get("roc_auc") or {}).get("value")
+        yield _gauge("live_roc_auc", "ROC-AUC of the predictions whose outcome is known", area)
+        yield _gauge("estimated_roc_auc", "ROC-AUC to expect before outcomes", model.get("estimated_roc_auc"))
+        ratio = live.get("predicted_to_observed") or {}
+        yield _gauge("live_predicted_to_observed", "Mean probability over the observed rate", ratio.get("value"))
+        yield _gauge("live_predicted_to_observed_low", "The lower end of its interval", ratio.get("low"))
+        yield _gauge("live_predicted_to_observed_high", "The upper end of its interval", ratio.get("high"))
+        yield _gauge("monitor_rows", "Rows of the model that were looked into", model.get("sampled"))
+        age = now["age_seconds"]
+        computed = None if age is None else time.time() - age
+        yield _gauge("monitor_computed_timestamp_seconds", "When drift was computed last (Unix time)", computed)
+
+
 def _challenger(facts: dict[str, Any] | None) -> Iterator[GaugeMetricFamily]:
     """Where there is one, how it does beside the champion, since it was set."""
     facts = facts or {}
@@ -75,5 +115,14 @@ def _challenger(facts: dict[str, Any] | None) -> Iterator[GaugeMetricFamily]:
         yield family
 
 
-def _gauge(name: str, words: str, value: float) -> GaugeMetricFamily:
-    return GaugeMetricFamily(f"peerloan_{name}", words, value=float(value))
+def _gauge(name: str, words: str, value: float | None) -> GaugeMetricFamily:
+    """A gauge; one without a value has no sample."""
+    return GaugeMetricFamily(f"peerloan_{name}", words, value=None if value is None else float(value))
+
+
+def _by_feature(name: str, words: str, features: list[dict[str, Any]], key: str) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(f"peerloan_{name}", words, labels=["feature"])
+    for feature in features:
+        if feature[key] is not None:
+            family.add_metric([feature["name"]], feature[key])
+    return family

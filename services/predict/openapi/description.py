@@ -6,16 +6,17 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from flask import Blueprint, Flask, Response, current_app, request
+import msgspec
+from flask import Blueprint, Response, request
 
 from modelbundle.model import Model
 from services.predict.api.predict_csv import ADDED
+from services.predict.api.responses import MODEL_HEADERS, answered, current
 from services.predict.openapi import outcomes, schemas
 from services.predict.openapi.schemas import Json, ref
-from services.predict.serving.predictor import Predictor, each, signed
-from services.predict.settings import Settings
+from services.predict.serving.loaded_models import Models
+from services.predict.serving.predictor import derived_ids
 
-blueprint = Blueprint("openapi", __name__)
 REASONS = {
     400: "The body is not JSON, or not CSV",
     401: "A key is needed",
@@ -241,20 +242,18 @@ class Description:
         }
 
 
-def init_app(app: Flask, settings: Settings) -> None:
-    """Add the view to ``app``."""
-    keyed = bool(settings.api_keys_file)
-    app.extensions["description"] = Description(settings.max_rows, settings.max_csv_rows, keyed)
-    app.register_blueprint(blueprint)
+def blueprint(models: Models, description: Description) -> Blueprint:
+    """The view ``GET /openapi.json``."""
+    views = Blueprint("openapi", __name__)
 
+    @views.get("/openapi.json")
+    def openapi() -> Response:
+        """The description, for the model that answers now."""
+        serving = current(models)
+        document = Response(description.of(serving.model), mimetype="application/json")
+        return answered(document, serving, request.environ)
 
-@blueprint.get("/openapi.json")
-def openapi() -> Response:
-    """The description, for the model that answers now."""
-    predictor: Predictor = current_app.extensions["predictor"]
-    serving = predictor.current()
-    document = current_app.extensions["description"].of(serving.held.model)
-    return signed(Response(document, mimetype="application/json"), serving, request.environ, 0)
+    return views
 
 
 def _object(properties: Json) -> Json:
@@ -283,11 +282,13 @@ def _reads(words: str, schema: Json, *statuses: int, own: bool = False) -> Json:
 
 def _headers() -> Json:
     text = {"schema": {"type": "string"}}
-    return dict.fromkeys(("X-Request-Id", "X-Model-Version", "X-Model-Generation"), text)
+    return dict.fromkeys(("X-Request-Id", *MODEL_HEADERS), text)
 
 
 def _answer(model: Model, record: Json) -> Any:
-    return each(model, model.validator.record(record), "example")[0]
+    asked = model.validator.record(record)
+    own = derived_ids([asked.row], "example", model.version, 0)[0]
+    return msgspec.to_builtins(model.answer(asked.row, False, own, asked.id, asked.warnings))
 
 
 def _csv(model: Model, records: list[Json]) -> str:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from importlib.resources import files
 
-from flask import Blueprint, Flask, Response, abort, request
+from flask import Blueprint, Response, abort, request
 
-blueprint = Blueprint("docs", __name__)
 HEADERS = (
     ("Cache-Control", "no-cache"),
     (
@@ -45,25 +44,25 @@ START = """SwaggerUIBundle({
 """
 
 
-def init_app(app: Flask) -> None:
-    """Add the views to ``app``."""
-    app.register_blueprint(blueprint)
+def blueprint() -> Blueprint:
+    """The views of the page."""
+    views = Blueprint("docs", __name__)
 
+    @views.get("/docs")
+    def page() -> Response:
+        """The page."""
+        return _active(PAGE.encode(), "text/html")
 
-@blueprint.get("/docs")
-def page() -> Response:
-    """The page."""
-    return _active(PAGE.encode(), "text/html")
+    @views.get("/docs/<name>")
+    def part(name: str) -> Response:
+        """A file that the page loads."""
+        if name == "start.js":
+            return _active(START.encode(), "text/javascript")
+        if name not in FILES:
+            abort(404)
+        return _active((files("flask_swagger_ui") / "dist" / name).read_bytes(), FILES[name])
 
-
-@blueprint.get("/docs/<name>")
-def part(name: str) -> Response:
-    """What the page loads."""
-    if name == "start.js":
-        return _active(START.encode(), "text/javascript")
-    if name not in FILES:
-        abort(404)
-    return _active((files("flask_swagger_ui") / "dist" / name).read_bytes(), FILES[name])
+    return views
 
 
 def _active(content: bytes, kind: str) -> Response:

@@ -6,60 +6,55 @@ import csv
 import io
 from typing import Any
 
-from flask import Blueprint, Flask, Response, current_app, jsonify, request
+from flask import Blueprint, Response, jsonify, request
 
-from modelbundle.explain.curves import in_order
 from modelbundle.model import Model
 from modelbundle.schema import Feature
 from modelbundle.validation.csv_cells import TAKEN, TWICE
 from modelbundle.validation.validator import ID_RULE, MAX_ID, MAX_TEXT, MISSING, UNKNOWN, expectation
 from services.predict.api.predict_csv import ADDED, CELLS
+from services.predict.api.responses import answered, current
 from services.predict.pages import rendering
+from services.predict.pages.example_cases import Examples
 from services.predict.pages.formatting import plain
-from services.predict.serving.predictor import Predictor, signed
+from services.predict.serving.loaded_models import Models
 
-blueprint = Blueprint("book", __name__)
 Json = dict[str, Any]
 
 
-def init_app(app: Flask) -> None:
-    """Add the views to ``app``."""
-    app.jinja_env.filters.update(in_order=in_order)
-    app.register_blueprint(blueprint)
+def blueprint(models: Models, examples: Examples, max_rows: int, max_bytes: int) -> Blueprint:
+    """The views of the page; ``max_rows`` and ``max_bytes`` are the most that ``/predict`` takes as CSV."""
+    views = Blueprint("batch", __name__)
 
+    @views.get("/batch")
+    def show() -> Response:
+        """The page."""
+        serving = rendering.serving_now(models)
+        if serving is None:
+            return rendering.no_model("batch")
+        return rendering.page("batch.html", "batch", serving, features=serving.model.schema, url=request.host_url)
 
-@blueprint.get("/batch")
-def show() -> Response:
-    """The page."""
-    serving = rendering.serving_now()
-    if serving is None:
-        return rendering.page("nomodel.html", "batch", None, 503)
-    return rendering.page("batch.html", "batch", serving, features=serving.held.model.schema, url=request.host_url)
+    @views.get("/batch/model.json")
+    def model() -> Response:
+        """All that checking a book takes: the schema, and the API's own words for what does not fit it."""
+        serving = current(models)
+        return answered(jsonify(describe(serving.model, max_rows, max_bytes)), serving, request.environ)
 
+    @views.get("/batch/template.csv")
+    def template() -> Response:
+        """The columns, and rows that are made up: the examples of the page on which one case is tried."""
+        serving = current(models)
+        asked = serving.model
+        text = io.StringIO()
+        writer = csv.writer(text)
+        writer.writerow(asked.schema.names)
+        for case in examples.of(asked):
+            writer.writerow([plain(value) if isinstance(value, float) else value for value in case.row])
+        response = Response(text.getvalue(), mimetype="text/csv")
+        response.headers["Content-Disposition"] = f'attachment; filename="{asked.manifest.name}-template.csv"'
+        return answered(response, serving, request.environ)
 
-@blueprint.get("/batch/model.json")
-def model() -> Response:
-    """All that checking a book takes: the schema, and the API's own words for what does not fit it."""
-    predictor: Predictor = current_app.extensions["predictor"]
-    serving = predictor.current()
-    rules = describe(serving.held.model, predictor.max_csv_rows, predictor.bodies.max_bytes)
-    return signed(jsonify(rules), serving, request.environ, 0)
-
-
-@blueprint.get("/batch/template.csv")
-def template() -> Response:
-    """The columns, and rows that are made up: the examples of the page on which one case is tried."""
-    predictor: Predictor = current_app.extensions["predictor"]
-    serving = predictor.current()
-    asked = serving.held.model
-    cases = current_app.extensions["examples"].of(asked, current_app.extensions["papers"].of(asked))
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(asked.schema.names)
-    writer.writerows([plain(value) if isinstance(value, float) else value for value in case.row] for case in cases)
-    response = Response(text.getvalue(), mimetype="text/csv")
-    response.headers["Content-Disposition"] = f'attachment; filename="{asked.manifest.name}-template.csv"'
-    return signed(response, serving, request.environ, 0)
+    return views
 
 
 def describe(asked: Model, most_rows: int, most_bytes: int) -> Json:

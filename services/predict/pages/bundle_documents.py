@@ -1,7 +1,7 @@
-"""What the current model's bundle holds for people: its card, its curves, and how training rows were spread.
+"""The documents for people in the current model's bundle: its card, its curves, and the distributions of the training rows.
 
-Predictions need none of it, so it is not kept with the loaded model: it is read from the verified file in the store when somebody
-asks, checked against the manifest once more, and kept for one model at a time.
+Predictions need none of them, so they are not kept with the loaded model. They are read from the verified file in the store when
+somebody asks, checked against the manifest again, and kept for one model at a time.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from services.web import json_logging
 
 
 @dataclass(frozen=True, slots=True)
-class Papers:
+class Documents:
     """``card`` and ``card_html`` are empty where the bundle has none, as is ``reference``; see
     :mod:`modelbundle.explain.curves`.
     """
@@ -29,29 +29,29 @@ class Papers:
     curves: Curves
 
 
-NOTHING = Papers("", "", {}, Curves())
+NOTHING = Documents("", "", {}, Curves())
 
 
-class Cabinet:
-    """Reads the papers of models in ``store``."""
+class BundleDocuments:
+    """Reads the documents of models in ``store``."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._kept: tuple[str, Papers] = ("", NOTHING)
+        self._kept: tuple[str, Documents] = ("", NOTHING)
 
-    def of(self, model: Model) -> Papers:
-        """The papers of a model that is current, or was just now; empty ones where a swap has already removed its file."""
-        version, papers = self._kept
+    def of(self, model: Model) -> Documents:
+        """The documents of a model that is current, or was just now; empty ones where a swap has already removed its file."""
+        version, found = self._kept
         if version == model.version:
-            return papers
+            return found
         try:
-            papers = self._read(model)
+            found = self._read(model)
         except OSError:
             return NOTHING
-        self._kept = (model.version, papers)
-        return papers
+        self._kept = (model.version, found)
+        return found
 
-    def _read(self, model: Model) -> Papers:
+    def _read(self, model: Model) -> Documents:
         card, card_html, described = (
             self._entry(model, name) for name in (bundle.CARD, bundle.CARD_HTML, bundle.REFERENCE)
         )
@@ -61,7 +61,7 @@ class Cabinet:
                 spread = reference.parse(described, model.schema)
             except FormatError as error:
                 _complain(model, error)
-        return Papers(
+        return Documents(
             card.decode("utf-8", "replace"), card_html.decode("utf-8", "replace"), spread, curves(model, spread)
         )
 
@@ -74,4 +74,4 @@ class Cabinet:
 
 
 def _complain(model: Model, error: FormatError) -> None:
-    json_logging.emit("papers", "warning", model_version=model.version, trouble=str(error))
+    json_logging.emit("bundle documents", "warning", model_version=model.version, trouble=str(error))

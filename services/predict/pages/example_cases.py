@@ -15,6 +15,7 @@ from modelbundle.explain.curves import what_if
 from modelbundle.model import Model
 from modelbundle.schema import Feature
 from modelbundle.scorers.base import Value
+from services.predict.pages.bundle_documents import BundleDocuments
 from services.predict.pages.formatting import logit
 
 MATTERS = 0.25  # of what the strongest feature moves, in log-odds: what moves less stays typical, which a person finds plausible
@@ -30,6 +31,22 @@ class Example:
     name: str
     row: tuple[Value, ...]
     probability: float
+
+
+class Examples:
+    """The examples of the current model, made once per model."""
+
+    def __init__(self, documents: BundleDocuments) -> None:
+        self._documents = documents
+        self._made: tuple[str, tuple[Example, ...]] = ("", ())
+
+    def of(self, model: Model) -> tuple[Example, ...]:
+        """The examples of ``model``."""
+        version, made = self._made
+        if version != model.version:
+            made = make(model, self._documents.of(model).reference)
+            self._made = (model.version, made)
+        return made
 
 
 def make(model: Model, reference: Mapping[str, Any]) -> tuple[Example, ...]:
@@ -58,7 +75,7 @@ def _moved(typical: list[Value], usual: list[list[Value]], scores: list[list[flo
 
 
 def _example(model: Model, name: str, row: list[Value]) -> Example:
-    return Example(name, tuple(row), model.answer(row)["predict_proba"][-1])
+    return Example(name, tuple(row), model.answer(row).predict_proba[-1])
 
 
 def _common(model: Model, i: int, feature: Feature, described: Mapping[str, Any]) -> list[Value]:

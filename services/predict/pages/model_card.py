@@ -6,20 +6,19 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from flask import Blueprint, Flask, Response, current_app, jsonify, request
+from flask import Blueprint, Response, jsonify, request
 
 from modelbundle.errors import StatementError
 from modelbundle.format.manifest import Manifest
+from services.predict.api.responses import answered, current
 from services.predict.pages import markdown, rendering
-from services.predict.pages.bundle_documents import Papers
+from services.predict.pages.bundle_documents import BundleDocuments
 from services.predict.pages.charts import feature_curves
 from services.predict.rollout.signature_policy import Trust
 from services.predict.rollout.state_dir import Store
-from services.predict.serving.loaded_models import Serving
-from services.predict.serving.predictor import Predictor, signed
+from services.predict.serving.loaded_models import Models, Serving
 from services.web.problem import Refused
 
-blueprint = Blueprint("model card", __name__)
 DRAWN = frozenset({"performance", "risk bands", "bands", "curves"})  # sections of a card that the page draws itself
 SANDBOX = (
     ("Cache-Control", "no-store"),
@@ -61,105 +60,84 @@ class Figure:
     meaning: str
 
 
-def init_app(app: Flask, trust: Trust | None) -> None:
-    """Add the views to ``app``."""
-    app.extensions["trust"] = trust
-    app.jinja_env.filters.update(factor=feature_curves.factor)
-    app.register_blueprint(blueprint)
+def blueprint(models: Models, documents: BundleDocuments, store: Store, trust: Trust | None) -> Blueprint:
+    """The page and its files. ``trust`` is None where models need no signature."""
+    views = Blueprint("model card", __name__)
+
+    @views.get("/model-card")
+    def show() -> Response:
+        """The page."""
+        serving = rendering.serving_now(models)
+        if serving is None:
+            return rendering.no_model("model-card")
+        model = serving.model
+        found = documents.of(model)
+        sections = markdown.sections(found.card)
+        return rendering.page(
+            "model-card.html",
+            "model-card",
+            serving,
+            card=[s for s in sections if s.level > 1 and s.heading.lower() not in _drawn(model.manifest)],
+            has_card=bool(found.card),
+            has_html=bool(found.card_html),
+            drawings=feature_curves.draw(found.curves, model.schema),
+            heats=feature_curves.heats(found.curves, model.schema),
+            levels=feature_curves.LEVELS,
+            metrics=list(figures(model.manifest.data.get("metrics"))),
+            facts=dict(facts(model.manifest)),
+            signature=signature(trust, model.version),
+            previous=store.previous(),
+        )
+
+    @views.get("/model-card/card.md")
+    def card() -> Response:
+        """The card as its author wrote it."""
+        serving = current(models)
+        return _download(serving, documents.of(serving.model).card, "text/markdown", "md")
+
+    @views.get("/model-card/card.html")
+    def card_html() -> Response:
+        """The same as one page with its plots. It came with the model: it is shown without any rights."""
+        serving = current(models)
+        return _download(serving, documents.of(serving.model).card_html, "text/html", "html")
+
+    @views.get("/model-card/curves.json")
+    def curves() -> Response:
+        """The very numbers that are drawn."""
+        serving = current(models)
+        found = documents.of(serving.model).curves
+        surfaces = [
+            {
+                "features": s.features,
+                "rows": s.rows.names or s.rows.edges,
+                "columns": s.columns.names or s.columns.edges,
+                "terms": s.terms.tolist(),
+            }
+            for s in found.surfaces
+        ]
+        document = {"model_version": serving.model.version, "unit": "log-odds against the average row"}
+        content = jsonify({**document, "curves": [curve.to_json() for curve in found.curves], "surfaces": surfaces})
+        return answered(content, serving, request.environ)
+
+    return views
 
 
-@blueprint.get("/model-card")
-def show() -> Response:
-    """The page."""
-    serving = rendering.serving_now()
-    if serving is None:
-        return rendering.page("nomodel.html", "model-card", None, 503)
-    model = serving.held.model
-    papers = _papers(serving)
-    return rendering.page(
-        "model-card.html",
-        "model-card",
-        serving,
-        card=[
-            s for s in markdown.sections(papers.card) if s.level > 1 and s.heading.lower() not in _drawn(model.manifest)
-        ],
-        has_card=bool(papers.card),
-        has_html=bool(papers.card_html),
-        drawings=feature_curves.draw(papers.curves, model.schema),
-        heats=feature_curves.heats(papers.curves, model.schema),
-        levels=feature_curves.LEVELS,
-        metrics=list(figures(model.manifest.data.get("metrics"))),
-        facts=dict(facts(model.manifest)),
-        signature=_signature(model.version),
-        previous=_store().previous(),
-    )
-
-
-@blueprint.get("/model-card/card.md")
-def card() -> Response:
-    """The card as its author wrote it."""
-    return _download(lambda papers: papers.card, "text/markdown", "md")
-
-
-@blueprint.get("/model-card/card.html")
-def card_html() -> Response:
-    """The same as one page with its plots. It came with the model: it is shown without any rights."""
-    return _download(lambda papers: papers.card_html, "text/html", "html")
-
-
-@blueprint.get("/model-card/curves.json")
-def curves() -> Response:
-    """The very numbers that are drawn."""
-    serving = _serving()
-    found = _papers(serving).curves
-    surfaces = [
-        {
-            "features": s.features,
-            "rows": s.rows.names or s.rows.edges,
-            "columns": s.columns.names or s.columns.edges,
-            "terms": s.terms.tolist(),
-        }
-        for s in found.surfaces
-    ]
-    document = {"model_version": serving.held.model.version, "unit": "log-odds against the average row"}
-    answer = jsonify({**document, "curves": [curve.to_json() for curve in found.curves], "surfaces": surfaces})
-    return signed(answer, serving, request.environ, 0)
-
-
-def _download(part: Any, kind: str, ending: str) -> Response:
-    serving = _serving()
-    content = part(_papers(serving))
+def _download(serving: Serving, content: str, kind: str, ending: str) -> Response:
     if not content:
         raise Refused(404, "The model that answers now came without such a card.")
     request.environ["request.headers"] = SANDBOX
     response = Response(content, content_type=f"{kind}; charset=utf-8")
-    name = f"{serving.held.model.manifest.name}-{serving.held.model.version[:12]}.{ending}"
+    name = f"{serving.model.manifest.name}-{serving.model.version[:12]}.{ending}"
     response.headers["Content-Disposition"] = f'{"inline" if ending == "html" else "attachment"}; filename="{name}"'
-    return signed(response, serving, request.environ, 0)
-
-
-def _serving() -> Serving:
-    predictor: Predictor = current_app.extensions["predictor"]
-    return predictor.current()
-
-
-def _papers(serving: Serving) -> Papers:
-    papers: Papers = current_app.extensions["papers"].of(serving.held.model)
-    return papers
-
-
-def _store() -> Store:
-    store: Store = current_app.extensions["store"]
-    return store
+    return answered(response, serving, request.environ)
 
 
 def _drawn(about: Manifest) -> frozenset[str]:
     return DRAWN if about.data.get("metrics") else frozenset()
 
 
-def _signature(version: str) -> str:
+def signature(trust: Trust | None, version: str) -> str:
     """What is known of who made the model, in a sentence."""
-    trust: Trust | None = current_app.extensions["trust"]
     if trust is None:
         return "Not asked for: this service takes models without a signature."
     try:

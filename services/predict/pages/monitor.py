@@ -1,4 +1,4 @@
-"""``GET /monitor.json`` and the gauges of drift: what the monitor wrote last, with what is true of this replica now.
+"""``GET /monitor`` and ``GET /monitor.json``: what the monitor wrote last, with the state of this replica now.
 
 Nothing is computed here. The monitor is a process of its own, which the workers keep alive: see :mod:`services.monitoring`.
 """
@@ -8,40 +8,24 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from flask import Blueprint, Flask, Response, current_app, request
-from prometheus_client.core import GaugeMetricFamily
-from prometheus_client.registry import Collector
+from flask import Blueprint, Response, request
 
 from services.monitoring import process
-from services.predict.api.api_keys import authenticate
+from services.predict.api.api_keys import Keys, authenticate
 from services.predict.api.health import Health
+from services.predict.pages import rendering
+from services.predict.serving.loaded_models import Models
 from services.predict.serving.prediction_log import NONE
 from services.predict.settings import Settings
-from services.supervisor import Keeper
 
-blueprint = Blueprint("watch", __name__)
 STALE = 5  # rounds that may fail before what was computed is called stale
 
 
-def keeper(settings: Settings) -> Keeper | None:
-    """What keeps the monitor alive; None where nothing is logged."""
-    if settings.prediction_log_url == NONE:
-        return None
-    return process.keeper(
-        settings.data_dir,
-        settings.state_dir,
-        settings.prediction_log_url,
-        settings.monitor_seconds,
-        settings.monitor_days,
-    )
-
-
-class Watch(Collector):
+class MonitorReport:
     """Reads ``monitor.json`` of DATA_DIR, again when it was replaced."""
 
     def __init__(self, settings: Settings, health: Health) -> None:
@@ -81,60 +65,22 @@ class Watch(Collector):
             "models": models,
         }
 
-    def collect(self) -> Iterator[GaugeMetricFamily]:
-        """The gauges, of the model that answers; those that are not known have no sample."""
-        now = self.now()
-        model: dict[str, Any] = next((model for model in now["models"] if model["current"]), {})
-        features = model.get("features", [])
-        score, live = model.get("score") or {}, model.get("performance") or {}
-        yield _by_feature("drift_psi", "Population stability index of a feature against training", features, "psi")
-        yield _by_feature("drift_effect_log_odds", "What that does to the mean score, in log-odds", features, "effect")
-        alert = GaugeMetricFamily(
-            "peerloan_drift_alert", "1 if a feature drifted, tested and large", labels=["feature"]
-        )
-        for feature in features:
-            alert.add_metric([feature["name"]], float(feature["status"] == "drifted"))
-        yield alert
-        judged = score.get("status") not in (None, "waiting")
-        yield _gauge("score_psi", "Population stability index of the score against training", score.get("psi"))
-        yield _gauge("score_alert", "1 if the score drifted", float(score["status"] == "drifted") if judged else None)
-        yield _gauge("expected_rate", "Mean probability of the rows", model.get("expected_rate"))
-        yield _gauge("reference_rate", "Rate that was observed in training", model.get("reference_rate"))
-        area = (live.get("roc_auc") or {}).get("value")
-        yield _gauge("live_roc_auc", "ROC-AUC of the predictions whose outcome is known", area)
-        yield _gauge("estimated_roc_auc", "ROC-AUC to expect before outcomes", model.get("estimated_roc_auc"))
-        ratio = live.get("predicted_to_observed") or {}
-        yield _gauge("live_predicted_to_observed", "Mean probability over the observed rate", ratio.get("value"))
-        yield _gauge("live_predicted_to_observed_low", "The lower end of its interval", ratio.get("low"))
-        yield _gauge("live_predicted_to_observed_high", "The upper end of its interval", ratio.get("high"))
-        yield _gauge("monitor_rows", "Rows of the model that were looked into", model.get("sampled"))
-        age = now["age_seconds"]
-        computed = None if age is None else time.time() - age
-        yield _gauge("monitor_computed_timestamp_seconds", "When drift was computed last (Unix time)", computed)
 
+def blueprint(report: MonitorReport, models: Models, keys: Keys | None) -> Blueprint:
+    """The page and its numbers; with ``keys``, the numbers are only for callers that have a key."""
+    views = Blueprint("monitor", __name__)
 
-def _gauge(name: str, words: str, value: float | None) -> GaugeMetricFamily:
-    return GaugeMetricFamily(f"peerloan_{name}", words, value=value)
+    @views.get("/monitor")
+    def show() -> Response:
+        """The page. It is there while no model answers, too: that is when people look."""
+        return rendering.page("monitor.html", "monitor", rendering.serving_now(models))
 
+    @views.get("/monitor.json")
+    def numbers() -> Response:
+        """Traffic, drift and live performance, for the page and for programs."""
+        if keys is not None:
+            authenticate(keys, request.environ)
+        content = json.dumps(report.now())
+        return Response(content, content_type="application/json", headers={"Cache-Control": "no-store"})
 
-def _by_feature(name: str, words: str, features: list[dict[str, Any]], key: str) -> GaugeMetricFamily:
-    family = GaugeMetricFamily(f"peerloan_{name}", words, labels=["feature"])
-    for feature in features:
-        if feature[key] is not None:
-            family.add_metric([feature["name"]], feature[key])
-    return family
-
-
-def init_app(app: Flask, settings: Settings) -> None:
-    """Add the view to ``app``."""
-    app.extensions["watch"] = Watch(settings, app.extensions["health"])
-    app.register_blueprint(blueprint)
-
-
-@blueprint.get("/monitor.json")
-def monitor() -> Response:
-    """Traffic, drift and live performance, for the page and for programs; with keys, only for who has one."""
-    if keys := current_app.extensions.get("keys"):
-        authenticate(keys, request.environ)
-    content = json.dumps(current_app.extensions["watch"].now())
-    return Response(content, content_type="application/json", headers={"Cache-Control": "no-store"})
+    return views

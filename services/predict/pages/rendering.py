@@ -13,13 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-from flask import Blueprint, Flask, Response, abort, current_app, render_template, request
+from flask import Blueprint, Flask, Response, abort, render_template, request
 
-from services.predict.api.health import Health
+from modelbundle.explain.curves import in_order
+from services.predict.api.responses import named
 from services.predict.pages import formatting
-from services.predict.serving.loaded_models import NoModel, Serving
+from services.predict.pages.charts import feature_curves
+from services.predict.serving.loaded_models import Models, NoModel, Serving
+from services.web.problem import retry_after
 
-blueprint = Blueprint("pages", __name__)
 ROOT = Path(__file__).parent
 POLICY = (
     "Content-Security-Policy",
@@ -38,49 +40,51 @@ NAVIGATION = (
 )
 
 
-def init_app(app: Flask) -> None:
-    """Add what the pages load to ``app``, and what their templates may use."""
-    app.register_blueprint(blueprint)
+def init_app(app: Flask, keyed: bool) -> None:
+    """Give the templates of ``app`` what they may use. ``keyed``: scores need a key."""
     app.jinja_env.undefined = jinja2.StrictUndefined
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
-    app.jinja_env.globals.update(asset=asset, navigation=NAVIGATION)
+    app.jinja_env.globals.update(asset=asset, navigation=NAVIGATION, keyed=keyed)
     app.jinja_env.filters.update(
         percent=formatting.percent,
         short_percent=formatting.short_percent,
         number=formatting.number,
         signed=formatting.signed,
+        in_order=in_order,
+        factor=feature_curves.factor,
     )
 
 
 def page(template: str, name: str, serving: Serving | None, status: int = 200, **context: Any) -> Response:
     """The page ``name`` of :data:`NAVIGATION`, about the model in ``serving``; None while no model answers.
 
-    ``template`` is given ``context``, and ``about`` (the manifest), ``version``, ``generation`` and ``keyed`` (whether scores
-    need a key).
+    ``template`` is given ``context``, and ``about`` (the manifest), ``version`` and ``generation``.
     """
     request.environ["request.headers"] = PAGE
-    about = serving.held.model.manifest if serving else None
+    about = serving.model.manifest if serving else None
     content = render_template(
         template,
         page=name,
         about=about,
-        version=serving.held.model.version if serving else "",
+        version=serving.model.version if serving else "",
         generation=serving.generation.number if serving else 0,
-        keyed="keys" in current_app.extensions,
         **context,
     )
     response = Response(content, status, content_type="text/html; charset=utf-8")
-    if serving:
-        response.headers["X-Model-Version"] = serving.held.model.version
-        response.headers["X-Model-Generation"] = str(serving.generation.number)
+    return named(response, serving) if serving else response
+
+
+def no_model(name: str) -> Response:
+    """The page ``name`` while no model answers."""
+    response = page("nomodel.html", name, None, 503)
+    response.headers.update(retry_after(1))
     return response
 
 
-def serving_now() -> Serving | None:
-    """What the page is about; None while no model answers."""
-    health: Health = current_app.extensions["health"]
+def serving_now(models: Models) -> Serving | None:
+    """The model that the page is about; None while no model answers."""
     try:
-        return health.models.current()
+        return models.current()
     except NoModel:
         return None
 
@@ -90,17 +94,23 @@ def asset(name: str) -> str:
     return f"static/{_files()[1]}/{name}"
 
 
-@blueprint.get("/static/<digest>/<name>")
-def file(digest: str, name: str) -> Response:
-    """A file of the pages. With an address that is not of today it is sent, but not to be kept."""
-    contents, today = _files()
-    if name not in contents:
-        abort(404)
-    kept = KEPT if digest == today else "no-cache"
-    request.environ["request.headers"] = (("Cache-Control", kept), POLICY)
-    response = Response(contents[name], content_type=f"{KINDS[Path(name).suffix]}; charset=utf-8")
-    response.add_etag()
-    return response.make_conditional(request)  # type: ignore[return-value]
+def blueprint() -> Blueprint:
+    """The files that the pages load."""
+    views = Blueprint("pages", __name__)
+
+    @views.get("/static/<digest>/<name>")
+    def file(digest: str, name: str) -> Response:
+        """A file of the pages. With an address that is not of today it is sent, but not to be kept."""
+        contents, today = _files()
+        if name not in contents:
+            abort(404)
+        kept = KEPT if digest == today else "no-cache"
+        request.environ["request.headers"] = (("Cache-Control", kept), POLICY)
+        response = Response(contents[name], content_type=f"{KINDS[Path(name).suffix]}; charset=utf-8")
+        response.add_etag()
+        return response.make_conditional(request)  # type: ignore[return-value]
+
+    return views
 
 
 @cache

@@ -5,81 +5,82 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import msgspec
-from flask import Blueprint, Response, current_app, request
+from flask import Blueprint, Response, request
 
 from modelbundle.model import Model
-from modelbundle.validation.validator import Invalid, Many, One, Problem, TooManyRows, unescape
+from modelbundle.validation.validator import Invalid, Many, One, Problem, unescape
 from services.predict.api import csv_table
 from services.predict.api.csv_table import Table
-from services.predict.api.json_document import parse
-from services.predict.api.request_body import check_type
-from services.predict.serving.loaded_models import NoModel
-from services.predict.serving.predictor import Answer, Predictor, array, each, idempotency_key, misfit, signed
+from services.predict.api.request_body import BodyReader, check_type, parse
+from services.predict.api.responses import answered, current, refusal
+from services.predict.serving.predictor import REFUSALS, Predictor
 from services.web import problem
 from services.web.problem import Refused
 
-blueprint = Blueprint("mlflow", __name__)
 FORMS = ("dataframe_split", "dataframe_records", "inputs", "instances")
-Place = Callable[[str], str]
 
 
-@blueprint.post("/invocations")
-def invocations() -> Response:
-    """``{"predictions": [answer object, …]}``, each object as ``/predict`` gives it."""
-    predictor: Predictor = current_app.extensions["predictor"]
-    tabular = request.mimetype == "text/csv"
-    (csv_table.check_type if tabular else check_type)(request)
-    body = predictor.bodies.read(request)
-    sent: Any = Table(body) if tabular else parse(body)
-    with predictor.using() as serving:
-        model = serving.held.model
-        asked = _read(model, sent, predictor.max_rows)
-        answers = each(model, asked, idempotency_key(request.environ))
-        body = msgspec.json.encode({"predictions": answers})
-        predictor.done(serving, request.environ, asked, answers, array(body))
-        return signed(Answer(body), serving, request.environ, len(answers))
+def blueprint(predictor: Predictor, bodies: BodyReader) -> Blueprint:
+    """The protocol's views."""
+    views = Blueprint("mlflow", __name__)
+
+    @views.post("/invocations")
+    def invocations() -> Response:
+        """``{"predictions": [answer object, …]}``, each object as ``/predict`` gives it."""
+        tabular = request.mimetype == "text/csv"
+        (csv_table.check_type if tabular else check_type)(request)
+        body = bodies.read(request)
+        content = Table(body) if tabular else Content(parse(body))
+
+        def read(model: Model) -> One | Many:
+            if isinstance(content, Table):
+                return _from_table(model, content, predictor.max_rows)
+            return content.read(model, predictor.max_rows)
+
+        try:
+            found = predictor.predict(None, request.environ, read=read)
+        except REFUSALS as error:
+            place = str if isinstance(content, Table) else content.place
+            raise refusal(error, request.environ, place) from None
+        return answered(b'{"predictions":%b}' % found.encoded, found.serving, request.environ, len(found.answers))
+
+    @views.get("/ping")
+    def ping() -> Response:
+        """200 while a model answers."""
+        current(predictor.models)
+        return Response("\n", mimetype="text/plain")
+
+    @views.errorhandler(Refused)
+    def refused(error: Refused) -> Response:
+        """A problem document with MLflow's members too: its clients show ``message``."""
+        status = 400 if error.status == 422 else error.status
+        first = f" {error.errors[0]['pointer']}: {error.errors[0]['detail']}" if error.errors else ""
+        more = {**error.more, "error_code": "BAD_REQUEST" if status < 500 else "UNAVAILABLE"}
+        return problem.response(status, error.detail, error.errors, error.headers, message=error.detail + first, **more)
+
+    return views
 
 
-@blueprint.get("/ping")
-def ping() -> Response:
-    """200 while a model answers."""
-    try:
-        current_app.extensions["models"].current()
-    except NoModel as error:
-        raise Refused(503, f"No model can answer now: {error}.", headers={"Retry-After": "1"}) from None
-    return Response("\n", mimetype="text/plain")
+class Content:
+    """A JSON document in one of the :data:`FORMS`."""
 
+    def __init__(self, sent: Any) -> None:
+        self.sent = sent
+        self.place: Callable[[str], str] = str  # pointers into the columns that are validated -> into what was sent
 
-@blueprint.errorhandler(Refused)
-def refused(error: Refused) -> Response:
-    """A problem with MLflow's members beside: its clients show ``message``."""
-    status = 400 if error.status == 422 else error.status
-    first = f" {error.errors[0]['pointer']}: {error.errors[0]['detail']}" if error.errors else ""
-    more = {**error.more, "error_code": "BAD_REQUEST" if status < 500 else "UNAVAILABLE"}
-    return problem.response(status, error.detail, error.errors, error.headers, message=error.detail + first, **more)
-
-
-def _read(model: Model, sent: Any, max_rows: int) -> One | Many:
-    place: Place = str
-    try:
-        if isinstance(sent, Table):
-            return _from_table(model, sent, max_rows)
-        name, content = _form(sent)
+    def read(self, model: Model, max_rows: int) -> One | Many:
+        """Validate it; raises :class:`Invalid` or :class:`TooManyRows`."""
+        name, content = _form(self.sent)
         if name == "dataframe_split":
             split = Split(content)
-            place = split.place
+            self.place = split.place
             return model.validator.columns(split.columns(), max_rows)
         if isinstance(content, dict) and name != "dataframe_records":
-            place = lambda pointer: f"/{name}{pointer}"  # noqa: E731
+            self.place = f"/{name}{{}}".format
             return model.validator.columns(_lists(content), max_rows)
         if isinstance(content, list) and all(isinstance(record, dict) for record in content):
             return model.validator.records(content, max_rows, f"/{name}")
-    except (Invalid, TooManyRows) as error:
-        raise misfit(error, request.environ, place) from None
-    raise misfit(
-        Invalid([Problem(f"/{name}", "must be records or columns by name; a tensor has no names")]), request.environ
-    )
+        raise Invalid([Problem(f"/{name}", "must be records or columns by name; a tensor has no names")])
 
 
 def _form(sent: Any) -> tuple[str, Any]:

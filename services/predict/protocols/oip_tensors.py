@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -19,44 +18,39 @@ NUMBERS = {
 MOST_TENSORS = 1000
 
 
-@dataclass(slots=True)
-class Asked:
-    """What a request asks: columns by name, the outputs it wants (none: all), and its own id."""
+class Tensors:
+    """The content of one request: the columns by name, the outputs that it wants (none: all), and its own id.
 
-    columns: dict[str, list[Any]] = field(default_factory=dict)
-    outputs: list[str] = field(default_factory=list)
-    id: str | None = None
-    positions: dict[str, int] = field(default_factory=dict)
+    ``binary`` has the tensors that stand after the JSON document, in order.
+    """
+
+    def __init__(self, binary: memoryview) -> None:
+        self.columns: dict[str, list[Any]] = {}
+        self.outputs: list[str] = []
+        self.id: str | None = None
+        self._rest = binary
+        self._positions: dict[str, int] = {}
+        self._complete = False
 
     def place(self, pointer: str) -> str:
-        """Where ``/name/row`` stands in what was sent."""
+        """Where the pointer of a problem is in what was sent: ``/name/row`` stands for a value of a column.
+
+        The pointers of :meth:`read` itself already are places in what was sent.
+        """
+        if not self._complete:
+            return pointer
         name, _, row = pointer[1:].partition("/")
-        position = self.positions.get(unescape(name))
+        position = self._positions.get(unescape(name))
         if position is None:
             return "/inputs"
         return f"/inputs/{position}/data/{row}" if row else f"/inputs/{position}"
 
+    def read(self, document: Any, schema: Schema, ids: bool, outputs: list[str]) -> None:
+        """Read the columns of ``document``; raises :class:`Invalid`, with pointers into the request.
 
-def read(document: Any, binary: memoryview, schema: Schema, ids: bool, outputs: list[str]) -> Asked:
-    """The columns of ``document``, with the tensors that stand in ``binary`` after it, in order.
-
-    ``ids``: a tensor ``id`` may be among them. ``outputs``: the names that may be asked for. A null, or a NaN in a binary
-    tensor, is a missing value. Raises :class:`Invalid`, with pointers into the request.
-    """
-    return Reader(schema, ids, binary).read(document, outputs)
-
-
-class Reader:
-    """Reads one request. Its methods raise :class:`Invalid` with pointers into the request."""
-
-    def __init__(self, schema: Schema, ids: bool, binary: memoryview) -> None:
-        self.schema = schema
-        self.ids = ids
-        self.rest = binary
-        self.asked = Asked()
-
-    def read(self, document: Any, outputs: list[str]) -> Asked:
-        """All of it."""
+        ``ids``: a tensor ``id`` may be among them. ``outputs``: the names that may be asked for. A null, or a NaN in a binary
+        tensor, is a missing value.
+        """
         _require(isinstance(document, dict), "", "must be an object with inputs")
         for name in document:
             _require(name in ("id", "parameters", "inputs", "outputs"), f"/{name[:256]}", "unknown field")
@@ -69,12 +63,12 @@ class Reader:
         _require(isinstance(document.get("parameters", {}), dict), "/parameters", "must be an object")
         inputs = document.get("inputs")
         _require(isinstance(inputs, list) and 0 < len(inputs) <= MOST_TENSORS, "/inputs", "must be an array of tensors")
-        self.asked.id = own
-        self.asked.outputs = self._wanted(document.get("outputs", []), outputs)
+        self.id = own
+        self.outputs = self._wanted(document.get("outputs", []), outputs)
         for position, tensor in enumerate(inputs):
-            self._tensor(tensor, position)
-        _require(not len(self.rest), "", "has bytes after the last binary tensor")
-        return self.asked
+            self._tensor(tensor, position, schema, ids)
+        _require(not len(self._rest), "", "has bytes after the last binary tensor")
+        self._complete = True
 
     def _wanted(self, wanted: Any, known: list[str]) -> list[str]:
         _require(isinstance(wanted, list) and len(wanted) <= MOST_TENSORS, "/outputs", "must be an array of outputs")
@@ -83,7 +77,7 @@ class Reader:
             _require(named, f"/outputs/{i}/name", f"must be one of {', '.join(known)}")
         return [output["name"] for output in wanted]
 
-    def _tensor(self, tensor: Any, position: int) -> None:
+    def _tensor(self, tensor: Any, position: int, schema: Schema, ids: bool) -> None:
         where = f"/inputs/{position}"
         _require(isinstance(tensor, dict), where, "must be an object: one tensor")
         for key in tensor:
@@ -91,18 +85,18 @@ class Reader:
             _require(known, f"{where}/{key[:256]}", "unknown field")
         name, datatype, shape = tensor.get("name"), tensor.get("datatype"), tensor.get("shape")
         _require(isinstance(name, str), f"{where}/name", "must be the name of a feature")
-        _require(name not in self.asked.columns, f"{where}/name", "stands there more than once")
+        _require(name not in self.columns, f"{where}/name", "stands there more than once")
         counts = isinstance(shape, list) and all(type(n) is int and n >= 0 for n in shape)
         _require(
             counts and (len(shape) == 1 or (len(shape) == 2 and shape[1] == 1)),
             f"{where}/shape",
             "must be [n] or [n, 1]",
         )
-        textual = self.ids and name == "id"
-        if name in self.schema.index:
-            textual = self.schema.features[self.schema.index[name]].kind == "category"
+        textual = ids and name == "id"
+        if name in schema.index:
+            textual = schema.features[schema.index[name]].kind == "category"
         fits = datatype == "BYTES" if textual else isinstance(datatype, str) and datatype in NUMBERS
-        if name in self.schema.index or textual:
+        if name in schema.index or textual:
             _require(fits, f"{where}/datatype", "must be BYTES" if textual else "must be FP64 or another numeric type")
         parameters = tensor.get("parameters", {})
         _require(isinstance(parameters, dict), f"{where}/parameters", "must be an object")
@@ -112,12 +106,12 @@ class Reader:
         else:
             values = _flat(tensor.get("data"), f"{where}/data")
         _require(len(values) == shape[0], where, f"has {len(values)} values where its shape says {shape[0]}")
-        self.asked.columns[name] = values
-        self.asked.positions[name] = position
+        self.columns[name] = values
+        self._positions[name] = position
 
     def _binary(self, size: Any, datatype: str, where: str) -> list[Any]:
-        _require(type(size) is int and 0 <= size <= len(self.rest), where, "must be a number of bytes that were sent")
-        raw, self.rest = self.rest[:size], self.rest[size:]
+        _require(type(size) is int and 0 <= size <= len(self._rest), where, "must be a number of bytes that were sent")
+        raw, self._rest = self._rest[:size], self._rest[size:]
         if datatype in NUMBERS:
             kind = NUMBERS[datatype]
             _require(size % kind.itemsize == 0, where, f"must be a multiple of {kind.itemsize} for {datatype}")

@@ -46,7 +46,7 @@ def on_starting(server: Any) -> None:
 
     There is one thread here yet, and no socket is open that a copy could keep.
     """
-    server.session = server.app.wsgi().extensions["store"].begin_session()
+    server.session = server.app.wsgi().store.begin_session()
     kept = []
     if settings.prediction_log_url != NONE:
         from services.predict.server import companions  # with all that reads and writes the log: nobody else needs it
@@ -62,16 +62,16 @@ def on_starting(server: Any) -> None:
 def post_worker_init(worker: Any) -> None:
     """In a new worker, before it takes requests."""
     gc.set_threshold(COLLECT_AFTER)
-    worker.wsgi.extensions["edge"].full = beside
-    worker.wsgi.extensions["observer"].at_work = lambda: worker.at_work
+    worker.wsgi.middleware.full = beside
+    worker.wsgi.observer.at_work = lambda: worker.at_work
     worker.replica = Replica(worker.wsgi, settings)
     worker.replica.start()
     if settings.sentry_dsn or settings.otel_exporter_otlp_endpoint:
-        routes = worker.wsgi.extensions["observer"].routes
+        routes = worker.wsgi.observer.routes
         worker.telemetry = Telemetry(
             "prediction-api", routes, settings.sentry_dsn, settings.otel_exporter_otlp_endpoint
         )
-        worker.wsgi.extensions["edge"].export = worker.telemetry
+        worker.wsgi.middleware.export = worker.telemetry
     worker.replica.wait()
 
 

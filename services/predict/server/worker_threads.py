@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import contextlib
 
-from flask import Flask
-
-from services.predict.pages import monitor
+from services.predict.app import Application
 from services.predict.rollout.leader import Leader
 from services.predict.rollout.worker import Worker, wait_until
+from services.predict.server.companions import monitor_keeper
 from services.predict.serving.loaded_models import NoModel
 from services.predict.settings import Settings
 
@@ -20,19 +19,19 @@ BOOT_SECONDS = (
 class Replica:
     """The follower's threads of one process. Made after the fork."""
 
-    def __init__(self, app: Flask, settings: Settings) -> None:
-        self.store = app.extensions["store"]
-        self.models = app.extensions["models"]
+    def __init__(self, application: Application, settings: Settings) -> None:
+        self.store = application.store
+        self.models = application.models
         self.worker = Worker(self.store, self.models, settings.prepare_seconds)
-        self.recorder = app.extensions["recorder"]
-        self.observer = app.extensions["observer"]
-        self.leader = Leader(self.store, settings, write=self.recorder.note)
-        self.challenger = app.extensions["health"].standing.keeper(self.store)
-        self.monitor = monitor.keeper(settings)
+        self.prediction_log = application.prediction_log
+        self.observer = application.observer
+        self.leader = Leader(self.store, settings, write=self.prediction_log.note)
+        self.challenger = application.challenger.keeper(self.store)
+        self.monitor = monitor_keeper(settings)
 
     def start(self) -> None:
         """Start following."""
-        self.recorder.open()
+        self.prediction_log.open()
         self.observer.start()
         self.worker.start()
         self.leader.start()
@@ -60,5 +59,5 @@ class Replica:
             self.monitor.stop()
         self.leader.stop()
         self.worker.stop()
-        self.recorder.close()
+        self.prediction_log.close()
         self.observer.stop()

@@ -1,4 +1,4 @@
-"""The models that one worker holds, and which of them answers."""
+"""The models that one worker has loaded, and the one that answers now."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from modelbundle.model import Model
 from services.predict.rollout.state_dir import Store, parse_link
@@ -17,28 +17,31 @@ FORGET_FAILURE = 1.0  # seconds before a current model that could not be loaded 
 
 
 class NoModel(Exception):
-    """There is no model to answer with now; the message says why."""
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """A loaded model and the requests that are using it. A deque, because its append and pop need no lock."""
-
-    model: Model
-    in_use: deque[None] = field(default_factory=deque)
+    """No model can answer now; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """What a request answers with, from beginning to end."""
+    """The model that one request uses from beginning to end: ``with serving:`` keeps it loaded.
+
+    ``requests`` has an entry for each request that uses the model. It is a deque, because its append and pop need no lock.
+    """
 
     link: str
     generation: Generation
-    held: Held
+    model: Model
+    requests: deque[None]
+
+    def __enter__(self) -> Serving:
+        self.requests.append(None)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.requests.pop()
 
 
 class Models:
-    """Holds at most the current model, one that is being prepared or ends, and finds the current one per request.
+    """Has the current model, at most one that is being prepared, and older ones until their last request ends.
 
     ``load`` makes a model from a verified file in the store, given its SHA-256.
     """
@@ -48,25 +51,21 @@ class Models:
         self._settled = False
         self._link = store.link
         self._load = load
-        self._held: dict[str, Held] = {}
+        self._loaded: dict[str, tuple[Model, deque[None]]] = {}
         self._serving: Serving | None = None
         self._lock = threading.Lock()
         self._failure: tuple[str, float, str] = ("", 0.0, "")
 
-    def current(self) -> Serving:
+    def current(self, settled: bool = True) -> Serving:
         """The model of the generation that the store says is current, read now; raises :class:`NoModel`.
 
-        A worker that lacks it loads it here: it never answers with an older one. Until the model service was asked once
-        since the replica started, nothing answers: what was current before may have been rolled back since.
+        A worker that has not loaded this model loads it here: it never answers with an older one. With ``settled``, nothing
+        answers before the replica has asked the model service once: the last current model may have been rolled back.
         """
-        if not self._settled:
+        if settled and not self._settled:
             self._settled = self._store.settled()
             if not self._settled:
                 raise NoModel("the replica is starting and has not settled on a model")
-        return self.resolve()
-
-    def resolve(self) -> Serving:
-        """:meth:`current`, whether or not the model service was asked."""
         try:
             link = os.readlink(self._link)
         except OSError:
@@ -76,6 +75,10 @@ class Models:
             return serving
         return self._turn(link)
 
+    def resolve(self) -> Serving:
+        """:meth:`current`, whether or not the replica has asked the model service."""
+        return self.current(settled=False)
+
     def _turn(self, link: str) -> Serving:
         with self._lock:
             failed, until, reason = self._failure
@@ -83,42 +86,38 @@ class Models:
                 raise NoModel(reason)
             generation = parse_link(link)
             try:
-                held = self._hold(generation.sha256)
+                model, requests = self._get(generation.sha256)
             except Exception as error:
                 reason = f"the current model cannot be loaded ({type(error).__name__}: {error})"
                 self._failure = (link, time.monotonic() + FORGET_FAILURE, reason)
                 raise NoModel(reason) from error
             serving = self._serving
             if serving is None or serving.generation.number <= generation.number or serving.link != link:
-                self._serving = serving = Serving(link, generation, held)
+                self._serving = serving = Serving(link, generation, model, requests)
             return serving
 
     def prepare(self, sha256: str) -> None:
-        """Load a model beside the current one; raises whatever loading it raises."""
+        """Load another model in addition to the current one; raises the errors of loading."""
         with self._lock:
-            self._hold(sha256)
+            self._get(sha256)
 
-    def _hold(self, sha256: str) -> Held:
-        held = self._held.get(sha256)
-        if held is None:
-            held = self._held[sha256] = Held(self._load(sha256))
-        return held
+    def _get(self, sha256: str) -> tuple[Model, deque[None]]:
+        if sha256 not in self._loaded:
+            self._loaded[sha256] = self._load(sha256), deque()
+        return self._loaded[sha256]
 
     def loaded(self) -> frozenset[str]:
         """The SHA-256 of the models in memory."""
-        return frozenset(self._held)
+        return frozenset(self._loaded)
 
     def release(self, keep: frozenset[str]) -> bool:
-        """Let go of models other than ``keep`` that no request uses; True when only those are left.
+        """Drop the models other than ``keep`` that no request uses; True when only those are left.
 
-        Called from the follower's thread, so that freeing a large model delays no request.
+        The follower's thread calls this, so that freeing a large model delays no request.
         """
         with self._lock:
             serving = self._serving
-            for sha256 in list(self._held):
-                if sha256 in keep or self._held[sha256].in_use:
-                    continue
-                if serving is not None and serving.held is self._held[sha256]:
-                    continue
-                del self._held[sha256]
-            return set(self._held) <= keep
+            for sha256, (model, requests) in list(self._loaded.items()):
+                if not (sha256 in keep or requests or (serving is not None and serving.model is model)):
+                    del self._loaded[sha256]
+            return set(self._loaded) <= keep

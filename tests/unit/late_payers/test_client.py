@@ -49,7 +49,7 @@ def api(tmp_path: Any, bundles: list[Made], monkeypatch: pytest.MonkeyPatch) -> 
     store = Store(settings.state_dir)
     make_current(store, bundles[0])
     store.settle()
-    api = Api(create_app(settings, store))
+    api = Api(create_app(settings, store).flask)
     monkeypatch.setattr(module.time, "sleep", api_pauses.append)
     api_pauses.clear()
     with make_server("127.0.0.1", 0, api, handler_class=Quiet) as server:

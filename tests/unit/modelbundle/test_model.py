@@ -35,5 +35,5 @@ def test_a_row_gets_the_same_bytes_alone_and_among_others(
     asked = model.validator.records(records, len(records))
     alone = [model.answer(model.validator.record(record).row, every_term) for record in records]
     assert msgspec.json.encode(model.answers(asked.columns, every_term)) == msgspec.json.encode(alone)
-    counts = {None if answer["reasons"] is None else len(answer["reasons"]) for answer in alone}
+    counts = {None if answer.reasons is None else len(answer.reasons) for answer in alone}
     assert counts == {None} if changed == "unexplained" else counts >= {0, 1, 2}

@@ -9,7 +9,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from services.predict.app import create_app
+from services.predict.app import Application, create_app
 from services.predict.rollout.state_dir import Store
 from services.predict.rollout.state_machine import Candidate
 from services.predict.settings import Settings
@@ -34,10 +34,15 @@ def store(settings: Settings) -> Store:
 
 
 @pytest.fixture
-def app(settings: Settings, store: Store, bundles: list[Made]) -> Flask:
+def application(settings: Settings, store: Store, bundles: list[Made]) -> Application:
     make_current(store, bundles[0])
     store.settle()
     return create_app(settings, store)
+
+
+@pytest.fixture
+def app(application: Application) -> Flask:
+    return application.flask
 
 
 @pytest.fixture

@@ -35,18 +35,15 @@ class Written:
     def add(self, model: Model, frame: pd.DataFrame, at: float = NOW - 60, seed: int = 0) -> list[dict[str, Any]]:
         """Score a frame's rows at a time, and log them; returns the rows of the database."""
         columns = frame_columns(model.schema, frame[list(model.schema.names)])
-        answers = model.answers(columns)
         rng = np.random.default_rng(seed + int(at))
-        for answer in answers:
-            digits = rng.bytes(9).hex()
-            own = f"{int(at * 1000):012x}7{digits[:3]}8{digits[3:]}"
-            answer |= {"prediction_id": own, "model_version": model.version, "id": None, "warnings": []}
+        drawn = (rng.bytes(9).hex() for _ in range(len(frame)))
+        ids = [f"{int(at * 1000):012x}7{digits[:3]}8{digits[3:]}" for digits in drawn]
+        answers = model.answers(columns, prediction_ids=ids)
         plain = [
             column if isinstance(column, list) else [None if np.isnan(v) else v for v in column.tolist()]
             for column in columns
         ]
-        inputs = dict(zip(model.schema.names, plain, strict=True))
-        line = b"".join(record.encode(inputs, msgspec.json.encode(answers), 1, "request", None))
+        line = logged(dict(zip(model.schema.names, plain, strict=True)), answers)
         rows = [{**row, "time": iso(at)} for row in record.decode(line).rows()]
         database.insert(self.engine, rows)
         return rows
@@ -63,6 +60,12 @@ class Written:
     def monitor(self, places: Path, days: int = 7, **more: Any) -> Monitor:
         """What reads it."""
         return Monitor(Log(self.url), Versions([places]), days, **more)
+
+
+def logged(inputs: dict[str, list[Any]], answers: list[Any], request: str = "request", key: str | None = None) -> bytes:
+    """A line of the spool, as a worker writes it."""
+    encoded = msgspec.Raw(msgspec.json.encode(answers))
+    return record.encode_lines([record.Line(record.FORMAT, time.time(), 3, request, key, inputs, encoded)])
 
 
 def drawn(row: dict[str, Any]) -> str:

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from modelbundle.format.manifest import Manifest
-from modelbundle.model import Model
+from modelbundle.model import Answer, Model
 from modelbundle.scorers.base import Row
 from services.predict.pages import form, formatting
 from services.predict.pages.formatting import logit
@@ -79,17 +78,17 @@ class Story:
     sentence: str
 
 
-def verdict(model: Model, answer: Mapping[str, Any]) -> Verdict:
+def verdict(model: Model, answer: Answer) -> Verdict:
     """The probability of the last class, as ``answer`` (of :meth:`Model.answer`) has it."""
-    about, probability = model.manifest, answer["predict_proba"][-1]
-    baseline = answer["baseline"]
+    about, probability = model.manifest, answer.predict_proba[-1]
+    baseline = answer.baseline
     average = None if baseline is None else model.scorer.probability(baseline)
-    band = next((b for b in about.bands if b.label == answer["band"]), None)
+    band = next((b for b in about.bands if b.label == answer.band), None)
     at = about.bands.index(band) if band else 0
     return Verdict(
         percent=formatting.percent(probability),
         one_in=formatting.one_in(probability),
-        band=answer["band"],
+        band=answer.band,
         shade=_shade(at, len(about.bands)),
         observed="" if band is None or band.observed_rate is None else formatting.percent(band.observed_rate),
         share="" if band is None or band.share is None else formatting.short_percent(float(f"{band.share:.2g}")),
@@ -117,10 +116,10 @@ def place(about: Manifest, probability: float) -> float:
     return width * (k + min(max(within, 0.02), 0.98))
 
 
-def story(model: Model, row: Row, answer: Mapping[str, Any]) -> Story | None:
+def story(model: Model, row: Row, answer: Answer) -> Story | None:
     """The terms of a row; None where the scorer has no exact ones."""
-    terms, baseline = answer.get("contributions"), answer["baseline"]
-    if terms is None or baseline is None:
+    terms, baseline = answer.contributions, answer.baseline
+    if not terms or baseline is None:  # UNSET is false, too
         return None
     steps = _steps(model, row, terms)
     sums = [baseline]
@@ -140,7 +139,7 @@ def story(model: Model, row: Row, answer: Mapping[str, Any]) -> Story | None:
         )
         for (name, title, value, disclosable, amount), a, b in zip(steps, sums, sums[1:], strict=False)
     )  # fmt: skip
-    chance = answer["predict_proba"][-1]
+    chance = answer.predict_proba[-1]
     return Story(
         baseline=formatting.signed(baseline),
         baseline_percent=formatting.percent(model.scorer.probability(baseline)),
@@ -201,9 +200,9 @@ def _shade(position: int, count: int) -> int:
     return round(position * (SHADES - 1) / (count - 1)) if count > 1 else 0
 
 
-def _classes(model: Model, answer: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+def _classes(model: Model, answer: Answer) -> tuple[tuple[str, str], ...]:
     if len(model.classes) == 2:
         return ()
     return tuple(
-        (str(label), formatting.percent(p)) for label, p in zip(model.classes, answer["predict_proba"], strict=True)
+        (str(label), formatting.percent(p)) for label, p in zip(model.classes, answer.predict_proba, strict=True)
     )

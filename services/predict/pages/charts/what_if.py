@@ -15,7 +15,7 @@ from modelbundle.model import Model
 from modelbundle.schema import Feature
 from modelbundle.scorers.base import Row, Value
 from services.predict.pages import form, formatting
-from services.predict.pages.bundle_documents import Papers
+from services.predict.pages.bundle_documents import Documents
 
 HEIGHT = 190  # pixels of the plot, without its axis
 HILL = 0.34  # of the height, for the densest values
@@ -60,28 +60,28 @@ class Choices:
     left_out: int
 
 
-def curve(model: Model, papers: Papers, row: Row, name: str) -> Curve | Choices | None:
+def curve(model: Model, documents: Documents, row: Row, name: str) -> Curve | Choices | None:
     """What the feature ``name`` does to ``row``; None for a number of which nothing is known."""
     i = model.schema.index[name]
     feature = model.schema.features[i]
-    described = papers.reference.get("features", {}).get(name, {})
+    described = documents.reference.get("features", {}).get(name, {})
     if feature.kind == "category":
         return _choices(model, row, feature, row[i], described)
-    own = papers.curves.curves[i] if papers.curves.curves else None
+    own = documents.curves.curves[i] if documents.curves.curves else None
     if own is None and feature.observed is None:
         return None
-    return _curve(model, papers, row, feature, own, described)
+    return _curve(model, documents, row, feature, own, described)
 
 
 def _curve(
     model: Model,
-    papers: Papers,
+    documents: Documents,
     row: Row,
     feature: Feature,
     own: NumberCurve | CategoryCurve | None,
     described: dict[str, Any],
 ) -> Curve:
-    values: list[Value] = steps(feature, own, papers.reference)
+    values: list[Value] = steps(feature, own, documents.reference)
     value = row[model.schema.index[feature.name]]
     asked: list[Value] = [*values, value, None]
     *chances, here, nothing = what_if(model, row, feature.name, asked)

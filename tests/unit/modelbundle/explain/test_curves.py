@@ -170,7 +170,7 @@ def test_a_model_that_is_not_additive_has_no_curves() -> None:
     asked = model(trees)
     assert curves(asked, REFERENCE) == Curves()
     below, above = what_if(asked, ROWS[0], "amount", [9.0, 10.0])
-    assert below == asked.answer([9.0, "A", 0.5])["predict_proba"][1] < above
+    assert below == asked.answer([9.0, "A", 0.5]).predict_proba[1] < above
 
 
 def test_what_if_is_what_the_model_answers() -> None:
@@ -178,9 +178,9 @@ def test_what_if_is_what_the_model_answers() -> None:
     asked = model(additive())
     values = steps(SCHEMA.features[0], curves(asked, REFERENCE).curves[0], REFERENCE)
     found = what_if(asked, ROWS[0], "amount", values)
-    assert found == [asked.answer([value, *ROWS[0][1:]])["predict_proba"][1] for value in values]
+    assert found == [asked.answer([value, *ROWS[0][1:]]).predict_proba[1] for value in values]
     assert what_if(asked, ROWS[0], "grade", ["A", None, "?"]) == [
-        asked.answer([ROWS[0][0], grade, ROWS[0][2]])["predict_proba"][1] for grade in ("A", None, "?")
+        asked.answer([ROWS[0][0], grade, ROWS[0][2]]).predict_proba[1] for grade in ("A", None, "?")
     ]
 
 

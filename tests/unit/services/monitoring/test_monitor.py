@@ -123,7 +123,7 @@ def test_live_figures_stand_beside_the_estimate(tmp_path: Path, bundles: list[Ma
     others = second.answers(_columns(second, frame))
     challenged = [
         {"prediction_id": row["prediction_id"], "model_version": second.version, "time": iso(NOW - DAY)}
-        | {"probability": answer["predict_proba"][1]}
+        | {"probability": answer.predict_proba[1]}
         for row, answer in zip(rows, others, strict=True)
     ]
     log.add(first, frame[:5], NOW - 60)
@@ -137,7 +137,7 @@ def test_live_figures_stand_beside_the_estimate(tmp_path: Path, bundles: list[Ma
     assert live["estimated_roc_auc"] == pytest.approx(estimated_roc_auc(own))
     assert sum(point["count"] for point in live["curve"]) == 1200
     (challenger,) = entry["challengers"]
-    theirs = [answer["predict_proba"][1] for answer in others]
+    theirs = [answer.predict_proba[1] for answer in others]
     assert challenger["challenger"]["roc_auc"]["value"] == pytest.approx(roc_auc_score(late, theirs))
     assert challenger["champion"]["roc_auc"] == live["roc_auc"]
     difference = challenger["roc_auc_difference"]

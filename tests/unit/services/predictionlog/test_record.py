@@ -7,14 +7,14 @@ import os
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 import sqlalchemy as sa
-from flask import Flask
 from flask.testing import FlaskClient
 
+from services.predict.app import Application
 from services.predictionlog import audit, database, event, record, shipper, spool
 from tests.conftest import LOAN, Made
+from tests.unit.services.logs import logged
 from tests.unit.services.predict.api.test_predict import post
 
 ANSWER = {
@@ -34,7 +34,7 @@ def line(ids: list[str], inputs: dict[str, list[Any]] | None = None, **changes: 
     """One request's line."""
     answers = [{**ANSWER, "prediction_id": own, **changes} for own in ids]
     inputs = inputs or {"amount": [1e4] * len(ids)}
-    return b"".join(record.encode(inputs, msgspec.json.encode(answers), 3, "request", "ann"))
+    return logged(inputs, answers, key="ann")
 
 
 def segment(folder: Path, content: bytes, name: str = "1") -> Path:
@@ -132,18 +132,18 @@ def test_the_shipper_holds_no_more_of_a_segment_than_it_inserts(
 
 
 def test_what_was_logged_is_what_was_sent_whatever_the_shape(
-    app: Flask, client: FlaskClient, shipping: shipper.Shipper, bundles: list[Made]
+    application: Application, client: FlaskClient, shipping: shipper.Shipper, bundles: list[Made]
 ) -> None:
     """One, many, with contributions, as CSV, and in another protocol: each row is there, and the audit reproduces it."""
-    recorder = app.extensions["recorder"]
-    recorder.root = shipping.root
-    assert recorder._begin()
+    log = application.prediction_log
+    log.root = shipping.root
+    assert log._begin()
     loans = [LOAN, {**LOAN, "amount": 1}, {**LOAN, "grade": "unheard of", "id": "mine"}]
     sent = [post(client, LOAN).json, *post(client, loans, "?contributions=all").json["predictions"]]
     sent += client.post("/invocations", json={"dataframe_records": loans}).json["predictions"]
     table = "amount,int_rate,grade,purpose,emp_length\n1000,0.1,A,car,\n2000,0.2,B,car,\n"
     assert client.post("/predict", data=table, content_type="text/csv").text.count("\n") == 3
-    recorder.close()
+    log.close()
     assert shipping.round()
     assert len(shipped(shipping)) == len(sent) + 2
     stories = {story["prediction_id"]: story for own in shipped(shipping) for story in audit.find(shipping.engine, own)}

@@ -37,7 +37,7 @@ def file(tmp_path: Path) -> Path:
 def keyed(file: Path, settings: Settings, store: Store, bundles: list[Made]) -> FlaskClient:
     make_current(store, bundles[0])
     store.settle()
-    return create_app(replace(settings, api_keys_file=str(file)), store).test_client()
+    return create_app(replace(settings, api_keys_file=str(file)), store).flask.test_client()
 
 
 def test_a_key_in_either_header(keyed: FlaskClient, capfd: pytest.CaptureFixture[str]) -> None:

@@ -12,14 +12,17 @@ from typing import Any
 import jsonschema_rs
 import pytest
 import sqlalchemy as sa
+from flask import Flask
 from flask.testing import FlaskClient
 
 from services.predict.api import outcomes as view
+from services.predict.api.request_body import BodyReader
 from services.predict.app import create_app
 from services.predict.rollout.state_dir import Store
 from services.predict.settings import Settings
 from services.predictionlog import audit, database, spool
 from services.predictionlog.shipper import Shipper
+from services.web import problem
 from tests.conftest import Made
 from tests.unit.services.conftest import make_current
 from tests.unit.services.predictionlog.test_database import prediction
@@ -211,9 +214,13 @@ def test_without_a_database_nothing_is_recorded_and_the_answer_says_when_to_come
     assert "secret" not in said
 
 
-def test_few_record_at_once(client: FlaskClient, engine: sa.Engine, app: Any) -> None:
+def test_few_record_at_once(settings: Settings, engine: sa.Engine) -> None:
     """The other threads are for predictions; whoever comes too many is told to come back."""
-    outcomes = app.extensions["outcomes"]
+    outcomes = view.OutcomeRecorder(settings, BodyReader(1000, 1))
+    app = Flask(__name__)
+    problem.init_app(app)
+    app.register_blueprint(view.blueprint(outcomes))
+    client = app.test_client()
     for _ in range(view.AT_ONCE):
         outcomes._places.acquire()
     response = client.post("/outcomes", json={"prediction_id": "p1", "is_late": True})
@@ -259,7 +266,7 @@ def make(settings: Settings, store: Store, bundles: list[Made], **changes: str) 
     make_current(store, bundles[0])
     store.settle()
     own = {"STATE_DIR": str(settings.state_dir), "DATA_DIR": str(settings.data_dir), **changes}
-    return create_app(Settings.from_environment(own), store).test_client()
+    return create_app(Settings.from_environment(own), store).flask.test_client()
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "api.internal"])

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from flask import Flask
 from flask.testing import FlaskClient
 
 from services.predict.api.predict_csv import ADDED, CHUNK
+from services.predict.app import Application, create_app
+from services.predict.settings import Settings
 from tests.conftest import LOAN
 from tests.unit.services.predict.api.test_predict import assert_problem, post
 
@@ -108,10 +110,9 @@ def test_what_is_no_csv_is_refused(client: FlaskClient, body: bytes, kind: str, 
     assert words in assert_problem(send(client, body, kind), status)["detail"]
 
 
-def test_too_many_rows_are_refused_with_the_bound(app: Flask) -> None:
+def test_too_many_rows_are_refused_with_the_bound(application: Application, settings: Settings) -> None:
     """Counted as rows, not as lines: a quoted line break is none."""
-    app.extensions["predictor"].max_csv_rows = 3
-    client = app.test_client()
+    client = create_app(replace(settings, max_csv_rows=3), application.store).flask.test_client()
     data = assert_problem(send(client, "\n".join([HEADER] + 4 * [GOOD])), 413)
     assert data["max_rows"] == 3
     assert "at most 3" in data["detail"]
@@ -125,16 +126,16 @@ def test_a_mark_blank_lines_and_a_header_alone(client: FlaskClient) -> None:
     assert rows_of(send(client, HEADER)) == []
 
 
-def test_the_model_is_held_until_the_answer_ends(app: Flask) -> None:
+def test_the_model_is_held_until_the_answer_ends(application: Application) -> None:
     """However the answer ends: read to the end, or dropped."""
     for read in (True, False):
-        response = send(app.test_client(), "\n".join([HEADER] + 2000 * [GOOD]))
-        held = app.extensions["models"].current().held
-        assert len(held.in_use) == 1
+        response = send(application.flask.test_client(), "\n".join([HEADER] + 2000 * [GOOD]))
+        requests = application.models.current().requests
+        assert len(requests) == 1
         if read:
             assert len(rows_of(response)) == 2000
         response.close()
-        assert len(held.in_use) == 0
+        assert len(requests) == 0
 
 
 def test_the_added_columns_are_documented_in_order(client: FlaskClient) -> None:

@@ -6,7 +6,6 @@ import signal
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 import sqlalchemy as sa
 
@@ -21,6 +20,7 @@ from services.predict.settings import Settings
 from services.predictionlog import database, record
 from services.predictionlog.challenger_queue import Queue
 from tests.conftest import LOAN, Made
+from tests.unit.services.logs import logged
 from tests.unit.services.predict.rollout.test_leader import Files, World
 
 
@@ -54,11 +54,8 @@ def ship(settings: Settings, rows: list[dict[str, Any]], name: str = "1") -> Non
         for i in range(len(rows))
     ]
     lines = b"".join(
-        part
+        logged({name: [value] for name, value in row.items()}, [answer])
         for row, answer in zip(rows, answers, strict=True)
-        for part in record.encode(
-            {name: [value] for name, value in row.items()}, msgspec.json.encode([answer]), 1, "r", None
-        )
     )
     engine = database.connect(settings.prediction_log_url)
     database.migrate(engine)
@@ -78,7 +75,7 @@ def challenges(settings: Settings) -> dict[str, float]:
 def test_rows_fit_or_do_not(bundles: list[Made]) -> None:
     """What the schema does not know is left out; what lacks something, or is of another kind, is no row of this model's."""
     model = bundle.read(bundles[1].path)
-    expected = model.answer(model.validator.record(LOAN).row)["predict_proba"][1]
+    expected = model.answer(model.validator.record(LOAN).row).predict_proba[1]
     lacking = {name: value for name, value in LOAN.items() if name != "amount"}
     rows = [LOAN, {**LOAN, "colour": "red"}, lacking, {**LOAN, "grade": 3.0}, LOAN]
     assert judge(model, rows) == [expected, expected, None, None, expected]

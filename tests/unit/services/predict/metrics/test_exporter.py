@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from flask import Flask
@@ -13,11 +12,16 @@ from flask.testing import FlaskClient
 from prometheus_client import CollectorRegistry, Histogram, Metric, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from services.predict.api.health import Health
+from services.predict.app import Application, create_app
+from services.predict.metrics import exporter
 from services.predict.metrics.counters import BUCKETS, Latencies
 from services.predict.metrics.exporter import Observer
 from services.predict.rollout.state_dir import Store
 from services.predict.rollout.state_machine import REFUSALS, Pin
+from services.predict.settings import Settings
 from services.predictionlog import event
+from services.web.middleware import Finished
 from tests.conftest import LOAN, Made
 from tests.integration.system import ROOT
 from tests.unit.services.conftest import make_current
@@ -95,9 +99,9 @@ def test_what_is_wanted_and_was_refused_is_a_gauge(client: FlaskClient, store: S
         assert scrape(client)["peerloan_model_refused"] == refused
 
 
-def test_what_waits_for_the_database_is_measured(app: Flask, client: FlaskClient) -> None:
+def test_what_waits_for_the_database_is_measured(application: Application, client: FlaskClient) -> None:
     """Bytes, and since when; what is set aside is counted."""
-    root: Path = app.extensions["recorder"].root
+    root = application.prediction_log.root
     assert scrape(client)["peerloan_log_spool_seconds"] == 0
     event.append(root, event.SWITCH, {})
     found = scrape(client)
@@ -117,23 +121,26 @@ def test_counts_that_alerts_watch_begin_at_zero(client: FlaskClient) -> None:
         assert found[f"peerloan_{name}_total"] >= 0
 
 
-def test_a_bug_is_counted(app: Flask, client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bug_is_counted(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
     """And only a bug."""
     before = scrape(client)["peerloan_bugs_total"]
     client.get("/nothing")
-    monkeypatch.setattr(app.extensions["health"], "report", lambda: 1 / 0)
+    monkeypatch.setattr(Health, "report", lambda _: 1 / 0)
     client.get("/readyz")
     monkeypatch.undo()
     assert scrape(client)["peerloan_bugs_total"] == before + 1
 
 
-def test_nothing_is_asked_of_a_request_without_warnings(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_asked_of_a_request_without_warnings(
+    application: Application, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Counting warnings costs a request that has none nothing."""
 
     def never(*_: object) -> None:
         raise AssertionError("it was called")
 
-    monkeypatch.setattr(client.application.extensions["predictor"], "warned", never)
+    monkeypatch.setattr(exporter, "warned", never)
+    client = create_app(settings, application.store).flask.test_client()
     assert post(client, LOAN).status_code == 200
     assert post(client, [LOAN, LOAN]).status_code == 200
 
@@ -186,8 +193,8 @@ def test_together_is_as_one_by_one() -> None:
 def test_a_worker_that_ends_leaves_its_counts(client: FlaskClient) -> None:
     """The last quarter of a second is written when the thread ends."""
     name = 'peerloan_http_requests_total{method="POST",route="/predict",status="299"}'
-    observer = Observer(["/predict"])
+    observer = Observer(client.application.url_map)
     observer.start()
-    observer({"REQUEST_METHOD": "POST", "PATH_INFO": "/predict"}, 299, 0.1)
+    observer.finished.append(Finished("/predict", "POST", 299, 0.1, shed=False))
     observer.stop()
     assert measured(client)[name] == 1

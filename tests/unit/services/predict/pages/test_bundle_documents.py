@@ -10,7 +10,7 @@ from modelbundle.errors import FormatError
 from modelbundle.explain.curves import Curves
 from modelbundle.format import bundle
 from modelbundle.model import Model
-from services.predict.pages.bundle_documents import NOTHING, Cabinet
+from services.predict.pages.bundle_documents import NOTHING, BundleDocuments
 from services.predict.rollout.state_dir import Store
 from tests.conftest import Made
 from tests.unit.services.conftest import make_current
@@ -21,28 +21,28 @@ def loaded(store: Store, made: Made) -> Model:
     return bundle.read(store.bundle(made.sha256), made.sha256)
 
 
-def test_the_papers_are_those_of_the_model_that_is_asked_for(store: Store, bundles: list[Made]) -> None:
+def test_the_documents_are_those_of_the_model_that_is_asked_for(store: Store, bundles: list[Made]) -> None:
     """Card, reference and curves; the other model's after a swap."""
-    cabinet = Cabinet(store)
+    documents = BundleDocuments(store)
     first, second = (loaded(store, made) for made in bundles)
-    papers = cabinet.of(first)
-    assert papers.card == "# Card"
-    assert papers.card_html == ""
-    assert papers.reference["rows"] == len(bundles[0].frame)
-    assert [curve.feature for curve in papers.curves.curves] == list(first.schema.names)
-    assert len(papers.curves.surfaces) == 2
-    assert cabinet.of(first) is papers
-    assert cabinet.of(second).curves.curves != papers.curves.curves
-    assert cabinet.of(first).curves.curves == papers.curves.curves
+    found = documents.of(first)
+    assert found.card == "# Card"
+    assert found.card_html == ""
+    assert found.reference["rows"] == len(bundles[0].frame)
+    assert [curve.feature for curve in found.curves.curves] == list(first.schema.names)
+    assert len(found.curves.surfaces) == 2
+    assert documents.of(first) is found
+    assert documents.of(second).curves.curves != found.curves.curves
+    assert documents.of(first).curves.curves == found.curves.curves
 
 
-def test_a_bundle_that_a_swap_has_removed_has_no_papers_now(store: Store, bundles: list[Made]) -> None:
+def test_a_bundle_that_a_swap_has_removed_has_no_documents_now(store: Store, bundles: list[Made]) -> None:
     """And nothing is remembered of that: it has them again when it is back."""
-    cabinet = Cabinet(store)
+    documents = BundleDocuments(store)
     model = loaded(store, bundles[0])
     store.bundle(model.version).unlink()
-    assert cabinet.of(model) is NOTHING
-    assert cabinet.of(loaded(store, bundles[0])).card
+    assert documents.of(model) is NOTHING
+    assert documents.of(loaded(store, bundles[0])).card
 
 
 def test_an_entry_that_is_not_what_the_manifest_lists_is_not_shown(
@@ -52,13 +52,13 @@ def test_an_entry_that_is_not_what_the_manifest_lists_is_not_shown(
     model = loaded(store, bundles[0])
     path = store.bundle(model.version)
     path.write_bytes(path.read_bytes().replace(b"# Card", b"# Cart"))
-    papers = Cabinet(store).of(model)
-    assert papers.card == ""
-    assert papers.curves.curves
+    found = BundleDocuments(store).of(model)
+    assert found.card == ""
+    assert found.curves.curves
     assert "card.md" in capfd.readouterr().out
 
 
-def test_a_plain_pipeline_has_no_papers(store: Store, bundles: list[Made], tmp_path: Path) -> None:
+def test_a_plain_pipeline_has_no_documents(store: Store, bundles: list[Made], tmp_path: Path) -> None:
     """It is a pickle, in which nothing is looked for."""
     path = tmp_path / "m.joblib"
     path.write_bytes(b"whatever")

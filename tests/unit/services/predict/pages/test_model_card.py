@@ -14,7 +14,9 @@ from flask.testing import FlaskClient
 
 from modelbundle.explain.curves import curves
 from modelbundle.format import archive, bundle, manifest
-from services.predict.app import create_app
+from services.predict.app import Application, create_app
+from services.predict.pages import model_card, rendering
+from services.predict.pages.bundle_documents import BundleDocuments
 from services.predict.pages.charts import feature_curves
 from services.predict.pages.model_card import Figure, figures
 from services.predict.rollout.state_dir import Store
@@ -40,7 +42,7 @@ def change(store: Store, settings: Settings, bundles: list[Made]) -> Callable[..
         store.bundle(sha256).write_bytes(content)
         store.commit(Candidate("test", sha256, store.current().number))
         store.settle()
-        return create_app(settings, store).test_client()
+        return create_app(settings, store).flask.test_client()
 
     return changed
 
@@ -125,14 +127,18 @@ def test_without_a_model_the_page_says_so(client: FlaskClient, store: Store) -> 
     assert client.get("/model-card/curves.json").status_code == 503
 
 
-def test_a_signature_is_checked_when_the_page_is_asked_for(app: Flask, client: FlaskClient, tmp_path: Path) -> None:
+def test_a_signature_is_checked_when_the_page_is_asked_for(application: Application, tmp_path: Path) -> None:
     """Where keys are set and the statement is gone, the page does not call the model signed."""
     from services.predict.rollout.signature_policy import Trust
 
     keys = tmp_path / "keys.pem"
     keys.write_text("", "utf-8")
-    app.extensions["trust"] = Trust(keys, app.extensions["store"], tmp_path / "statement.json")
-    assert "Not valid now: the model is not signed" in shown(client.get("/model-card").text)
+    trust = Trust(keys, application.store, tmp_path / "statement.json")
+    app = Flask("services.predict", template_folder="pages/templates")
+    rendering.init_app(app, keyed=False)
+    store = application.store
+    app.register_blueprint(model_card.blueprint(application.models, BundleDocuments(store), store, trust))
+    assert "Not valid now: the model is not signed" in shown(app.test_client().get("/model-card").text)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,6 @@ from typing import Any
 import joblib
 import numpy as np
 import pytest
-from flask import Flask
 from flask.testing import FlaskClient
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.pipeline import Pipeline
@@ -23,11 +22,12 @@ from sklearn.pipeline import Pipeline
 from modelbundle.format import archive
 from modelbundle.publishing.annotations import Author, Band, FeatureWords
 from modelbundle.publishing.publish import publish
-from services.predict.app import create_app
+from services.predict.app import Application, create_app
 from services.predict.pages import formatting
 from services.predict.rollout.state_dir import Store
 from services.predict.rollout.state_machine import Candidate
 from services.predict.settings import Settings
+from services.predictionlog import spool
 from tests.conftest import LOAN, Made, make_book, make_logistic
 from tests.unit.services.conftest import make_current
 from tests.unit.services.predict.api.test_predict import assert_problem, post
@@ -116,16 +116,18 @@ def test_the_code_asks_the_same(client: FlaskClient) -> None:
     assert ast.literal_eval(case) == stated
 
 
-def test_what_is_tried_is_not_recorded(app: Flask, client: FlaskClient) -> None:
+def test_what_is_tried_is_not_recorded(application: Application, client: FlaskClient) -> None:
     """Neither in the prediction log nor in the counts that monitoring compares; /predict is."""
-    told: list[Any] = []
-    app.extensions["predictor"].record = lambda *asked: told.append(asked)
-    app.extensions["predictor"].scored = lambda *asked: told.append(asked)
+    application.prediction_log._begin()
+    before = spool.size(application.prediction_log.root)
     assert client.post("/", data=form(LOAN)).status_code == 200
     assert client.get("/?example=high").status_code == 200
-    assert told == []
+    assert spool.size(application.prediction_log.root) == before
+    assert not application.observer.bands
     post(client, LOAN)
-    assert len(told) == 2
+    assert spool.size(application.prediction_log.root) > before
+    assert len(application.observer.bands) == 1
+    application.prediction_log.close()
 
 
 @pytest.mark.parametrize(
@@ -258,21 +260,21 @@ def test_of_many_classes_all_are_shown(client: FlaskClient, store: Store, tmp_pa
 
 def test_without_a_model_the_page_says_so(settings: Settings) -> None:
     """And comes by itself when one answers."""
-    client = create_app(settings).test_client()
+    client = create_app(settings).flask.test_client()
     for response in (client.get("/"), client.post("/", data=form(LOAN))):
         assert response.status_code == 503
         assert response.headers["Retry-After"] == "1"
         assert "No model answers yet" in response.text
 
 
-def test_only_a_form_of_a_sane_size_is_read(client: FlaskClient) -> None:
+def test_only_a_form_of_a_sane_size_is_read(client: FlaskClient, store: Store) -> None:
     """Anything else is a problem document, as everywhere."""
     assert_problem(client.post("/", data="{}", content_type="application/json"), 415)
     kind = "application/x-www-form-urlencoded"
     assert_problem(client.post("/", data=b"\xff\xfe=1", content_type=kind), 400)
     assert_problem(client.post("/", data="&".join(["a=1"] * 25_000), content_type=kind), 400)
-    settings = Settings.from_environment({"STATE_DIR": client.application.extensions["store"].root.as_posix()})
-    larger = create_app(settings, client.application.extensions["store"]).test_client()
+    settings = Settings.from_environment({"STATE_DIR": store.root.as_posix()})
+    larger = create_app(settings, store).flask.test_client()
     assert_problem(larger.post("/", data={"a": "1" * (1 << 18)}), 413)
 
 
@@ -281,7 +283,7 @@ def test_with_keys_the_page_asks_for_one(settings: Settings, store: Store, bundl
     make_current(store, bundles[0])
     store.settle()
     (tmp_path / "keys").write_text(f"desk {hashlib.sha256(b'open-sesame').hexdigest()}\n", "utf-8")
-    client = create_app(replace(settings, api_keys_file=str(tmp_path / "keys")), store).test_client()
+    client = create_app(replace(settings, api_keys_file=str(tmp_path / "keys")), store).flask.test_client()
     assert 'id="key"' in client.get("/").text
     for given, status in (({}, 401), ({"key": "wrong-key"}, 403), ({"key": "open-sesame"}, 200)):
         response = client.post("/", data=form(LOAN, **given))

@@ -185,14 +185,14 @@ def test_whichever_operation_fails_the_old_or_the_new_model_answers_and_the_next
         world.fails = 0
         both = {made.sha256 for made in bundles}
         assert replica.store.current().sha256 in both
-        assert replica.models.resolve().held.model.version == replica.store.current().sha256
+        assert replica.models.resolve().model.version == replica.store.current().sha256
         restarted = Replica(
             Settings.from_environment(
                 {"STATE_DIR": str(tmp_path / str(n) / "state"), "DATA_DIR": str(tmp_path / str(n))}
             ),
             World(),
         )
-        assert restarted.models.resolve().held.model.version in both
+        assert restarted.models.resolve().model.version in both
         restarted.close()
         replica.reign(rests=2)
         assert replica.store.current().sha256 == bundles[1].sha256, f"operation {n}"

@@ -44,14 +44,14 @@ def test_a_request_keeps_its_model_and_new_ones_get_the_new_one(
     worker = Worker(store, models, prepare_seconds=1)
     make_current(store, bundles[0])
     old = models.current()
-    old.held.in_use.append(None)
+    old.__enter__()
     make_current(store, bundles[1])
     new = models.current()
     worker.step()
     assert (old.generation.number, new.generation.number) == (1, 2)
-    assert old.held.model.version == bundles[0].sha256
+    assert old.model.version == bundles[0].sha256
     assert len(alive) == 2
-    old.held.in_use.pop()
+    old.__exit__()
     del old
     assert len(alive) == 2, "the model went on the request's thread"
     worker.step()
@@ -66,13 +66,13 @@ def test_the_same_model_again_is_another_generation_and_no_third_model(
     """A, B, A with A still held by a request: three generations, two models."""
     make_current(store, bundles[0])
     first = models.current()
-    first.held.in_use.append(None)
+    first.__enter__()
     make_current(store, bundles[1])
     models.current()
     make_current(store, bundles[0])
     again = models.current()
     assert (first.generation.number, again.generation.number) == (1, 3)
-    assert again.held is first.held
+    assert again.model is first.model
     assert len(alive) == 2
 
 
@@ -108,7 +108,7 @@ def test_many_threads_that_find_a_new_generation_load_it_once(
     for thread in threads:
         thread.join()
     assert {serving.generation.number for serving in found} == {2}
-    assert len({id(serving.held.model) for serving in found}) == 1
+    assert len({id(serving.model) for serving in found}) == 1
 
 
 def test_a_file_that_was_changed_in_the_store_is_not_loaded(models: Models, store: Store, bundles: list[Made]) -> None:

@@ -1,29 +1,31 @@
-"""The recorder: what it does while the disk takes nothing."""
+"""The prediction log of a worker while the disk takes nothing."""
 
 from __future__ import annotations
 
-from flask import Flask
 from flask.testing import FlaskClient
 
+from services.predict.app import Application
 from services.predict.settings import Settings
 from services.predictionlog import spool
 from tests.conftest import LOAN
 from tests.unit.services.predict.api.test_predict import post
 
 
-def test_a_data_dir_that_cannot_be_written_stops_no_answer(app: Flask, client: FlaskClient, settings: Settings) -> None:
+def test_a_data_dir_that_cannot_be_written_stops_no_answer(
+    application: Application, client: FlaskClient, settings: Settings
+) -> None:
     """A worker that boots while it cannot is no reason to end: what is not logged is counted, until it can."""
-    recorder = app.extensions["recorder"]
+    log = application.prediction_log
     lost: list[int] = []
-    recorder.lost = lost.append
+    log.lost = lost.append
     settings.data_dir.write_text("no directory", "utf-8")
-    recorder.open()
+    log.open()
     assert post(client, LOAN).status_code == 200
     assert sum(lost) == 1
-    assert not recorder.note(b"an event")
+    assert not log.note(b"an event")
     settings.data_dir.unlink()
-    assert recorder._begin()
+    assert log._begin()
     assert post(client, LOAN).status_code == 200
-    recorder.close()
+    log.close()
     assert sum(lost) == 1
-    assert spool.size(recorder.root) > 0
+    assert spool.size(log.root) > 0

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.predict.api.json_document import parse
+from services.predict.api.request_body import parse
 from services.web.problem import Refused
 
 
