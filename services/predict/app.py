@@ -14,7 +14,7 @@ from modelbundle.format import bundle
 from modelbundle.model import Model
 from services.predict.api import api_keys, health, outcomes, predict
 from services.predict.api.request_body import BodyReader
-from services.predict.challenger.status import Standing
+from services.predict.challenger.status import ChallengerStatus as Standing
 from services.predict.metrics import counters, exporter
 from services.predict.metrics.gauges import MonitorGauges, ReplicaGauges
 from services.predict.openapi import description, swagger_ui
@@ -22,8 +22,8 @@ from services.predict.pages import batch, model_card, monitor, rendering, try_it
 from services.predict.pages.bundle_documents import BundleDocuments
 from services.predict.pages.example_cases import Examples
 from services.predict.protocols import mlflow, oip
-from services.predict.rollout.signature_policy import Trust
-from services.predict.rollout.state_dir import Store
+from services.predict.rollout.signature_policy import SignaturePolicy as Trust
+from services.predict.rollout.state_dir import StateDir as Store
 from services.predict.serving.loaded_models import Models
 from services.predict.serving.prediction_log import PredictionLog
 from services.predict.serving.predictor import Predictor

@@ -9,8 +9,8 @@ from typing import Any
 from flask import Blueprint, Response, jsonify
 
 from services.predict.api.responses import current, named
-from services.predict.challenger.status import Standing
-from services.predict.rollout.state_dir import Store
+from services.predict.challenger.status import ChallengerStatus as Standing
+from services.predict.rollout.state_dir import StateDir as Store
 from services.predict.serving.loaded_models import Models, NoModel
 from services.web.timestamps import iso
 

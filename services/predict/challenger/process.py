@@ -2,7 +2,7 @@
 
 One process for each DATA_DIR, kept alive by the workers while a challenger is pinned (:mod:`services.supervisor`). It follows the
 model service by itself, takes a challenger in as a leader takes in a champion, and scores the rows that the prediction log has
-shipped. Nothing of it is on a request's way or in a worker: a challenger that hangs, fails or kills its process harms nobody.
+shipped. NotPinned of it is on a request's way or in a worker: a challenger that hangs, fails or kills its process harms nobody.
 It ends when there is no challenger any more, when it was refused, or with the worker that started it.
 """
 
@@ -32,11 +32,11 @@ from modelbundle.model import Model
 from modelbundle.validation.validator import Invalid
 from services.predict.challenger.status import LOCK, place
 from services.predict.rollout.model_client import CHALLENGER as PATHS
-from services.predict.rollout.model_client import Nothing, Source, SourceError
-from services.predict.rollout.signature_policy import Trust
-from services.predict.rollout.staging import Intake
-from services.predict.rollout.state_dir import Store
-from services.predict.rollout.state_machine import Outcome, Pin
+from services.predict.rollout.model_client import ModelClient, ModelClientError, NotPinned
+from services.predict.rollout.signature_policy import SignaturePolicy
+from services.predict.rollout.staging import Staging
+from services.predict.rollout.state_dir import StateDir
+from services.predict.rollout.state_machine import Outcome, PinnedVersion
 from services.predict.settings import Settings
 from services.predictionlog import database, event, record, spool
 from services.predictionlog.challenger_queue import Queue
@@ -78,18 +78,18 @@ class Tally:
                 self.same_band += band == row["band"]
 
 
-class Challenger:
+class ChallengerProcess:
     """Follows the pin and scores. Methods raise :class:`OSError` where the disk does."""
 
-    def __init__(self, settings: Settings, source: Source | None = None) -> None:
+    def __init__(self, settings: Settings, client: ModelClient | None = None) -> None:
         self.settings = settings
-        self.store = Store(place(settings))
+        self.store = StateDir(place(settings))
         self.queue = Queue(place(settings) / "queue")
-        self.trust = Trust.of(settings, self.store, CHALLENGER)
-        self.source = source or Source(settings.model_server_url, max_bytes=settings.max_bundle_bytes, paths=PATHS)
-        self.intake = Intake(self.store, settings, self.source, self.trust)
+        self.policy = SignaturePolicy.of(settings, self.store, CHALLENGER)
+        self.client = client or ModelClient(settings.model_server_url, max_bytes=settings.max_bundle_bytes, paths=PATHS)
+        self.staging = Staging(self.store, settings, self.client, self.policy)
         self.engine = database.connect(settings.prediction_log_url)
-        self.pin: Pin | None = None
+        self.pin: PinnedVersion | None = None
         self.model: Model | None = None
         self.tally = Tally()
         self.state = "fetching"
@@ -115,7 +115,7 @@ class Challenger:
     def follow(self) -> None:
         """Ask for the pin; another one is taken in. While the model service is silent, what there is goes on."""
         try:
-            pin = self.source.poll([self.model.version] if self.model else [], POLL)
+            pin = self.client.poll([self.model.version] if self.model else [], POLL)
             refused = self.store.refused()
             if refused and (refused["sha256"], refused["id"]) == (pin.sha256, pin.id):
                 raise Ended(refused["reason"])
@@ -123,27 +123,27 @@ class Challenger:
                 self.take_in(pin)
             self.pin = pin
             self.troubles.pop(WAITS, None)
-        except Nothing:
+        except NotPinned:
             raise Ended("no challenger is pinned") from None
-        except SourceError as error:
+        except ModelClientError as error:
             self.say(WAITS, str(error))
 
-    def take_in(self, pin: Pin) -> None:
-        """Fetch, verify, rehearse, load. Raises :class:`Ended` where it is refused, :class:`SourceError` where it should be tried
-        again."""
+    def take_in(self, pin: PinnedVersion) -> None:
+        """Fetch, verify, rehearse, load. Raises :class:`Ended` where it is refused, :class:`ModelClientError` where it should be
+        tried again."""
         before = self.store.status()
         kept = before.get("tally") if before.get("sha256") == pin.sha256 else None
         self.pin, self.model, self.tally = pin, None, Tally(**kept) if kept else Tally()
         if not kept:
             self.queue.close()  # of another challenger
         self._enter("fetching")
-        self.intake.fetch(pin, frozenset())
+        self.staging.fetch(pin, frozenset())
         self._enter("rehearsing")
-        tried = self.intake.rehearse(pin)
+        tried = self.staging.rehearse(pin)
         if tried.outcome is Outcome.REFUSED:
             self._refuse(pin, tried.reason, tried.kind)
         if tried.outcome is Outcome.RETRY:
-            raise SourceError(tried.reason)
+            raise ModelClientError(tried.reason)
         self._unproven = True
         with limited(self.settings):
             try:
@@ -151,8 +151,8 @@ class Challenger:
                 golden.check(model)
             except Exception as error:  # whatever it is, it is why this model is refused
                 self._refuse(pin, f"{type(error).__name__}: {error}")
-        if self.trust:
-            self.trust.accept(pin.sha256)
+        if self.policy:
+            self.policy.accept(pin.sha256)
         self.queue.open()
         self.model = model
         self._enter("scoring")
@@ -214,14 +214,14 @@ class Challenger:
         """The service stops: that is no attempt that failed."""
         if self._unproven:
             self.store.end_rehearsal()
-        self.source.close()
+        self.client.close()
 
     def _enter(self, state: str) -> None:
         if state != self.state:
             self.state, self.since = state, time.time()
         self.publish()
 
-    def _refuse(self, pin: Pin, reason: str, kind: str = "rehearsal") -> NoReturn:
+    def _refuse(self, pin: PinnedVersion, reason: str, kind: str = "rehearsal") -> NoReturn:
         self.store.refuse(pin, reason, kind)
         self.store.end_rehearsal()
         self._note("refused", reason)
@@ -300,7 +300,7 @@ def main() -> int:
     if be("challenger", settings.data_dir / LOCK) is None:
         return 0
     stand_back(settings)
-    challenger = Challenger(settings)
+    challenger = ChallengerProcess(settings)
     pause = 0.0
     while not select.select([0], [], [], pause)[0]:
         try:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from services.predict.rollout.state_dir import Store
+from services.predict.rollout.state_dir import StateDir
 from services.predict.serving.prediction_log import NONE
 from services.predict.settings import Settings
 from services.predictionlog.challenger_queue import Queue
@@ -24,7 +24,7 @@ def place(settings: Settings) -> Path:
     return settings.data_dir / "challenger"
 
 
-class Standing:
+class ChallengerStatus:
     """Reads ``DATA_DIR/challenger``. ``wanted`` is the identity of the pin that the leader heard of; None where there is none."""
 
     def __init__(self, settings: Settings) -> None:
@@ -32,7 +32,7 @@ class Standing:
         self.lock = settings.data_dir / LOCK
         self.place = place(settings)
         self.queue = Queue(self.place / "queue")
-        self._store: Store | None = None
+        self._store: StateDir | None = None
 
     def calls(self, wanted: str | None) -> bool:
         """Whether a process is called for: there is a challenger to score, or one to clear away."""
@@ -63,13 +63,13 @@ class Standing:
             "waiting_bytes": self.queue.size(),
         }
 
-    def _found(self) -> Store | None:
+    def _found(self) -> StateDir | None:
         """What the process made; None before the first."""
         if self._store is None and self.place.is_dir():
-            self._store = Store(self.place)
+            self._store = StateDir(self.place)
         return self._store
 
-    def keeper(self, champion: Store) -> Keeper | None:
+    def keeper(self, champion: StateDir) -> Keeper | None:
         """Keeps the challenger's process alive while one is called for; None where nothing is logged."""
         if not self.logs:
             return None

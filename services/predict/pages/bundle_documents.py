@@ -13,7 +13,7 @@ from modelbundle.errors import FormatError
 from modelbundle.explain.curves import Curves, curves
 from modelbundle.format import bundle, reference
 from modelbundle.model import Model
-from services.predict.rollout.state_dir import Store
+from services.predict.rollout.state_dir import StateDir as Store
 from services.web import json_logging
 
 

@@ -14,8 +14,8 @@ from services.predict.api.responses import answered, current
 from services.predict.pages import markdown, rendering
 from services.predict.pages.bundle_documents import BundleDocuments
 from services.predict.pages.charts import feature_curves
-from services.predict.rollout.signature_policy import Trust
-from services.predict.rollout.state_dir import Store
+from services.predict.rollout.signature_policy import SignaturePolicy as Trust
+from services.predict.rollout.state_dir import StateDir as Store
 from services.predict.serving.loaded_models import Models, Serving
 from services.web.problem import Refused
 

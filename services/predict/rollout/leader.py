@@ -17,12 +17,12 @@ from typing import Any
 
 from services.predict.metrics import counters
 from services.predict.rollout import state_machine
-from services.predict.rollout.model_client import Source, SourceError
-from services.predict.rollout.signature_policy import Trust
-from services.predict.rollout.staging import Intake
-from services.predict.rollout.state_dir import Lead, Store
-from services.predict.rollout.state_machine import Candidate, Outcome, Pin, Polled, Tried
-from services.predict.rollout.switch_events import Chronicle
+from services.predict.rollout.model_client import ModelClient, ModelClientError
+from services.predict.rollout.signature_policy import SignaturePolicy
+from services.predict.rollout.staging import Staging
+from services.predict.rollout.state_dir import LeaderLock, StateDir
+from services.predict.rollout.state_machine import Candidate, Outcome, PinnedVersion, Polled, Tried
+from services.predict.rollout.switch_events import SwitchEvents
 from services.predict.settings import Settings
 from services.web import json_logging
 
@@ -33,22 +33,22 @@ POLL = 2.0  # seconds that a later poll may take
 MOST_BACK_OFF = 1.0
 
 
-class Leader:
+class LeaderThread:
     """The leader's thread of one worker."""
 
     def __init__(
         self,
-        store: Store,
+        store: StateDir,
         settings: Settings,
-        source: Source | None = None,
+        client: ModelClient | None = None,
         write: Callable[[bytes], bool] = lambda _: True,
     ) -> None:
         self.store = store
-        self.chronicle = Chronicle(store, write)
+        self.events = SwitchEvents(store, write)
         self.settings = settings
-        self.trust = Trust.of(settings, store)
-        self.source = source or Source(settings.model_server_url, max_bytes=settings.max_bundle_bytes)
-        self.intake = Intake(store, settings, self.source, self.trust)
+        self.policy = SignaturePolicy.of(settings, store)
+        self.client = client or ModelClient(settings.model_server_url, max_bytes=settings.max_bundle_bytes)
+        self.staging = Staging(store, settings, self.client, self.policy)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="leader", daemon=True)
         self._reset()
@@ -56,7 +56,7 @@ class Leader:
     def _reset(self) -> None:
         self.state = state_machine.Leader()
         status = self.store.status()
-        self.pin: Pin | None = None
+        self.pin: PinnedVersion | None = None
         self.challenger: str | None = status.get("challenger")  # the identity of its pin
         self.error = ""  # why the last poll gave no pin
         self.trouble = ""  # why the pinned model is not here yet
@@ -65,7 +65,7 @@ class Leader:
         self.began = 0.0
         self.deadline = 0.0
         self.failures = 0
-        self.attested: Pin | None = None  # the pin whose newest statement is known
+        self.attested: PinnedVersion | None = None  # the pin whose newest statement is known
 
     def start(self) -> None:
         """Begin, in a thread of its own."""
@@ -79,14 +79,14 @@ class Leader:
     def _run(self) -> None:
         while not self._stop.is_set():
             try:
-                lead = Lead.take(self.store)
+                lead = LeaderLock.take(self.store)
                 if lead is None:
                     self._stop.wait(SEEK)
                     continue
                 try:
                     self.reign()
                 finally:
-                    self.source.close()
+                    self.client.close()
                     lead.let_go()
             except Exception as error:  # this thread must outlive anything
                 json_logging.emit("leader failed", "error", error=f"{type(error).__name__}: {error}")
@@ -95,7 +95,7 @@ class Leader:
             self._stop.wait(1)
 
     def reign(self) -> None:
-        """Lead until the state machine says to let go, or the process ends."""
+        """LeaderLock until the state machine says to let go, or the process ends."""
         self._reset()
         action: state_machine.Action = state_machine.FIRST
         while not self._stop.is_set():
@@ -142,24 +142,24 @@ class Leader:
         candidate = self.state.candidate
         known = [current.sha256, refused["sha256"] if refused else "", candidate.sha256 if candidate else ""]
         try:
-            pin = self.source.poll(known, POLL if self.store.settled() else FIRST_POLL)
-        except SourceError as error:
+            pin = self.client.poll(known, POLL if self.store.settled() else FIRST_POLL)
+        except ModelClientError as error:
             self._confirm(None, str(error))
             return Polled(None, current)
         self._confirm(pin, "")
-        if self.trust and pin.sha256 == current.sha256:
-            self._renew(self.trust, pin)
-        return Polled(pin, current, Pin(refused["sha256"], refused["id"]) if refused else None)
+        if self.policy and pin.sha256 == current.sha256:
+            self._renew(self.policy, pin)
+        return Polled(pin, current, PinnedVersion(refused["sha256"], refused["id"]) if refused else None)
 
-    def _renew(self, trust: Trust, pin: Pin) -> None:
+    def _renew(self, policy: SignaturePolicy, pin: PinnedVersion) -> None:
         """Keys may have been exchanged under the current model: take the statement that the new ones accept."""
         if pin == self.attested:
             return
-        with contextlib.suppress(SourceError):
-            trust.renew(pin.sha256, self.source.statement(pin))
+        with contextlib.suppress(ModelClientError):
+            policy.renew(pin.sha256, self.client.statement(pin))
             self.attested = pin
 
-    def _confirm(self, pin: Pin | None, error: str) -> None:
+    def _confirm(self, pin: PinnedVersion | None, error: str) -> None:
         if pin is not None and pin != self.pin:
             self.began = time.monotonic()
         if error != self.error:
@@ -168,7 +168,7 @@ class Leader:
             )
         self.pin, self.error = pin, error
         if pin is not None:
-            self.challenger = self.source.challenger
+            self.challenger = self.client.challenger
         self._publish()
 
     def _publish(self) -> None:
@@ -186,14 +186,14 @@ class Leader:
             "leader": os.getpid(),
         }
         self.store.write_status(status)
-        self.chronicle.catch_up()
+        self.events.catch_up()
 
-    def _fetch(self, pin: Pin) -> Tried:
+    def _fetch(self, pin: PinnedVersion) -> Tried:
         try:
-            self.intake.fetch(pin, {self.store.current().sha256, self.store.previous().sha256})
-        except (SourceError, OSError) as error:
+            self.staging.fetch(pin, {self.store.current().sha256, self.store.previous().sha256})
+        except (ModelClientError, OSError) as error:
             if str(error) != self.trouble:
-                asked = self.source.request_id
+                asked = self.client.request_id
                 json_logging.emit(
                     "model not fetched", "warning", model_version=pin.sha256, reason=str(error), request_id=asked
                 )
@@ -203,20 +203,20 @@ class Leader:
         self.trouble = ""
         return Tried(Outcome.DONE)
 
-    def _rehearse(self, pin: Pin) -> Tried:
-        tried = self.intake.rehearse(pin)
+    def _rehearse(self, pin: PinnedVersion) -> Tried:
+        tried = self.staging.rehearse(pin)
         if tried.outcome is Outcome.DONE:
             self.store.end_rehearsal()
         return tried
 
     def _commit(self, candidate: Candidate) -> None:
         before = self.store.current()
-        if self.trust:
-            self.trust.accept(candidate.sha256)
+        if self.policy:
+            self.policy.accept(candidate.sha256)
         after = self.store.commit(candidate)
         took = time.monotonic() - self.began
         counters.switches.labels("switched", "").inc()
-        self.chronicle.catch_up(seconds=round(took, 3), request_id=self.intake.request_id or None)
+        self.events.catch_up(seconds=round(took, 3), request_id=self.staging.request_id or None)
         self.store.withdraw()
         self.store.prune({before.sha256, after.sha256})
         self._publish()
@@ -226,7 +226,7 @@ class Leader:
             model_version=after.sha256,
             generation=after.number,
             seconds=round(took, 3),
-            request_id=self.intake.request_id or None,
+            request_id=self.staging.request_id or None,
         )
 
     def _rest(self, failing: bool) -> None:

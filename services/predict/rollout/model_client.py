@@ -11,7 +11,7 @@ import requests
 from urllib3.exceptions import HTTPError
 
 from modelbundle.format import statement
-from services.predict.rollout.state_machine import Pin
+from services.predict.rollout.state_machine import PinnedVersion
 from services.web.request_ids import fresh
 
 CHUNK = 256 * 1024
@@ -21,15 +21,15 @@ _ETAG = re.compile(r'"([0-9a-f]{64})"')
 _PIN_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
-class SourceError(Exception):
+class ModelClientError(Exception):
     """The model service gave no usable answer; the message says what happened. Always worth another try."""
 
 
-class Nothing(SourceError):
+class NotPinned(ModelClientError):
     """The model service says that there is no such model."""
 
 
-class Source:
+class ModelClient:
     """A connection to one model service. Not thread-safe: the leader has its own."""
 
     def __init__(
@@ -50,11 +50,11 @@ class Source:
         self._open: requests.Response | None = None
         self.request_id = ""  # of what was asked last; the model service's log has it too
 
-    def poll(self, known: Iterable[str], timeout: float) -> Pin:
+    def poll(self, known: Iterable[str], timeout: float) -> PinnedVersion:
         """The pin that is served now. Bytes of the ``known`` SHA-256 are not sent again; those of another pin are left
         waiting on the connection for :meth:`fetch`.
 
-        Raises :class:`SourceError`.
+        Raises :class:`ModelClientError`.
         """
         self.close()
         response = self._get(known, timeout)
@@ -67,10 +67,10 @@ class Source:
             self._open = response
         return pin
 
-    def fetch(self, pin: Pin, write: Callable[[bytes], None], seconds: float, timeout: float = 5.0) -> None:
+    def fetch(self, pin: PinnedVersion, write: Callable[[bytes], None], seconds: float, timeout: float = 5.0) -> None:
         """Hand the bytes of ``pin`` to ``write`` in chunks, within ``seconds`` in all and ``max_bytes``.
 
-        Raises :class:`SourceError` unless all bytes came and hash to the pin.
+        Raises :class:`ModelClientError` unless all bytes came and hash to the pin.
         """
         deadline = self._clock() + seconds
         response, self._open = self._open, None
@@ -80,7 +80,7 @@ class Source:
             response = self._get((), timeout)
             if response.status_code != 200 or self._pin(response) != pin:
                 response.close()
-                raise SourceError("the pin changed while its file was about to be fetched")
+                raise ModelClientError("the pin changed while its file was about to be fetched")
         try:
             self._read(response, pin, write, deadline)
         except (requests.RequestException, HTTPError, OSError) as error:
@@ -88,22 +88,22 @@ class Source:
                 error, (requests.RequestException, ConnectionError, TimeoutError)
             ):
                 raise  # our own disk
-            raise SourceError(f"the download broke off ({type(error).__name__})") from None
+            raise ModelClientError(f"the download broke off ({type(error).__name__})") from None
         finally:
             response.close()
 
-    def statement(self, pin: Pin, timeout: float = 5.0) -> bytes | None:
-        """The statement that goes with ``pin``; None where there is none. Raises :class:`SourceError`."""
+    def statement(self, pin: PinnedVersion, timeout: float = 5.0) -> bytes | None:
+        """The statement that goes with ``pin``; None where there is none. Raises :class:`ModelClientError`."""
         self.close()
         response = self._ask(self.statement_path, {}, timeout, (200, 404))
         try:
             if response.status_code == 404:
                 return None
-            if response.headers.get("X-Pin-Id", pin.id) != pin.id:
-                raise SourceError("the pin changed while its statement was about to be fetched")
+            if response.headers.get("X-PinnedVersion-Id", pin.id) != pin.id:
+                raise ModelClientError("the pin changed while its statement was about to be fetched")
             raw: bytes = response.raw.read(statement.MAX_BYTES + 1)
         except (requests.RequestException, HTTPError, OSError) as error:
-            raise SourceError(f"the statement's download broke off ({type(error).__name__})") from None
+            raise ModelClientError(f"the statement's download broke off ({type(error).__name__})") from None
         finally:
             response.close()
         return raw
@@ -126,38 +126,40 @@ class Source:
                 f"{self.url}/{path}", headers=headers, timeout=timeout, stream=True, allow_redirects=False
             )
         except (requests.RequestException, HTTPError) as error:
-            raise SourceError(f"the model service cannot be reached ({type(error).__name__})") from None
+            raise ModelClientError(f"the model service cannot be reached ({type(error).__name__})") from None
         if response.status_code not in expected:
             response.close()
-            kind = Nothing if response.status_code == 404 else SourceError
+            kind = NotPinned if response.status_code == 404 else ModelClientError
             raise kind(f"the model service answered {response.status_code}")
         return response
 
     @staticmethod
-    def _pin(response: requests.Response) -> Pin:
+    def _pin(response: requests.Response) -> PinnedVersion:
         match = _ETAG.fullmatch(response.headers.get("ETag", ""))
         if match is None:
             response.close()
-            raise SourceError("the model service sent no strong ETag that is a SHA-256")
+            raise ModelClientError("the model service sent no strong ETag that is a SHA-256")
         sha256 = match.group(1)
-        own = response.headers.get("X-Pin-Id", sha256)
-        return Pin(sha256, own if _PIN_ID.fullmatch(own) else sha256)
+        own = response.headers.get("X-PinnedVersion-Id", sha256)
+        return PinnedVersion(sha256, own if _PIN_ID.fullmatch(own) else sha256)
 
-    def _read(self, response: requests.Response, pin: Pin, write: Callable[[bytes], None], deadline: float) -> None:
+    def _read(
+        self, response: requests.Response, pin: PinnedVersion, write: Callable[[bytes], None], deadline: float
+    ) -> None:
         announced = response.headers.get("Content-Length", "")
         if announced.isdigit() and int(announced) > self.max_bytes:
-            raise SourceError(f"the file is larger than {self.max_bytes} bytes")
+            raise ModelClientError(f"the file is larger than {self.max_bytes} bytes")
         found = hashlib.sha256()
         taken = 0
         while chunk := response.raw.read1(CHUNK):
             taken += len(chunk)
             if taken > self.max_bytes:
-                raise SourceError(f"the file is larger than {self.max_bytes} bytes")
+                raise ModelClientError(f"the file is larger than {self.max_bytes} bytes")
             if self._clock() > deadline:
-                raise SourceError(f"the download took too long; {taken} bytes had come")
+                raise ModelClientError(f"the download took too long; {taken} bytes had come")
             found.update(chunk)
             write(chunk)
         if announced.isdigit() and taken != int(announced):
-            raise SourceError(f"the download was cut short: {taken} of {announced} bytes")
+            raise ModelClientError(f"the download was cut short: {taken} of {announced} bytes")
         if found.hexdigest() != pin.sha256:
-            raise SourceError(f"the bytes received hash to {found.hexdigest()}, not to the pin {pin.sha256}")
+            raise ModelClientError(f"the bytes received hash to {found.hexdigest()}, not to the pin {pin.sha256}")

@@ -8,11 +8,11 @@ from pathlib import Path
 from modelbundle.errors import StatementError
 from modelbundle.format import statement
 from modelbundle.format.statement import CHAMPION, Statement
-from services.predict.rollout.state_dir import Store
+from services.predict.rollout.state_dir import StateDir
 from services.predict.settings import Settings
 
 
-class Trust:
+class SignaturePolicy:
     """The public keys (read anew each time, so that they can be rotated), and the highest sequence that was accepted.
 
     The sequence is kept in ``DATA_DIR``, which outlives ``STATE_DIR``: a model service that was taken over cannot bring back an
@@ -21,14 +21,14 @@ class Trust:
     other's sequence.
     """
 
-    def __init__(self, keys: Path, store: Store, ledger: Path, role: str = CHAMPION) -> None:
+    def __init__(self, keys: Path, store: StateDir, ledger: Path, role: str = CHAMPION) -> None:
         self.keys = keys
         self.store = store
         self.ledger = ledger
         self.role = role
 
     @classmethod
-    def of(cls, settings: Settings, store: Store, role: str = CHAMPION) -> Trust | None:
+    def of(cls, settings: Settings, store: StateDir, role: str = CHAMPION) -> SignaturePolicy | None:
         """What the settings ask for of models in ``role``; None where no keys are set."""
         if not settings.model_public_key_file:
             return None

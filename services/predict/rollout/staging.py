@@ -8,43 +8,45 @@ from collections.abc import Set
 
 from modelbundle.errors import StatementError
 from services.predict.rollout import state_machine
-from services.predict.rollout.model_client import Source
+from services.predict.rollout.model_client import ModelClient
 from services.predict.rollout.rehearsal import RehearsalFailed, rehearse
-from services.predict.rollout.signature_policy import Trust
-from services.predict.rollout.state_dir import Store
-from services.predict.rollout.state_machine import Outcome, Pin, Tried
+from services.predict.rollout.signature_policy import SignaturePolicy
+from services.predict.rollout.state_dir import StateDir
+from services.predict.rollout.state_machine import Outcome, PinnedVersion, Tried
 from services.predict.settings import Settings
 
 
-class Intake:
+class Staging:
     """Brings models from ``source`` into ``store``."""
 
-    def __init__(self, store: Store, settings: Settings, source: Source, trust: Trust | None) -> None:
+    def __init__(
+        self, store: StateDir, settings: Settings, client: ModelClient, policy: SignaturePolicy | None
+    ) -> None:
         self.store = store
         self.settings = settings
-        self.source = source
-        self.trust = trust
+        self.client = client
+        self.policy = policy
         self.request_id = (
             ""  # of the download of what was fetched last, in the model service's log too; none: it was here
         )
 
-    def fetch(self, pin: Pin, keep: Set[str]) -> None:
+    def fetch(self, pin: PinnedVersion, keep: Set[str]) -> None:
         """The pinned bytes, and the statement about them, into the store. Before a download, files other than ``keep`` go.
 
-        Raises :class:`services.predict.rollout.model_client.SourceError` or :class:`OSError`; both are worth another try.
+        Raises :class:`services.predict.rollout.model_client.ModelClientError` or :class:`OSError`; both are worth another try.
         """
         self.request_id = ""
         if not self._have(pin):
             self._download(pin, keep)
-            self.request_id = self.source.request_id
-        if self.trust:
-            self.trust.keep(pin.sha256, self.source.statement(pin))
+            self.request_id = self.client.request_id
+        if self.policy:
+            self.policy.keep(pin.sha256, self.client.statement(pin))
 
-    def rehearse(self, pin: Pin) -> Tried:
+    def rehearse(self, pin: PinnedVersion) -> Tried:
         """Whether what was fetched may be loaded here: its statement, then a rehearsal, which is journalled first."""
         try:
-            if self.trust:
-                self.trust.admit(pin.sha256)  # before a byte of the model is parsed
+            if self.policy:
+                self.policy.admit(pin.sha256)  # before a byte of the model is parsed
         except StatementError as error:
             return Tried(Outcome.REFUSED, str(error), "statement")
         begun = self.store.journal_rehearsal(pin)
@@ -61,7 +63,7 @@ class Intake:
             return Tried(Outcome.RETRY, str(error))
         return Tried(Outcome.DONE)
 
-    def _have(self, pin: Pin) -> bool:
+    def _have(self, pin: PinnedVersion) -> bool:
         found = hashlib.sha256()
         try:
             with self.store.bundle(pin.sha256).open("rb") as file:
@@ -71,14 +73,14 @@ class Intake:
             return False
         return found.hexdigest() == pin.sha256
 
-    def _download(self, pin: Pin, keep: Set[str]) -> None:
+    def _download(self, pin: PinnedVersion, keep: Set[str]) -> None:
         """The bytes into a file that gets its name only once they were verified and are durable."""
         disk = self.store.disk
         self.store.prune(set(keep))
         temporary = self.store.bundles / f".{pin.sha256}.part"
         descriptor = disk.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         try:
-            self.source.fetch(pin, lambda chunk: disk.write(descriptor, chunk), self.settings.fetch_seconds)
+            self.client.fetch(pin, lambda chunk: disk.write(descriptor, chunk), self.settings.fetch_seconds)
             disk.fsync(descriptor)
         except BaseException:
             temporary.unlink(missing_ok=True)

@@ -27,10 +27,10 @@ from typing import Any
 
 from modelbundle.format.statement import SUFFIX
 from services.predict.rollout.disk import Disk
-from services.predict.rollout.state_machine import NOTHING, Candidate, Generation, Pin, Vote
+from services.predict.rollout.state_machine import NOTHING, Candidate, Generation, PinnedVersion, Vote
 
 
-class Store:
+class StateDir:
     """Reads and writes ``STATE_DIR``. Methods raise :class:`OSError` where the disk does."""
 
     def __init__(self, root: Path, disk: Disk | None = None) -> None:
@@ -137,7 +137,7 @@ class Store:
 
     # What must outlive a leader
 
-    def journal_rehearsal(self, pin: Pin) -> int:
+    def journal_rehearsal(self, pin: PinnedVersion) -> int:
         """Count one more rehearsal of this pin, durably; returns how many were begun. Another pin's count is dropped."""
         data = self._read("rehearsals.json")
         begun = 1 + (data["begun"] if data and data["id"] == pin.id and data["sha256"] == pin.sha256 else 0)
@@ -149,7 +149,7 @@ class Store:
         """The rehearsal came to an end, whichever."""
         self.disk.unlink(self.root / "rehearsals.json")
 
-    def refuse(self, pin: Pin, reason: str, kind: str) -> None:
+    def refuse(self, pin: PinnedVersion, reason: str, kind: str) -> None:
         """Remember a refused pin, durably; ``kind`` is the class of the reason."""
         content = {"id": pin.id, "sha256": pin.sha256, "reason": reason, "kind": kind, "time": time.time()}
         self.disk.write_file(self.root / "refused.json", json.dumps(content).encode(), durable=True)
@@ -198,10 +198,10 @@ class Store:
             return None
 
 
-class Seat:
+class WorkerEntry:
     """A worker's place in the roster: a file that it keeps locked. Made after the fork, before the candidate is read."""
 
-    def __init__(self, store: Store, worker: str | None = None) -> None:
+    def __init__(self, store: StateDir, worker: str | None = None) -> None:
         self.id = worker or f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self.path = store.workers / self.id
         temporary = store.entering / self.id
@@ -225,14 +225,14 @@ class Seat:
         os.close(self.descriptor)
 
 
-class Lead:
+class LeaderLock:
     """The leader's lock. Whoever holds it leads; the kernel frees it when the process dies."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
 
     @classmethod
-    def take(cls, store: Store) -> Lead | None:
+    def take(cls, store: StateDir) -> LeaderLock | None:
         """The lead, or None where another worker has it."""
         descriptor = os.open(store.root / "leader.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:

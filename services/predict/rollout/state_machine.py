@@ -30,7 +30,7 @@ REFUSALS = ("statement", "format", "runtime", "golden", "hash", "rehearsal", "ve
 
 
 @dataclass(frozen=True, slots=True)
-class Pin:
+class PinnedVersion:
     """What the model service is told to serve: a SHA-256, and the pin's own identity, so that A, B, A are three pins."""
 
     sha256: str
@@ -84,21 +84,21 @@ class Poll:
 class Fetch:
     """Bring the bytes into the store, verified against the pin."""
 
-    pin: Pin
+    pin: PinnedVersion
 
 
 @dataclass(frozen=True, slots=True)
 class Rehearse:
     """Journal the attempt, then load the model in a process of its own and check its golden rows."""
 
-    pin: Pin
+    pin: PinnedVersion
 
 
 @dataclass(frozen=True, slots=True)
 class Propose:
     """Write the candidate, *then* read the roster of live workers."""
 
-    pin: Pin
+    pin: PinnedVersion
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +124,7 @@ class Withdraw:
 class Refuse:
     """Remember that this pin is refused, until the pin changes, and remove its candidate. ``kind`` is one of :data:`REFUSALS`."""
 
-    pin: Pin
+    pin: PinnedVersion
     reason: str
     kind: str
 
@@ -151,9 +151,9 @@ Action = Poll | Fetch | Rehearse | Propose | Count | Commit | Withdraw | Refuse 
 class Polled:
     """``pin`` is None where the model service gave no usable answer; ``current`` and ``refused`` are read from the store."""
 
-    pin: Pin | None
+    pin: PinnedVersion | None
     current: Generation = NOTHING
-    refused: Pin | None = None
+    refused: PinnedVersion | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +207,7 @@ class Leader:
     """All that a leader remembers. It dies with its process; what must survive is in the store."""
 
     phase: Phase = Phase.STARTING
-    pin: Pin | None = None
+    pin: PinnedVersion | None = None
     candidate: Candidate | None = None
     failed_polls: int = 0
 
@@ -302,7 +302,7 @@ class Prepare:
 
 @dataclass(frozen=True, slots=True)
 class Keep:
-    """Nothing to load; models other than these may go."""
+    """NotPinned to load; models other than these may go."""
 
     sha256: frozenset[str]
 

@@ -11,15 +11,15 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from services.predict.rollout.state_dir import Store
+from services.predict.rollout.state_dir import StateDir
 from services.predict.rollout.state_machine import NOTHING
 from services.predictionlog import event
 
 
-class Chronicle:
+class SwitchEvents:
     """Writes down what the store says. ``write`` takes one line, and says whether it was taken."""
 
-    def __init__(self, store: Store, write: Callable[[bytes], bool]) -> None:
+    def __init__(self, store: StateDir, write: Callable[[bytes], bool]) -> None:
         self.store = store
         self.write = write
         self.host = socket.gethostname()

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from services.predict.rollout.state_dir import Seat, Store
+from services.predict.rollout.state_dir import StateDir, WorkerEntry
 from services.predict.rollout.state_machine import Candidate, Keep, Load, Prepare, Vote, follow
 from services.predict.serving.loaded_models import Models, NoModel
 from services.web import json_logging
@@ -24,13 +24,13 @@ class Worker:
     current model before it answers, as everybody does.
     """
 
-    def __init__(self, store: Store, models: Models, prepare_seconds: float) -> None:
+    def __init__(self, store: StateDir, models: Models, prepare_seconds: float) -> None:
         self.store = store
         self.models = models
         self.prepare_seconds = prepare_seconds
-        self.seat: Seat | None = None
+        self.entry: WorkerEntry | None = None
         with contextlib.suppress(OSError):
-            self.seat = Seat(store)
+            self.entry = WorkerEntry(store)
         self.voted: str | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="worker", daemon=True)
@@ -43,8 +43,8 @@ class Worker:
         """End the thread and leave the roster."""
         self._stop.set()
         self._thread.join(5)
-        if self.seat is not None:
-            self.seat.leave()
+        if self.entry is not None:
+            self.entry.leave()
 
     def _run(self) -> None:
         while not self._stop.wait(TICK):
@@ -56,7 +56,7 @@ class Worker:
 
     def step(self) -> None:
         """Look at the store once and do what follows; raises :class:`OSError` where there is no room for a seat."""
-        seat = self.seat = self.seat or Seat(self.store)
+        seat = self.entry = self.entry or WorkerEntry(self.store)
         candidate = self.store.candidate()
         current = self.store.current()
         match follow(self.models.loaded(), self.voted, current, candidate):
@@ -76,7 +76,7 @@ class Worker:
             json_logging.emit("no model", "error", reason=str(error))
             self._stop.wait(1)
 
-    def _prepare(self, candidate: Candidate, seat: Seat) -> None:
+    def _prepare(self, candidate: Candidate, seat: WorkerEntry) -> None:
         """Load the candidate when it is this worker's turn, and vote."""
         keep = frozenset({candidate.sha256, self.store.current().sha256})
         deadline = time.monotonic() + self.prepare_seconds

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 
 from services.predict.app import Application
-from services.predict.rollout.leader import Leader
+from services.predict.rollout.leader import LeaderThread as Leader
 from services.predict.rollout.worker import Worker, wait_until
 from services.predict.server.companions import monitor_keeper
 from services.predict.serving.loaded_models import NoModel

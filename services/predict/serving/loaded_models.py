@@ -10,7 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from modelbundle.model import Model
-from services.predict.rollout.state_dir import Store, parse_link
+from services.predict.rollout.state_dir import StateDir as Store
+from services.predict.rollout.state_dir import parse_link
 from services.predict.rollout.state_machine import Generation
 
 FORGET_FAILURE = 1.0  # seconds before a current model that could not be loaded is tried again

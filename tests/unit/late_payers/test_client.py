@@ -15,7 +15,7 @@ from flask import Flask, Response
 from late_payers import client as module
 from late_payers.client import ApiError, Client, Refused, Unavailable
 from services.predict.app import create_app
-from services.predict.rollout.state_dir import Store
+from services.predict.rollout.state_dir import StateDir as Store
 from services.predict.settings import Settings
 from tests.conftest import LOAN, Made
 from tests.unit.services.conftest import make_current

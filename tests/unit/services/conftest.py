@@ -10,7 +10,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from services.predict.app import Application, create_app
-from services.predict.rollout.state_dir import Store
+from services.predict.rollout.state_dir import StateDir as Store
 from services.predict.rollout.state_machine import Candidate
 from services.predict.settings import Settings
 from tests.conftest import Made

@@ -18,7 +18,7 @@ from flask.testing import FlaskClient
 from services.predict.api import outcomes as view
 from services.predict.api.request_body import BodyReader
 from services.predict.app import create_app
-from services.predict.rollout.state_dir import Store
+from services.predict.rollout.state_dir import StateDir as Store
 from services.predict.settings import Settings
 from services.predictionlog import audit, database, spool
 from services.predictionlog.shipper import Shipper

@@ -9,7 +9,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from modelbundle.format import bundle
-from services.predict.rollout.state_dir import Store
+from services.predict.rollout.state_dir import StateDir as Store
 from tests.conftest import LOAN, Made
 from tests.unit.services.conftest import make_current
 

@@ -11,11 +11,11 @@ import sqlalchemy as sa
 
 from modelbundle.format import bundle
 from services.predict.challenger import process as challenging
-from services.predict.challenger.process import Challenger, Ended, judge
-from services.predict.challenger.status import Standing
+from services.predict.challenger.process import ChallengerProcess, Ended, judge
+from services.predict.challenger.status import ChallengerStatus
 from services.predict.rollout import staging
-from services.predict.rollout.model_client import Nothing
-from services.predict.rollout.state_machine import Pin
+from services.predict.rollout.model_client import NotPinned
+from services.predict.rollout.state_machine import PinnedVersion
 from services.predict.settings import Settings
 from services.predictionlog import database, record
 from services.predictionlog.challenger_queue import Queue
@@ -32,11 +32,11 @@ def settings(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
     return settings
 
 
-def make(settings: Settings, made: Made, own: str = "1") -> Challenger:
+def make(settings: Settings, made: Made, own: str = "1") -> ChallengerProcess:
     """A process that has just started, with a model service that pins ``made``."""
-    source = Files(World())
-    source.serves = (Pin(made.sha256, own), made.path.read_bytes())
-    return Challenger(settings, source)
+    client = Files(World())
+    client.serves = (PinnedVersion(made.sha256, own), made.path.read_bytes())
+    return ChallengerProcess(settings, client)
 
 
 def ship(settings: Settings, rows: list[dict[str, Any]], name: str = "1") -> None:
@@ -113,14 +113,16 @@ def test_misfits_are_counted_and_figures_survive_a_restart(settings: Settings, b
     again.round()
     ship(settings, [LOAN], "2")
     again.round()
-    facts = Standing(settings).report("1")
+    facts = ChallengerStatus(settings).report("1")
     assert facts is not None
     assert (facts["state"], facts["scored"], facts["misfits"]) == ("scoring", 2, 1)
     assert sorted(challenges(settings)) == ["1-0", "2-0"]
     other = make(settings, bundles[0], "2")
     other.round()
-    assert Standing(settings).report("1") == {**Standing(settings).report("3")}, "of an older pin nothing is said"  # type: ignore[dict-item]
-    facts = Standing(settings).report("2")
+    assert ChallengerStatus(settings).report("1") == {**ChallengerStatus(settings).report("3")}, (
+        "of an older pin nothing is said"
+    )  # type: ignore[dict-item]
+    facts = ChallengerStatus(settings).report("2")
     assert facts is not None
     assert (facts["scored"], facts["model_version"]) == (0, bundles[0].sha256)
 
@@ -150,7 +152,7 @@ def test_one_that_dies_of_a_row_again_and_again_is_refused(
             assert "2-0" in challenges(settings), "a chance kill refused it"
     with pytest.raises(Ended, match="none ended"):
         make(settings, bundles[1]).round()
-    standing = Standing(settings)
+    standing = ChallengerStatus(settings)
     facts = standing.report("1")
     assert facts is not None
     assert facts["state"] == "refused"
@@ -180,16 +182,16 @@ def test_a_challenger_that_is_no_more_leaves_nothing(
     settings: Settings, bundles: list[Made], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A process is called for while one is wanted, or its queue is left; then none is."""
-    standing = Standing(settings)
+    standing = ChallengerStatus(settings)
     assert (standing.calls(None), standing.calls("1")) == (False, True)
     process = make(settings, bundles[1])
     process.round()
     assert standing.calls(None)
 
-    def gone(*_: Any) -> Pin:
-        raise Nothing("404")
+    def gone(*_: Any) -> PinnedVersion:
+        raise NotPinned("404")
 
-    monkeypatch.setattr(process.source, "poll", gone)
+    monkeypatch.setattr(process.client, "poll", gone)
     with pytest.raises(Ended, match="no challenger") as ended:
         process.follow()
     process.end(str(ended.value))

@@ -17,7 +17,7 @@ from services.predict.app import Application, create_app
 from services.predict.metrics import exporter
 from services.predict.metrics.counters import BUCKETS, Latencies
 from services.predict.metrics.exporter import Observer
-from services.predict.rollout.state_dir import Store
+from services.predict.rollout.state_dir import StateDir as Store
 from services.predict.rollout.state_machine import REFUSALS, Pin
 from services.predict.settings import Settings
 from services.predictionlog import event

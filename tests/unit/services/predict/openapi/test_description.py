@@ -10,7 +10,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from services.predict.openapi.description import REASONS
-from services.predict.rollout.state_dir import Store
+from services.predict.rollout.state_dir import StateDir as Store
 from tests.conftest import Made
 from tests.unit.services.conftest import make_current
 

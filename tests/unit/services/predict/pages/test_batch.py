@@ -10,7 +10,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from services.predict.api.predict_csv import ADDED
-from services.predict.rollout.state_dir import Store
+from services.predict.rollout.state_dir import StateDir as Store
 from tests.conftest import Made
 
 

@@ -11,7 +11,7 @@ from modelbundle.explain.curves import Curves
 from modelbundle.format import bundle
 from modelbundle.model import Model
 from services.predict.pages.bundle_documents import NOTHING, BundleDocuments
-from services.predict.rollout.state_dir import Store
+from services.predict.rollout.state_dir import StateDir as Store
 from tests.conftest import Made
 from tests.unit.services.conftest import make_current
 

@@ -19,7 +19,7 @@ from services.predict.pages import model_card, rendering
 from services.predict.pages.bundle_documents import BundleDocuments
 from services.predict.pages.charts import feature_curves
 from services.predict.pages.model_card import Figure, figures
-from services.predict.rollout.state_dir import Store
+from services.predict.rollout.state_dir import StateDir as Store
 from services.predict.rollout.state_machine import Candidate
 from services.predict.settings import Settings
 from tests.conftest import Made
@@ -129,7 +129,7 @@ def test_without_a_model_the_page_says_so(client: FlaskClient, store: Store) -> 
 
 def test_a_signature_is_checked_when_the_page_is_asked_for(application: Application, tmp_path: Path) -> None:
     """Where keys are set and the statement is gone, the page does not call the model signed."""
-    from services.predict.rollout.signature_policy import Trust
+    from services.predict.rollout.signature_policy import SignaturePolicy as Trust
 
     keys = tmp_path / "keys.pem"
     keys.write_text("", "utf-8")

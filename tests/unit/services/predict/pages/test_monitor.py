@@ -18,7 +18,7 @@ from flask.testing import FlaskClient
 from modelbundle.format import bundle
 from services.monitoring.log_reader import request_counts
 from services.monitoring.process import FILE, Process
-from services.predict.rollout.state_dir import Store
+from services.predict.rollout.state_dir import StateDir as Store
 from services.predict.settings import Settings
 from services.supervisor import fork
 from tests.conftest import Made, make_book

@@ -24,7 +24,7 @@ from modelbundle.publishing.annotations import Author, Band, FeatureWords
 from modelbundle.publishing.publish import publish
 from services.predict.app import Application, create_app
 from services.predict.pages import formatting
-from services.predict.rollout.state_dir import Store
+from services.predict.rollout.state_dir import StateDir as Store
 from services.predict.rollout.state_machine import Candidate
 from services.predict.settings import Settings
 from services.predictionlog import spool

@@ -13,11 +13,11 @@ from services.predict.app import loader
 from services.predict.rollout import leader as leading
 from services.predict.rollout import staging, state_machine
 from services.predict.rollout.disk import Disk
-from services.predict.rollout.leader import Leader
-from services.predict.rollout.model_client import Source, SourceError
+from services.predict.rollout.leader import LeaderThread
+from services.predict.rollout.model_client import ModelClient, ModelClientError
 from services.predict.rollout.rehearsal import RehearsalFailed
-from services.predict.rollout.state_dir import Store
-from services.predict.rollout.state_machine import Pin
+from services.predict.rollout.state_dir import StateDir
+from services.predict.rollout.state_machine import PinnedVersion
 from services.predict.rollout.worker import Worker
 from services.predict.serving.loaded_models import Models
 from services.predict.settings import Settings
@@ -63,30 +63,30 @@ class World(Disk):
         super().unlink(path)
 
 
-class Files(Source):
+class Files(ModelClient):
     """A model service in this process: what it serves is set, and it fails as the world says."""
 
     def __init__(self, world: World) -> None:
         super().__init__("http://nowhere", max_bytes=1 << 30)
         self.world = world
-        self.serves: tuple[Pin, bytes] | None = None
+        self.serves: tuple[PinnedVersion, bytes] | None = None
 
-    def poll(self, known: Iterable[str], timeout: float) -> Pin:
+    def poll(self, known: Iterable[str], timeout: float) -> PinnedVersion:
         try:
             self.world.step()
         except OSError:
-            raise SourceError("lost") from None
+            raise ModelClientError("lost") from None
         if self.serves is None:
-            raise SourceError("nobody is there")
+            raise ModelClientError("nobody is there")
         return self.serves[0]
 
-    def fetch(self, pin: Pin, write: Callable[[bytes], None], seconds: float, timeout: float = 5.0) -> None:
+    def fetch(self, pin: PinnedVersion, write: Callable[[bytes], None], seconds: float, timeout: float = 5.0) -> None:
         assert self.serves is not None
         for start in range(0, len(self.serves[1]), 65536):
             try:
                 self.world.step()
             except OSError:
-                raise SourceError("cut short") from None
+                raise ModelClientError("cut short") from None
             write(self.serves[1][start : start + 65536])
 
 
@@ -94,13 +94,13 @@ class Replica:
     """One worker and its leader, stepped by hand."""
 
     def __init__(self, settings: Settings, world: World) -> None:
-        self.store = Store(settings.state_dir, world)
+        self.store = StateDir(settings.state_dir, world)
         self.models = Models(self.store, loader(self.store, settings))
         self.worker = Worker(self.store, self.models, prepare_seconds=1)
-        self.source = Files(world)
+        self.client = Files(world)
         self.lines: list[bytes] = []
         self.takes = True
-        self.leader = Leader(self.store, settings, self.source, self.write)
+        self.leader = LeaderThread(self.store, settings, self.client, self.write)
 
     def write(self, line: bytes) -> bool:
         if self.takes:
@@ -113,10 +113,10 @@ class Replica:
         return {e["event_id"]: {"kind": e["kind"], **json.loads(e["detail"])} for e in reversed(list(found))}
 
     def pin(self, made: Made, own: str) -> None:
-        self.source.serves = (Pin(made.sha256, own), made.path.read_bytes())
+        self.client.serves = (PinnedVersion(made.sha256, own), made.path.read_bytes())
 
     def reign(self, rests: int = 1) -> None:
-        """Lead until the next rest, or until something is thrown, as the leader's thread does."""
+        """LeaderLock until the next rest, or until something is thrown, as the leader's thread does."""
         self.leader._reset()
         action: state_machine.Action = state_machine.FIRST
         for _ in range(200):
@@ -135,7 +135,7 @@ class Replica:
         raise AssertionError("the leader does not come to rest")
 
     def close(self) -> None:
-        self.worker.seat.leave()
+        self.worker.entry.leave()
 
 
 @pytest.fixture
@@ -146,7 +146,7 @@ def rehearsals(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> list[str]
     def here(path: Path, sha256: str, own: Settings) -> None:
         seen.append(sha256)
         try:
-            loader(Store(own.state_dir), own)(sha256)
+            loader(StateDir(own.state_dir), own)(sha256)
         except Exception as error:
             raise RehearsalFailed(str(error)) from None
 
@@ -212,7 +212,7 @@ def test_a_refusal_is_remembered_for_its_pin_and_no_longer(
     import hashlib
 
     def pin_bad(own: str) -> None:
-        replica.source.serves = (Pin(hashlib.sha256(bad).hexdigest(), own), bad)
+        replica.client.serves = (PinnedVersion(hashlib.sha256(bad).hexdigest(), own), bad)
 
     rehearsals.clear()
     pin_bad("2")
@@ -271,16 +271,16 @@ def test_a_pin_that_changes_while_the_workers_prepare_is_not_committed(
     _, replica = make(settings, bundles, tmp_path)
     replica.pin(bundles[1], "2")
     generations = []
-    poll = replica.source.poll
+    poll = replica.client.poll
 
-    def fickle(known: Iterable[str], timeout: float) -> Pin:
+    def fickle(known: Iterable[str], timeout: float) -> PinnedVersion:
         if replica.leader.state.phase is state_machine.Phase.CONFIRMING:
             replica.pin(bundles[0], "3")
         found = poll(known, timeout)
         generations.append(replica.store.current().number)
         return found
 
-    replica.source.poll = fickle  # type: ignore[method-assign]
+    replica.client.poll = fickle  # type: ignore[method-assign]
     replica.reign()
     assert replica.store.current().number == 1
     assert set(generations) == {1}
@@ -302,22 +302,22 @@ def test_every_switch_and_refusal_is_written_down_once_whenever_the_leader_dies(
             raise Killed
 
     with monkeypatch.context() as fatal:
-        fatal.setattr(replica.leader.chronicle, "catch_up", dies)
+        fatal.setattr(replica.leader.events, "catch_up", dies)
         replica.pin(bundles[1], "2")
         with pytest.raises(Killed):
             replica.reign()
     replica.takes = False
-    replica.source.serves = (Pin("f" * 64, "3"), b"not a model")
-    monkeypatch.setattr(replica.leader.intake, "_have", lambda _: True)
+    replica.client.serves = (PinnedVersion("f" * 64, "3"), b"not a model")
+    monkeypatch.setattr(replica.leader.staging, "_have", lambda _: True)
     replica.reign(rests=2)
     assert len(replica.events()) == 1
     replica.takes = True
     again = Replica(settings, World())
-    again.leader.chronicle.store = replica.store
-    again.leader.chronicle.catch_up()
-    replica.leader.chronicle.catch_up()
+    again.leader.events.store = replica.store
+    again.leader.events.catch_up()
+    replica.leader.events.catch_up()
     before = len(replica.lines)
-    replica.leader.chronicle.catch_up()
+    replica.leader.events.catch_up()
     assert len(replica.lines) == before
     told = [
         (e["kind"], e["model_version"], e.get("old"), e.get("generation"), e.get("why"))
@@ -341,10 +341,10 @@ def test_a_vote_that_does_not_come_vetoes(
     """A worker that is alive and silent stops the switch; the reason says so."""
     from dataclasses import replace
 
-    from services.predict.rollout.state_dir import Seat
+    from services.predict.rollout.state_dir import WorkerEntry
 
     _, replica = make(settings, bundles, tmp_path)
-    silent = Seat(replica.store, "silent")
+    silent = WorkerEntry(replica.store, "silent")
     replica.leader.settings = replace(replica.leader.settings, prepare_seconds=0.05)
     monkey = leading.COUNT
     leading.COUNT = 0.02

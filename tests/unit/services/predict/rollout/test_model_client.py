@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from services.predict.rollout.model_client import Source, SourceError
-from services.predict.rollout.state_machine import Pin
+from services.predict.rollout.model_client import ModelClient, ModelClientError
+from services.predict.rollout.state_machine import PinnedVersion
 
 BYTES = b"the model" * 1000
 SHA = hashlib.sha256(BYTES).hexdigest()
-PIN = Pin(SHA, "p1")
-HEADERS = f'ETag: "{SHA}"\r\nX-Pin-Id: p1\r\n'
+PIN = PinnedVersion(SHA, "p1")
+HEADERS = f'ETag: "{SHA}"\r\nX-PinnedVersion-Id: p1\r\n'
 
 
 class Liar:
@@ -59,8 +59,8 @@ def liar() -> Iterator[Liar]:
 
 
 @pytest.fixture
-def source(liar: Liar) -> Iterator[Source]:
-    made = Source(liar.url, max_bytes=100_000)
+def client(liar: Liar) -> Iterator[ModelClient]:
+    made = ModelClient(liar.url, max_bytes=100_000)
     yield made
     made.close()
     made._session.close()
@@ -71,28 +71,28 @@ def ok(body: bytes = BYTES, headers: str = HEADERS, length: int | None = None) -
     return [f"HTTP/1.1 200 OK\r\n{headers}Content-Length: {size}\r\nConnection: close\r\n\r\n".encode(), body]
 
 
-def fetch(source: Source, pin: Pin = PIN, seconds: float = 5) -> bytes:
+def fetch(client: ModelClient, pin: PinnedVersion = PIN, seconds: float = 5) -> bytes:
     taken: list[bytes] = []
-    source.fetch(pin, taken.append, seconds)
+    client.fetch(pin, taken.append, seconds)
     return b"".join(taken)
 
 
-def test_one_answer_is_both_the_poll_and_the_download(liar: Liar, source: Source) -> None:
+def test_one_answer_is_both_the_poll_and_the_download(liar: Liar, client: ModelClient) -> None:
     """The bytes that came with the poll are not asked for twice."""
     liar.answers = [ok()]
-    assert source.poll((), 2) == PIN
-    assert fetch(source) == BYTES
+    assert client.poll((), 2) == PIN
+    assert fetch(client) == BYTES
 
 
-def test_a_304_says_which_pin_it_means(liar: Liar, source: Source) -> None:
+def test_a_304_says_which_pin_it_means(liar: Liar, client: ModelClient) -> None:
     """By its ETag; one without a SHA-256 in it is no answer."""
     liar.answers = [
         [f"HTTP/1.1 304 Not Modified\r\n{HEADERS}Connection: close\r\n\r\n".encode()],
         [b"HTTP/1.1 304 Not Modified\r\nConnection: close\r\n\r\n"],
     ]
-    assert source.poll([SHA], 2) == PIN
-    with pytest.raises(SourceError, match="ETag"):
-        source.poll([SHA], 2)
+    assert client.poll([SHA], 2) == PIN
+    with pytest.raises(ModelClientError, match="ETag"):
+        client.poll([SHA], 2)
 
 
 @pytest.mark.parametrize(
@@ -109,27 +109,27 @@ def test_a_304_says_which_pin_it_means(liar: Liar, source: Source) -> None:
     ],
 )
 def test_what_is_not_the_pinned_file_is_an_error_that_is_tried_again(
-    liar: Liar, source: Source, answer: list[bytes], words: str
+    liar: Liar, client: ModelClient, answer: list[bytes], words: str
 ) -> None:
     """ETag of one with the bytes of another, truncation, too much, redirects."""
     liar.answers = [answer]
-    with pytest.raises(SourceError, match=words):
-        source.poll((), 2)
-        fetch(source)
+    with pytest.raises(ModelClientError, match=words):
+        client.poll((), 2)
+        fetch(client)
 
 
-def test_an_endless_body_is_cut_off(liar: Liar, source: Source) -> None:
+def test_an_endless_body_is_cut_off(liar: Liar, client: ModelClient) -> None:
     """No more is read than the limit and a chunk."""
     head = f"HTTP/1.1 200 OK\r\n{HEADERS}Connection: close\r\n\r\n".encode()
     liar.answers = [(head if n == 0 else b"x" * 65536 for n in range(10_000))]
-    with pytest.raises(SourceError, match="larger"):
-        source.poll((), 2)
-        fetch(source)
-    source.close()
+    with pytest.raises(ModelClientError, match="larger"):
+        client.poll((), 2)
+        fetch(client)
+    client.close()
     assert liar.sent < 100 * 65536
 
 
-def test_a_slow_drip_is_cut_off(liar: Liar, source: Source) -> None:
+def test_a_slow_drip_is_cut_off(liar: Liar, client: ModelClient) -> None:
     """Each byte comes in time, all of them do not: the deadline is for the whole."""
 
     def drip() -> Iterator[bytes]:
@@ -140,14 +140,14 @@ def test_a_slow_drip_is_cut_off(liar: Liar, source: Source) -> None:
 
     liar.answers = [drip()]
     began = time.monotonic()
-    with pytest.raises(SourceError, match="too long"):
-        source.poll((), 2)
-        fetch(source, seconds=0.5)
+    with pytest.raises(ModelClientError, match="too long"):
+        client.poll((), 2)
+        fetch(client, seconds=0.5)
     assert time.monotonic() - began < 3
 
 
-def test_the_pin_may_change_between_poll_and_fetch(liar: Liar, source: Source) -> None:
+def test_the_pin_may_change_between_poll_and_fetch(liar: Liar, client: ModelClient) -> None:
     """Then nothing is taken."""
     liar.answers = [ok(headers=f'ETag: "{"0" * 64}"\r\n')]
-    with pytest.raises(SourceError, match="changed"):
-        fetch(source)
+    with pytest.raises(ModelClientError, match="changed"):
+        fetch(client)

@@ -9,18 +9,18 @@ from pathlib import Path
 import pytest
 
 from services.predict.rollout.disk import Disk
-from services.predict.rollout.state_dir import Lead, Seat, Store
-from services.predict.rollout.state_machine import NOTHING, Candidate, Generation, Pin, Vote
+from services.predict.rollout.state_dir import LeaderLock, StateDir, WorkerEntry
+from services.predict.rollout.state_machine import NOTHING, Candidate, Generation, PinnedVersion, Vote
 
 A, B = "a" * 64, "b" * 64
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "state")
+def store(tmp_path: Path) -> StateDir:
+    return StateDir(tmp_path / "state")
 
 
-def test_generations_count_switches_not_models(store: Store) -> None:
+def test_generations_count_switches_not_models(store: StateDir) -> None:
     """A, B, A are three generations; the one before is remembered."""
     assert store.current() == NOTHING
     for number, sha256 in enumerate((A, B, A), 1):
@@ -55,7 +55,7 @@ def test_a_commit_that_fails_leaves_the_old_generation(tmp_path: Path) -> None:
     n = 0
     while True:
         n += 1
-        store = Store(tmp_path / str(n), Failing())
+        store = StateDir(tmp_path / str(n), Failing())
         Failing.left = 0
         store.commit(Candidate("t", A, 0))
         Failing.left = n
@@ -71,16 +71,16 @@ def test_a_commit_that_fails_leaves_the_old_generation(tmp_path: Path) -> None:
     assert n > 4
 
 
-def test_a_worker_is_alive_while_it_holds_its_lock(store: Store) -> None:
+def test_a_worker_is_alive_while_it_holds_its_lock(store: StateDir) -> None:
     """A killed worker leaves the roster by itself; its file is cleared away."""
     read, write = os.pipe()
     child = os.fork()
     if child == 0:
-        Seat(store, "child").say(attempt="t1", vote="ready")
+        WorkerEntry(store, "child").say(attempt="t1", vote="ready")
         os.write(write, b"x")
         signal.pause()
     os.read(read, 1)
-    seat = Seat(store, "parent")
+    seat = WorkerEntry(store, "parent")
     assert store.votes("t1")[0] == {"child": Vote.READY, "parent": None}
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
@@ -90,9 +90,9 @@ def test_a_worker_is_alive_while_it_holds_its_lock(store: Store) -> None:
     assert store.roster() == {}
 
 
-def test_a_vote_counts_for_its_own_attempt_only(store: Store) -> None:
+def test_a_vote_counts_for_its_own_attempt_only(store: StateDir) -> None:
     """What a worker said about an earlier candidate is no vote on this one; a veto carries its reason."""
-    seat = Seat(store, "w")
+    seat = WorkerEntry(store, "w")
     seat.say(attempt="old", vote="ready")
     assert store.votes("new") == ({"w": None}, "")
     seat.say(attempt="new", vote="veto", reason="golden row 3")
@@ -100,27 +100,27 @@ def test_a_vote_counts_for_its_own_attempt_only(store: Store) -> None:
     seat.leave()
 
 
-def test_one_leader_at_a_time(store: Store) -> None:
+def test_one_leader_at_a_time(store: StateDir) -> None:
     """The lead is free again once it was let go."""
-    lead = Lead.take(store)
+    lead = LeaderLock.take(store)
     assert lead is not None
-    assert Lead.take(store) is None
+    assert LeaderLock.take(store) is None
     lead.let_go()
-    again = Lead.take(store)
+    again = LeaderLock.take(store)
     assert again is not None
     again.let_go()
 
 
-def test_rehearsals_are_counted_per_pin(store: Store) -> None:
+def test_rehearsals_are_counted_per_pin(store: StateDir) -> None:
     """A crash between the count and the end is seen by the next leader; another pin starts from one."""
-    pin = Pin(A, "1")
+    pin = PinnedVersion(A, "1")
     assert [store.journal_rehearsal(pin) for _ in range(3)] == [1, 2, 3]
-    assert store.journal_rehearsal(Pin(A, "2")) == 1
+    assert store.journal_rehearsal(PinnedVersion(A, "2")) == 1
     store.end_rehearsal()
-    assert store.journal_rehearsal(Pin(A, "2")) == 1
+    assert store.journal_rehearsal(PinnedVersion(A, "2")) == 1
 
 
-def test_the_first_of_a_session_forgets_what_was_settled(store: Store) -> None:
+def test_the_first_of_a_session_forgets_what_was_settled(store: StateDir) -> None:
     """While anybody of the session lives it stays settled; a start after everybody ended begins unsettled."""
     first = store.begin_session()
     assert not store.settled()
@@ -136,8 +136,8 @@ def test_the_first_of_a_session_forgets_what_was_settled(store: Store) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"\xff"])
-def test_damaged_files_are_read_as_absent(store: Store, content: bytes) -> None:
-    """Nothing in the store can make a worker fail."""
+def test_damaged_files_are_read_as_absent(store: StateDir, content: bytes) -> None:
+    """NotPinned in the store can make a worker fail."""
     for name in ("candidate.json", "refused.json", "status.json"):
         (store.root / name).write_bytes(content)
     assert store.candidate() is None

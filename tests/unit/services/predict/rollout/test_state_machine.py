@@ -18,7 +18,7 @@ from services.predict.rollout.state_machine import (
     Candidate,
     Generation,
     Outcome,
-    Pin,
+    PinnedVersion,
     Vote,
 )
 
@@ -42,18 +42,18 @@ class Member:
 class World:
     """Everything there is. ``faults`` is what may still go wrong."""
 
-    pins: tuple[Pin, ...]
+    pins: tuple[PinnedVersion, ...]
     faults: int
     members: tuple[Member, ...] = (Member(),) * WORKERS
     current: Generation = NOTHING
     candidate: Candidate | None = None
     attempts: int = 0
-    refused: Pin | None = None
+    refused: PinnedVersion | None = None
     rehearsed: frozenset[str] = frozenset()
     begun: int = 0
 
     @property
-    def pin(self) -> Pin:
+    def pin(self) -> PinnedVersion:
         return self.pins[0]
 
     def member(self, i: int, **changes: object) -> World:
@@ -239,14 +239,14 @@ def arrived(world: World) -> bool:
 
 
 PINS = {
-    "A, B, A": (Pin(A, "1"), Pin(B, "2"), Pin(A, "3")),
-    "A, bad, B": (Pin(A, "1"), Pin(BAD, "2"), Pin(B, "3")),
-    "bad, bad again": (Pin(BAD, "1"), Pin(BAD, "2")),
+    "A, B, A": (PinnedVersion(A, "1"), PinnedVersion(B, "2"), PinnedVersion(A, "3")),
+    "A, bad, B": (PinnedVersion(A, "1"), PinnedVersion(BAD, "2"), PinnedVersion(B, "3")),
+    "bad, bad again": (PinnedVersion(BAD, "1"), PinnedVersion(BAD, "2")),
 }
 
 
 @pytest.mark.parametrize("pins", PINS.values(), ids=PINS.keys())
-def test_every_interleaving_keeps_the_promises_and_reaches_the_pin(pins: tuple[Pin, ...]) -> None:
+def test_every_interleaving_keeps_the_promises_and_reaches_the_pin(pins: tuple[PinnedVersion, ...]) -> None:
     """At every step of every interleaving no promise is broken; from every state, once faults stop, the pin is reached."""
     worlds = explore(World(pins, faults=1))
     assert any(w.current.number >= 1 for w in worlds) or pins[0].sha256 == BAD
@@ -264,7 +264,7 @@ def test_every_interleaving_keeps_the_promises_and_reaches_the_pin(pins: tuple[P
 
 def test_an_empty_roster_never_commits() -> None:
     """Nobody having voted is not everybody being ready."""
-    pin = Pin(A, "1")
+    pin = PinnedVersion(A, "1")
     candidate = Candidate("t", A, 0)
     leader = state_machine.Leader(state_machine.Phase.PREPARING, pin, candidate)
     assert state_machine.lead(leader, state_machine.Counted({}))[1] == state_machine.Count(candidate)

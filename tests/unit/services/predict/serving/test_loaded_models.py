@@ -11,7 +11,7 @@ import pytest
 
 from modelbundle.model import Model
 from services.predict.app import loader
-from services.predict.rollout.state_dir import Store
+from services.predict.rollout.state_dir import StateDir as Store
 from services.predict.rollout.worker import Worker
 from services.predict.serving.loaded_models import Models, NoModel
 from services.predict.settings import Settings
