@@ -18,7 +18,7 @@ from services.predict.metrics import exporter
 from services.predict.metrics.counters import BUCKETS, Latencies
 from services.predict.metrics.exporter import Observer
 from services.predict.rollout.state_dir import StateDir as Store
-from services.predict.rollout.state_machine import REFUSALS, Pin
+from services.predict.rollout.state_machine import REFUSALS, PinnedVersion
 from services.predict.settings import Settings
 from services.predictionlog import event
 from services.web.middleware import Finished
@@ -93,7 +93,7 @@ def test_a_replica_without_a_model_says_so(app: Flask, client: FlaskClient, stor
 
 def test_what_is_wanted_and_was_refused_is_a_gauge(client: FlaskClient, store: Store, bundles: list[Made]) -> None:
     """It goes back to 0 when something else is wanted."""
-    store.refuse(Pin("f" * 64, "2"), "golden rows", "golden")
+    store.refuse(PinnedVersion("f" * 64, "2"), "golden rows", "golden")
     for wanted, refused in (("f" * 64, 1), (bundles[0].sha256, 0)):
         store.write_status({"wanted": wanted, "confirmed": False})
         assert scrape(client)["peerloan_model_refused"] == refused

@@ -57,7 +57,7 @@ def test_a_request_keeps_its_model_and_new_ones_get_the_new_one(
     worker.step()
     gc.collect()
     assert len(alive) == 1
-    worker.seat.leave()
+    worker.entry.leave()
 
 
 def test_the_same_model_again_is_another_generation_and_no_third_model(
