@@ -1,4 +1,4 @@
-"""What the prediction log says of the models: do today's rows look like those of training, and were the predictions right?
+"""Monitors the models from the prediction log: do today's rows look like those of training, and were the predictions right?
 
 ::
 
@@ -7,7 +7,7 @@
     each replica's counters ──minute by minute──> DATA_DIR/monitoring/<replica>.json
                                                                     └──> python -m services.monitoring report
 
-A process of its own computes, never a request. A feature has *drifted* where the difference to training is no chance (a
-chi-squared test, with Benjamini and Hochberg's correction for asking of many features at once) and is large, by its population
-stability index or by what it does to the score. ``docs/monitoring.md`` says what each figure means.
+A separate process computes the figures, so no request waits for them. A feature has *drifted* when its difference to training is
+both statistically significant (a chi-squared test, corrected for many features by Benjamini and Hochberg) and large (by its
+population stability index, or by its effect on the score). ``docs/monitoring.md`` explains each figure.
 """

@@ -21,8 +21,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from modelbundle.durable import write
 from services.monitoring import report
-from services.monitoring.log_reader.model_versions import Versions
-from services.monitoring.log_reader.queries import Log, NoLog
+from services.monitoring.log_reader.model_versions import ModelVersions
+from services.monitoring.log_reader.queries import NoLog, PredictionLog
 from services.monitoring.monitor import Monitor
 
 DRIFTED = 3
@@ -37,9 +37,9 @@ def compute(environment: Mapping[str, str], days: int, models: list[Path]) -> di
     data = Path(environment.get("DATA_DIR") or "run/data")
     state = Path(environment.get("STATE_DIR") or "run/state")
     url = environment.get("PREDICTION_LOG_URL") or f"sqlite:///{(data / 'predictions.sqlite').absolute()}"
-    log = Log(url)
+    log = PredictionLog(url)
     log.check()
-    return Monitor(log, Versions([*models, state / "bundles"]), days).summary(time.time())
+    return Monitor(log, ModelVersions([*models, state / "bundles"]), days).summary(time.time())
 
 
 def days(text: str) -> int:

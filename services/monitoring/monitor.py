@@ -1,4 +1,4 @@
-"""Puts it all together: one object, the content of ``monitor.json`` and of a report. ``docs/monitoring.md`` describes it."""
+"""The summary: one object, the content of ``monitor.json`` and of a report. ``docs/monitoring.md`` describes it."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ from typing import Any
 from modelbundle.statistics import estimated_roc_auc
 from services.monitoring.analysis import drift, sentences
 from services.monitoring.analysis.performance import Performance, published_roc_auc
-from services.monitoring.analysis.traffic import Count, moment, series
-from services.monitoring.log_reader.hours import HOUR_ROWS, Book
-from services.monitoring.log_reader.model_versions import Known, Unknown, Versions
-from services.monitoring.log_reader.queries import Log, NoLog
-from services.monitoring.log_reader.sampling import Pooled
+from services.monitoring.analysis.traffic import RowCount, series
+from services.monitoring.log_reader.hours import HOUR_ROWS, Hours
+from services.monitoring.log_reader.model_versions import ModelVersion, ModelVersions, UnknownVersion
+from services.monitoring.log_reader.queries import NoLog, PredictionLog
+from services.monitoring.log_reader.sampling import PooledSample
 from services.monitoring.summary import DAY, HOUR, LEAST_ROWS, TRAFFIC, empty, window
+from services.predictionlog.timestamps import iso
 
 MOST_VERSIONS = 8
 OUTCOME_DAYS = 365  # outcomes come late: a quarter ends, then payments are late
-SHOWN = {  # what of an event's detail is for everybody who may look: no id of a request, no caller's own id
+SHOWN = {  # the parts of an event's detail that the page shows: neither ids of requests nor the callers' own ids
     "switch": ("old", "model_version", "generation"),
     "refusal": ("model_version", "reason"),
     "deployment": ("action", "file", "sha256", "result", "user", "why"),
@@ -28,34 +29,34 @@ SHOWN = {  # what of an event's detail is for everybody who may look: no id of a
 
 
 class Monitor:
-    """Computes the summary of the last ``days``, from a log that it reads a little at a time."""
+    """Computes the summary of the last ``days`` from a log that it reads a page at a time."""
 
-    def __init__(self, log: Log, versions: Versions, days: int, hour_rows: int = HOUR_ROWS) -> None:
+    def __init__(self, log: PredictionLog, versions: ModelVersions, days: int, hour_rows: int = HOUR_ROWS) -> None:
         self.log = log
         self.versions = versions
         self.days = days
-        self.book = Book(log, versions, max(days, TRAFFIC["day"][1]), days, hour_rows)
+        self.hours = Hours(log, versions, max(days, TRAFFIC["day"][1]), days, hour_rows)
         self.performance = Performance(log, OUTCOME_DAYS)
 
     def state(self) -> bytes:
-        """What was read so far, for another process's :meth:`resume`."""
+        """Everything that was read so far, for :meth:`resume` in another process."""
         outside = (self.log, self.versions)
         return pickle.dumps(
             [
                 {name: value for name, value in vars(part).items() if not any(value is one for one in outside)}
-                for part in (self.book, self.performance)
+                for part in (self.hours, self.performance)
             ]
         )
 
     def resume(self, state: bytes) -> None:
-        """Go on from where the :meth:`state` is of."""
-        for part, read in zip((self.book, self.performance), pickle.loads(state), strict=True):
+        """Continue from another monitor's :meth:`state`."""
+        for part, read in zip((self.hours, self.performance), pickle.loads(state), strict=True):
             vars(part).update(read)
 
     def summary(self, now: float, seconds: float = float("inf")) -> dict[str, Any]:
-        """The content of ``monitor.json`` as of ``now``, but for what only the serving side knows.
+        """The content of ``monitor.json`` as of ``now``, without the facts that only the serving side knows.
 
-        Reads for about ``seconds`` at most; what is not read yet is missing, and comes the next time. Raises
+        Reads for about ``seconds`` at most. Rows that are not read yet are missing; the next call reads them. Raises
         :class:`sqlalchemy.exc.SQLAlchemyError`.
         """
         since = window(now, self.days)
@@ -66,10 +67,10 @@ class Monitor:
             return content
         began = time.monotonic()
         with self.log.connected():
-            self.book.update(now, seconds)
+            self.hours.update(now, seconds)
             self.performance.update(now, seconds - (time.monotonic() - began))
             content["events"] = [_event(event) for event in self.log.events(now - TRAFFIC["day"][1] * DAY)]
-        counts = self.book.counts(since, now + HOUR)
+        counts = self.hours.counts(since, now + HOUR)
         latest: dict[str, str] = {}
         for count in counts:
             latest[count.version] = max(count.last, latest.get(count.version, ""))
@@ -85,25 +86,25 @@ class Monitor:
         known = next((found for version in listed if (found := self._known(version))), None)
         bands = [band.label for band in known.manifest.bands] if known else []
         return {
-            name: series(self.book.counts(now - step * (steps + 1), now + HOUR), now, step, steps, bands)
+            name: series(self.hours.counts(now - step * (steps + 1), now + HOUR), now, step, steps, bands)
             for name, (step, steps) in TRAFFIC.items()
         }
 
-    def _known(self, version: str) -> Known | None:
+    def _known(self, version: str) -> ModelVersion | None:
         try:
             return self.versions.get(version)
-        except Unknown:
+        except UnknownVersion:
             return None
 
-    def _model(self, version: str, counts: Sequence[Count], since: float, now: float) -> dict[str, Any]:
+    def _model(self, version: str, counts: Sequence[RowCount], since: float, now: float) -> dict[str, Any]:
         rows = sum(count.rows for count in counts)
         entry: dict[str, Any] = {
             "model_version": version,
             "name": None,
             "title": None,
             "positive": None,
-            "first": moment(min(c.minute for c in counts)) if counts else None,
-            "last": moment(max(c.minute for c in counts)) if counts else None,
+            "first": iso(min(c.minute for c in counts), "seconds") if counts else None,
+            "last": iso(max(c.minute for c in counts), "seconds") if counts else None,
             "rows": rows,
             "sampled": 0,
             "status": "unknown",
@@ -122,13 +123,13 @@ class Monitor:
             known = self.versions.get(version)
             published = published_roc_auc(known.manifest.data.get("metrics", {}))
             entry |= self._compared(version, known, counts, since, now)
-        except Unknown as reason:
+        except UnknownVersion as reason:
             entry |= {"why_not": str(reason), "text": f"Cannot be compared with training: {reason}."}
         entry["performance"] = self.performance.of(version, published)
         entry["challengers"] = [
             {"model_version": other, "rows": scored, "mean_difference": difference}
             | self.performance.beside(version, other, (published, self._published(other)))
-            for other, scored, difference in self.book.challengers(version, since)
+            for other, scored, difference in self.hours.challengers(version, since)
         ]
         return entry
 
@@ -137,10 +138,10 @@ class Monitor:
         return published_roc_auc(known.manifest.data.get("metrics", {})) if known else None
 
     def _compared(
-        self, version: str, known: Known, counts: Sequence[Count], since: float, now: float
+        self, version: str, known: ModelVersion, counts: Sequence[RowCount], since: float, now: float
     ) -> dict[str, Any]:
         about = known.manifest
-        live = Pooled.of(self.book.samples(version, since, now + HOUR))
+        live = PooledSample.of(self.hours.samples(version, since, now + HOUR))
         score, features = drift.compare(known, live)
         rows = sum(count.rows for count in counts)
         status = drift.worst([score["status"], *(feature["status"] for feature in features)])
@@ -160,21 +161,21 @@ class Monitor:
         }
 
     def _days(
-        self, version: str, known: Known, counts: Sequence[Count], since: float, now: float
+        self, version: str, known: ModelVersion, counts: Sequence[RowCount], since: float, now: float
     ) -> list[dict[str, Any]]:
         found = []
         for start in range(int(since // DAY) * DAY, int(now) + 1, DAY):
             own = [count for count in counts if start <= count.minute < start + DAY]
             if rows := sum(count.rows for count in own):
-                live = Pooled.of(self.book.samples(version, max(start, since), start + DAY))
-                day = {"day": moment(start)[:10], "rows": rows, "sampled": live.sampled if live else 0}
+                live = PooledSample.of(self.hours.samples(version, max(start, since), start + DAY))
+                day = {"day": iso(start, "seconds")[:10], "rows": rows, "sampled": live.sampled if live else 0}
                 day["expected_rate"] = sum(count.probabilities for count in own) / rows
                 found.append(day | drift.daily(known, live))
         return found
 
 
-def bands(known: Known, counts: Iterable[Count]) -> list[dict[str, Any]]:
-    """Rows and shares by band, beside those of training."""
+def bands(known: ModelVersion, counts: Iterable[RowCount]) -> list[dict[str, Any]]:
+    """Rows and shares by band, with the shares of training."""
     rows = {band.label: 0 for band in known.manifest.bands}
     for count in counts:
         if count.band in rows:

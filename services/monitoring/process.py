@@ -1,7 +1,7 @@
-"""The monitor: a process beside the workers. ``python -m services.monitoring.process``.
+"""The monitor: a companion process of the workers. ``python -m services.monitoring.process``.
 
-Each replica has one, which writes down the replica's counters. One of all replicas that share ``DATA_DIR`` also reads the
-prediction log and replaces ``monitor.json``.
+Each replica has a monitor, which writes down the replica's counters. One monitor among all replicas that share ``DATA_DIR`` also
+reads the prediction log and replaces ``monitor.json``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any
 
 from modelbundle.durable import write
 from services.monitoring import summary
-from services.monitoring.log_reader.request_counts import Sampler, together
+from services.monitoring.log_reader.request_counts import RequestCounts, merged
 from services.supervisor import Keeper, be, fork, take
 from services.web import json_logging
 
@@ -30,11 +30,11 @@ FILE = "monitor.json"
 FOLDER = "monitoring"
 LOCK = "lock"
 LONGEST = 60.0  # seconds, at least, before a round is given up
-BUDGET = 0.25  # of its time may be spent reading a log that is larger than what was read so far
+BUDGET = 0.25  # share of a round's time for reading the log
 
 
 def keeper(data: Path, state: Path, url: str, every: float, days: int) -> Keeper:
-    """What a worker keeps its replica's monitor alive with."""
+    """Keeps the replica's monitor alive from a worker."""
     environment = {
         "DATA_DIR": str(data),
         "STATE_DIR": str(state),
@@ -46,20 +46,20 @@ def keeper(data: Path, state: Path, url: str, every: float, days: int) -> Keeper
 
 
 def own_lock(data: Path, environment: Mapping[str, str]) -> Path:
-    """The lock of a replica's monitor: beside its counters, which no other replica has."""
+    """The lock of a replica's monitor, in the directory of the replica's own counters."""
     return Path(environment.get("PROMETHEUS_MULTIPROC_DIR") or data / FOLDER) / "monitor.lock"
 
 
 def empty(every: float, days: int) -> dict[str, Any]:
     """The content of ``monitor.json`` before the first round."""
-    http = together(Path(os.devnull), 0.0)
+    http = merged(Path(os.devnull), 0.0)
     return {**summary.empty(days, 0.0, computed=False), "every_seconds": every, "http": http}
 
 
 class Process:
-    """Does a round at a time, each in a copy of this process, which takes its memory along when it ends.
+    """Runs one round after another, each in a fork of this process, whose memory is freed when it ends.
 
-    What a round leaves for the next is kept here as bytes. Made once the replica's lock is held.
+    The state between two rounds is kept here as bytes. Create it once the replica's lock is held.
     """
 
     def __init__(self, environment: Mapping[str, str]) -> None:
@@ -70,13 +70,13 @@ class Process:
         self.folder = self.data / FOLDER
         counters = environment.get("PROMETHEUS_MULTIPROC_DIR")
         replica = f"{socket.gethostname()}-{environment.get('PORT') or 5000}"
-        self.sampler = Sampler(self.folder, replica, Path(counters)) if counters else None
+        self.sampler = RequestCounts(self.folder, replica, Path(counters)) if counters else None
         self.first: int | None = None
         self.kept = b""
         self.trouble: str | None = None
 
     def round(self, now: float) -> None:
-        """Sample the counters; and have ``monitor.json`` written, if that is ours to do."""
+        """Sample the counters, and write ``monitor.json`` where this monitor holds the lock for it."""
         try:
             if self.sampler:
                 self.sampler.sample(now - self.every / 2)  # what came since the last round came before now
@@ -93,16 +93,16 @@ class Process:
                 self._say(trouble)
 
     def compute(self, now: float) -> bytes:
-        """Write ``monitor.json``; returns what :meth:`round` keeps, and what was wrong."""
+        """Write ``monitor.json``; returns the state for the next round, and the trouble of this one."""
         from sqlalchemy.exc import SQLAlchemyError
 
-        from services.monitoring.log_reader.model_versions import Versions
-        from services.monitoring.log_reader.queries import Log
+        from services.monitoring.log_reader.model_versions import ModelVersions
+        from services.monitoring.log_reader.queries import PredictionLog
         from services.monitoring.monitor import Monitor
 
-        versions = Versions([Path(self.environment["STATE_DIR"]) / "bundles"])
+        versions = ModelVersions([Path(self.environment["STATE_DIR"]) / "bundles"])
         days = int(self.environment["MONITOR_DAYS"])
-        monitor = Monitor(Log(self.environment["PREDICTION_LOG_URL"]), versions, days)
+        monitor = Monitor(PredictionLog(self.environment["PREDICTION_LOG_URL"]), versions, days)
         if self.kept:
             monitor.resume(self.kept)
         content: dict[str, Any]
@@ -113,7 +113,7 @@ class Process:
             kind = type(getattr(error, "orig", None) or error).__name__  # never its text: it holds rows
             trouble = f"the prediction log's database is away ({kind})"
             content = self._written() or summary.empty(days, now)
-        more = {"trouble": trouble, "every_seconds": self.every, "http": together(self.folder, now)}
+        more = {"trouble": trouble, "every_seconds": self.every, "http": merged(self.folder, now)}
         try:
             write(self.data / FILE, json.dumps({**content, **more}).encode())
         except OSError as error:
@@ -121,7 +121,7 @@ class Process:
         return pickle.dumps((monitor.state(), trouble))
 
     def _written(self) -> dict[str, Any] | None:
-        """What the last round wrote."""
+        """The content that the last round wrote."""
         try:
             found: dict[str, Any] = json.loads((self.data / FILE).read_bytes())
         except (OSError, ValueError):
@@ -135,9 +135,9 @@ class Process:
 
 
 def apart(work: Callable[[], bytes], seconds: float) -> bytes | None:
-    """What ``work`` returns, done by a copy of this process; raises :class:`RuntimeError` where this one has another thread.
+    """The result of ``work``, run in a fork of this process; raises :class:`RuntimeError` where this one has other threads.
 
-    None where it failed, or took longer than ``seconds``. Where this process is gone meanwhile, the copy comes to its end.
+    None where the work failed, or took longer than ``seconds``. If this process dies meanwhile, the fork still finishes.
     """
     read, write = os.pipe()
     child = fork()
@@ -160,7 +160,7 @@ def apart(work: Callable[[], bytes], seconds: float) -> bytes | None:
 
 
 def main(_: Sequence[str] = ()) -> int:
-    """Compute until the worker that started this is gone, at every multiple of MONITOR_SECONDS of the clock."""
+    """Run a round at every multiple of MONITOR_SECONDS of the clock, until the worker that started this process is gone."""
     if be("monitor", own_lock(Path(os.environ["DATA_DIR"]), os.environ)) is None:
         return 0
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # whoever stops the service ends the workers first

@@ -1,4 +1,4 @@
-"""The prediction log: what was answered, to whom, by which model, and why.
+"""The prediction log: every answer, its caller, its model and its reasons.
 
 ::
 
@@ -7,7 +7,7 @@
                                                                                     v
                                                                  PREDICTION_LOG_URL (SQLite, PostgreSQL)
 
-A request appends to its worker's spool before its answer leaves, and never waits for the database. What was appended survives the
-death of any process; a power cut loses at most what came since the last closing, half a second. Rows are told apart by
-``prediction_id``, so that shipping a segment twice changes nothing.
+A request appends to its worker's spool before its answer leaves, and never waits for the database. Appended rows survive the
+death of any process; a power cut loses at most the rows since the last closing, half a second. A row is identified by its
+``prediction_id``, so shipping a segment twice changes nothing.
 """

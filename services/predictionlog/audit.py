@@ -1,18 +1,17 @@
-"""Audit and erasure: one prediction's whole story, computed again from the log and the bundle; and what must be forgotten."""
+"""Audit and erasure: find a prediction, compute it again from the log and its bundle, correct its outcome, or erase it."""
 
 from __future__ import annotations
 
 import json
 import uuid
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
 from modelbundle.format import archive, bundle
-from services.predictionlog import event
+from services.predictionlog import event, timestamps
 from services.predictionlog.database import challenges, events, outcomes, predictions
 
 JSON = ("probabilities", "input", "reasons", "warnings")
@@ -24,12 +23,12 @@ CHALLENGES = (
 
 
 class NotFound(LookupError):
-    """Nothing in the log, or among the files, is what was asked for."""
+    """The log, or the directories of bundles, have no match."""
 
 
 def find(engine: sa.Engine, wanted: str) -> list[dict[str, Any]]:
-    """The predictions with this prediction id, request id or caller's own id, oldest first, each with its outcome and with
-    what challengers said."""
+    """The predictions with this prediction id, request id or caller's own id, oldest first, each with its outcome and the
+    challengers' scores."""
     query = (
         sa.select(predictions, outcomes.c.is_late, outcomes.c.time.label("outcome_time"))
         .outerjoin(outcomes, outcomes.c.prediction_id == predictions.c.prediction_id)
@@ -76,7 +75,7 @@ def reproduce(found: dict[str, Any], path: Path) -> dict[str, Any]:
 
 
 def correct(engine: sa.Engine, prediction_id: str, is_late: bool, by: str) -> None:
-    """Replace a recorded outcome that was wrong, and record that it was done; raises :class:`NotFound` where there is none."""
+    """Replace a wrong outcome, and record an event; raises :class:`NotFound` where there is no outcome."""
     mine = outcomes.c.prediction_id == prediction_id
     with engine.begin() as connection:
         before = connection.execute(sa.select(outcomes.c.is_late).where(mine)).scalar_one_or_none()
@@ -87,13 +86,12 @@ def correct(engine: sa.Engine, prediction_id: str, is_late: bool, by: str) -> No
 
 
 def _note(connection: sa.Connection, kind: str, detail: dict[str, Any]) -> None:
-    time = datetime.now(UTC).isoformat(timespec="microseconds")
-    row = {"event_id": uuid.uuid4().hex, "kind": kind, "time": time, "detail": json.dumps(detail)}
+    row = {"event_id": uuid.uuid4().hex, "kind": kind, "time": timestamps.now(), "detail": json.dumps(detail)}
     connection.execute(sa.insert(events).values(**row))
 
 
 def erase(engine: sa.Engine, condition: sa.ColumnElement[bool], why: dict[str, Any]) -> int:
-    """Delete predictions, with their outcomes and what challengers said; record it; returns how many predictions are gone."""
+    """Delete predictions with their outcomes and challengers' scores, and record an event; returns the number of predictions."""
     chosen = sa.select(predictions.c.prediction_id).where(condition)
     with engine.begin() as connection:
         connection.execute(sa.delete(outcomes).where(outcomes.c.prediction_id.in_(chosen)))

@@ -1,7 +1,8 @@
-"""What was shipped goes on to whoever asked for it: closed segments, in a queue of files that is bounded.
+"""The challenger's queue: segments that the shipper has shipped, for the challenger to score, in a bounded directory.
 
-The queue is a directory that its reader makes when it is ready and removes when it is done; the shipper moves shipped segments
-into it, and what does not fit is dropped and counted. So a slow reader costs nobody anything but rows of its own.
+The challenger creates the directory when it is ready, and removes it at its end. The shipper moves shipped segments into it.
+Segments that do not fit are dropped, and their rows are counted. So a slow challenger loses rows of its own and delays no other
+process.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ MAX_BYTES = 64 * 1024 * 1024
 
 
 class Queue:
-    """The queue in ``directory``; beside it, ``dropped`` counts the rows that did not fit."""
+    """The queue in ``directory``. The file ``dropped.json`` next to it counts the rows that did not fit."""
 
     def __init__(self, directory: Path, max_bytes: int = MAX_BYTES) -> None:
         self.directory = directory
@@ -27,27 +28,27 @@ class Queue:
 
     @classmethod
     def beside(cls, spool: Path) -> Queue:
-        """The challenger's queue of the DATA_DIR that has this spool: on the same file system, so that a rename will do."""
+        """The challenger's queue of the DATA_DIR that has this spool, on the same file system, so that a rename will do."""
         return cls(spool.with_name("challenger") / "queue")
 
     def open(self) -> None:
-        """From now on the reader wants what is shipped. Raises :class:`OSError`."""
+        """Ask for shipped segments from now on. Raises :class:`OSError`."""
         self.directory.mkdir(parents=True, exist_ok=True)
 
     def close(self) -> None:
-        """The reader is done."""
+        """Ask for no more segments, and drop those that wait."""
         shutil.rmtree(self.directory, ignore_errors=True)
         self._dropped.unlink(missing_ok=True)
 
     def is_open(self) -> bool:
-        """Whether there is a reader, or was one that died."""
+        """Whether there is a reader, or one that died without closing."""
         return self.directory.is_dir()
 
     def offer(self, segment: Path, rows: int) -> bool:
-        """Move a segment into the queue if it is wanted and fits; False: it is still where it was."""
+        """Move a segment into the queue, if the queue is open and has room. False where the segment stays in its place."""
         if not self.is_open():
             return False
-        with suppress(OSError):  # whatever is wrong with the queue, the log goes on
+        with suppress(OSError):  # trouble with the queue must not stop the log
             if self.size() + segment.stat().st_size <= self.max_bytes:
                 os.rename(segment, self.directory / f"{segment.parent.name}-{segment.name}")
                 return True
@@ -55,7 +56,7 @@ class Queue:
         return False
 
     def segments(self) -> list[Path]:
-        """What waits, oldest first."""
+        """The waiting segments, oldest first."""
         found = []
         for path in self.directory.glob(f"*{CLOSED}"):
             with suppress(FileNotFoundError):
@@ -63,7 +64,7 @@ class Queue:
         return [path for _, path in sorted(found)]
 
     def size(self) -> int:
-        """Bytes that wait."""
+        """The bytes of the waiting segments."""
         total = 0
         for path in self.directory.glob(f"*{CLOSED}"):
             with suppress(FileNotFoundError):

@@ -39,7 +39,7 @@ outcomes = sa.Table(
     sa.Column("time", sa.String(32), nullable=False, index=True),  # when it came
     sa.Column("key_name", sa.String(64)),
 )
-challenges = sa.Table(  # what challengers say of predictions that the champion answered; erased with them
+challenges = sa.Table(  # the challengers' scores of predictions that the champion answered; erased with them
     "challenges",
     metadata,
     sa.Column(
@@ -53,7 +53,7 @@ challenges = sa.Table(  # what challengers say of predictions that the champion 
     sa.Column("time", sa.String(32), nullable=False),  # when it was scored
     sa.Index("ix_challenges_model_version_time", "model_version", "time"),
 )
-events = sa.Table(  # switches, refusals, deployments, erasures: what happened besides predictions
+events = sa.Table(  # switches, refusals, deployments, erasures, corrections
     "events",
     metadata,
     sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=True),
@@ -68,7 +68,7 @@ _INSERT = sa.text(
     f"INSERT INTO predictions ({', '.join(_COLUMNS)}) VALUES ({', '.join(f':{name}' for name in _COLUMNS)})"
     " ON CONFLICT (prediction_id) DO NOTHING"
 )
-_CHALLENGE = sa.text(  # of a prediction that was erased meanwhile, nothing is kept
+_CHALLENGE = sa.text(  # inserts nothing where the prediction has been erased meanwhile
     "INSERT INTO challenges (prediction_id, model_version, probability, time)"
     " SELECT prediction_id, :model_version, :probability, :time FROM predictions WHERE prediction_id = :prediction_id"
     " ON CONFLICT (prediction_id, model_version) DO NOTHING"
@@ -86,11 +86,11 @@ ALIVE = {"tcp_user_timeout": 5000, "keepalives_idle": 2, "keepalives_interval": 
 
 
 def connect(url: str, seconds: int | None = None, *, reading: bool = False) -> sa.Engine:
-    """An engine that opens a connection for each use and keeps none; none is carried across a fork.
+    """An engine that opens a connection for each use and keeps none, so that a fork inherits none.
 
-    ``seconds`` bounds a statement, and the wait for what others hold; without it a statement takes as long as it takes.
-    SQLite's statements are bounded where it is one for ``reading``, which holds up writers only while a statement runs.
-    Raises :class:`sqlalchemy.exc.ArgumentError` for what is no URL.
+    ``seconds`` limits the time of a statement and the wait for locks; without it there is no limit. With SQLite, only statements
+    of an engine for ``reading`` are limited. Such an engine blocks writers only while a statement runs. Raises
+    :class:`sqlalchemy.exc.ArgumentError` where ``url`` is not a URL.
     """
     parsed = sa.make_url(url)
     if parsed.get_backend_name() == "sqlite":
@@ -131,10 +131,10 @@ def _bound(seconds: float, _: sa.Connection, cursor: Any, *__: Any) -> None:
 
 
 def revision(engine: sa.Engine) -> str | None:
-    """Which migration the tables are at; None before the first. Raises :class:`sqlalchemy.exc.SQLAlchemyError`.
+    """The last migration of the tables; None before the first. Raises :class:`sqlalchemy.exc.SQLAlchemyError`.
 
-    Above :data:`HEAD` they are those of a later version: no migration takes away what an older one needs, so this one goes on
-    with them.
+    A value above :data:`HEAD` is of a later version. Migrations only add what older versions can ignore, so this version can use
+    such tables.
     """
     with engine.connect() as connection:
         if not sa.inspect(connection).has_table("alembic_version"):
@@ -158,9 +158,9 @@ def migrate(engine: sa.Engine) -> None:
 
 
 def insert(engine: sa.Engine, rows: Sequence[dict[str, Any]]) -> None:
-    """Insert rows that are not there yet, all in one transaction.
+    """Insert the rows that are new, in one transaction.
 
-    The rows go to the driver as they are: what SQLAlchemy does with each costs as much as the database does, and the shipper
+    The rows go to the driver as they are. SQLAlchemy's own handling of a row costs as much as the database, and the shipper
     shares its processor with the workers.
     """
     if rows:
@@ -172,14 +172,14 @@ def insert(engine: sa.Engine, rows: Sequence[dict[str, Any]]) -> None:
 
 
 def challenge(engine: sa.Engine, rows: Sequence[dict[str, Any]]) -> None:
-    """Insert what a challenger says, the columns of :data:`challenges`, of predictions that are there; once per version."""
+    """Insert a challenger's scores, rows of :data:`challenges`, once per prediction and version, of predictions that exist."""
     if rows:
         with engine.begin() as connection:
             connection.execute(_CHALLENGE, rows)
 
 
 def insert_events(engine: sa.Engine, rows: Sequence[dict[str, Any]]) -> None:
-    """Insert events that are not there yet, all in one transaction."""
+    """Insert the events that are new, in one transaction."""
     if rows:
         with engine.begin() as connection:
             connection.execute(_INSERT_EVENT, rows)

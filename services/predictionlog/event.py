@@ -1,7 +1,7 @@
-"""What happened besides predictions, as a line of the spool: switches, refusals, deployments.
+"""Events, as lines of the spool: switches, refusals, deployments, erasures, corrections.
 
-An event's id is made of what happened, not when it was written down. So whoever is not sure whether an event was written,
-after a crash or a full disk, writes it again, and the database keeps the first.
+The id of an event is derived from its facts, not from the time of writing. After a crash or a full disk, a writer that is not
+sure whether an event was written writes it again; the database keeps the first.
 """
 
 from __future__ import annotations
@@ -11,23 +11,23 @@ import json
 import os
 import sys
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from services.predictionlog.spool import Writer
+from services.predictionlog.timestamps import iso
 
 MARK = "event"
 _START = b'["event",'
 SWITCH, REFUSAL, DEPLOYMENT, ERASURE = "switch", "refusal", "deployment", "erasure"
 CORRECTION = "correction"  # of an outcome
-CHALLENGE = "challenge"  # a challenger came to be scored, or was refused
+CHALLENGE = "challenge"  # a challenger begins to score, or is refused
 
 
 class Event(msgspec.Struct, array_like=True, frozen=True):
-    """``time`` is in seconds since 1970; ``detail`` is JSON that is not parsed again."""
+    """A line. ``time`` is in seconds since 1970; ``detail`` is JSON that is not parsed."""
 
     mark: str
     id: str
@@ -40,7 +40,7 @@ _decoder = msgspec.json.Decoder(Event)
 
 
 def identity(*facts: object) -> str:
-    """32 hex digits that are the same whenever the facts are."""
+    """32 hex digits, derived from the facts."""
     return hashlib.sha256("\0".join(map(str, facts)).encode()).hexdigest()[:32]
 
 
@@ -55,23 +55,18 @@ def is_one(line: bytes) -> bool:
 
 
 def decode(line: bytes) -> dict[str, Any]:
-    """A line as the columns of the database; raises :class:`msgspec.MsgspecError` for what is none."""
+    """A line as the columns of the database; raises :class:`msgspec.MsgspecError` for a damaged line."""
     event = _decoder.decode(line)
     return {
         "event_id": event.id,
-        "time": moment(event.time),
+        "time": iso(event.time),
         "kind": event.kind,
         "detail": bytes(event.detail).decode(),
     }
 
 
-def moment(seconds: float) -> str:
-    """A Unix time as the database has it: ISO 8601 in UTC, which sorts as it is."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds")
-
-
 def append(root: Path, kind: str, detail: dict[str, Any]) -> None:
-    """Put one event into the spool below ``root`` from a process that comes and goes; raises :class:`OSError`."""
+    """Append one event to the spool below ``root``, from a short-lived process; raises :class:`OSError`."""
     writer = Writer(root, max_bytes=0)
     try:
         now = time.time()
@@ -82,7 +77,7 @@ def append(root: Path, kind: str, detail: dict[str, Any]) -> None:
 
 
 def main(kind: str, detail: str) -> None:
-    """Append one event to the spool of DATA_DIR: what ``docker-compose exec`` runs in a replica."""
+    """Append one event to the spool of DATA_DIR; ``docker-compose exec`` runs this in a replica."""
     if os.environ.get("PREDICTION_LOG_URL") != "none":
         append(Path(os.environ["DATA_DIR"]) / "spool", kind, json.loads(detail))
 

@@ -1,4 +1,4 @@
-"""That a loan was late, or was not, as somebody says, and what comes of saying so. No database is needed to speak of it."""
+"""A reported outcome (late or not), and the result of recording it. Imports no database."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ STATUSES = (RECORDED, REPEATED, CONTRADICTED, UNKNOWN, WAITING, INVALID)
 class Claim:
     """One outcome. Either ``prediction_id`` or ``record_id``, the caller's own reference, is set.
 
-    With ``record_id`` it is about all predictions with that reference that have no outcome yet, made before ``before`` (as the
-    database has times) where that is set. Where all of them have one, it is compared with that of the latest.
+    With ``record_id`` the claim is about all predictions with that reference that have no outcome yet; where ``before`` (a time
+    of the database) is set, only about those made before it. Where all have an outcome, the claim is compared with the latest one.
     """
 
     prediction_id: str | None
@@ -25,7 +25,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What came of a claim: one of :data:`STATUSES`, and the predictions it is about."""
+    """The result of a claim: one of :data:`STATUSES`, and the predictions that the claim is about."""
 
     status: str
     prediction_ids: tuple[str, ...] = ()

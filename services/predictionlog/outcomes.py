@@ -1,15 +1,15 @@
-"""What became of loans: who was late. One outcome per prediction, which stays; saying it again changes nothing."""
+"""Records outcomes: one per prediction. A recorded outcome stays; repeating it changes nothing."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
 
+from services.predictionlog import timestamps
 from services.predictionlog.database import outcomes, predictions
 from services.predictionlog.outcome import CONTRADICTED, RECORDED, REPEATED, UNKNOWN, Claim, Result
 
@@ -23,7 +23,7 @@ _INSERT = sa.text(
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What is known of one that was claimed about."""
+    """A prediction that a claim is about."""
 
     id: str
     record_id: str | None
@@ -31,16 +31,16 @@ class Prediction:
 
 
 def record(engine: sa.Engine, claims: Sequence[Claim], key_name: str | None) -> list[Result]:
-    """Record what is new, in one transaction, and say of each claim, in order, what came of it.
+    """Record the new outcomes in one transaction; returns the result of each claim, in order.
 
-    Raises :class:`sqlalchemy.exc.SQLAlchemyError`; then nothing was recorded, or, where the database went away as it was
-    told to commit, everything: sending it again finds out.
+    Raises :class:`sqlalchemy.exc.SQLAlchemyError`. Then nothing was recorded, or everything, where the connection broke during
+    the commit. Sending the claims again tells which.
     """
     with engine.begin() as connection:
-        known = _Known(connection, claims)
+        known = _Claimed(connection, claims)
         results = [known.judge(claim) for claim in claims]
         new = sorted(known.new)  # in one order, so that two requests never wait for each other
-        now = datetime.now(UTC).isoformat(timespec="microseconds")
+        now = timestamps.now()
         if new:
             rows = [
                 {"prediction_id": own, "is_late": known.outcomes[own], "time": now, "key_name": key_name} for own in new
@@ -50,8 +50,8 @@ def record(engine: sa.Engine, claims: Sequence[Claim], key_name: str | None) -> 
     return [_settled(result, claim, recorded) for result, claim in zip(results, claims, strict=True)]
 
 
-class _Known:
-    """The predictions that the claims are about, and their outcomes; ``new`` are the ids that got theirs from these claims."""
+class _Claimed:
+    """The predictions that the claims are about, and their outcomes; ``new`` are the ids whose outcome is from these claims."""
 
     def __init__(self, connection: sa.Connection, claims: Sequence[Claim]) -> None:
         self.by_id: dict[str, Prediction] = {}
@@ -62,7 +62,7 @@ class _Known:
             (predictions.c.record_id, {c.record_id for c in claims if c.record_id is not None}),
         ):
             for ids in _portions(wanted):
-                # Not erased before the outcome stands beside it: then the erasure finds both.
+                # The lock keeps an erasure waiting until the outcome is there; then it erases both.
                 query = _KNOWN.where(column.in_(ids)).with_for_update(read=True)
                 for row in connection.execute(query):
                     self.by_id[row[0]] = Prediction(*row)
@@ -92,7 +92,7 @@ class _Known:
 
 
 def _settled(result: Result, claim: Claim, recorded: dict[str, bool]) -> Result:
-    """The result, given what the database says after the insert."""
+    """The result, given the outcomes in the database after the insert."""
     if result.status == RECORDED and any(recorded[own] != claim.is_late for own in result.prediction_ids):
         return Result(CONTRADICTED, result.prediction_ids)
     return result

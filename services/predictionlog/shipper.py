@@ -1,7 +1,7 @@
 """The shipper: a process that empties the spool into the database. ``python -m services.predictionlog.shipper SPOOL URL``.
 
-Exactly one ships at a time, kept alive by the workers: see :mod:`services.supervisor`. It ends when the pipe to the worker that
-started it does, after one last round.
+One shipper works at a time; the workers keep it alive: see :mod:`services.supervisor`. It ends after one last round when the pipe
+to the worker that started it closes.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ LOCK = "shipper.lock"
 EVERY = 0.5  # seconds between rounds
 BATCH = 5000  # rows in a transaction
 MOST_BACK_OFF = 10.0
-REST = 4  # times as long as a transaction took, with reading its rows, before the next
+REST = 4  # the pause after a transaction, as a multiple of the time that it took with reading its rows
 LATE = 5.0  # seconds after which rows wait for no rest
 DAMAGED = ".damaged"
 # Counted into the files of PROMETHEUS_MULTIPROC_DIR, from which the workers' /metrics reads: it needs no registry here.
@@ -45,9 +45,9 @@ def keeper(root: Path, url: str) -> Keeper:
 
 
 def drain(root: Path, url: str, seconds: float) -> None:
-    """Wait until what ended writers left is shipped, at most ``seconds``; with a last round of our own where nobody ships.
+    """Wait, for at most ``seconds``, until the segments of ended writers are shipped; start a last round where no shipper runs.
 
-    For the last process of a container, which takes all others with it. What the database would not take stays in the spool.
+    This is for the last process of a container, whose end stops all others. Rows that the database refuses stay in the spool.
     """
     deadline = time.monotonic() + seconds
     ours: subprocess.Popen[bytes] | None = None
@@ -63,8 +63,7 @@ def drain(root: Path, url: str, seconds: float) -> None:
 
 
 class Segment:
-    """A closed segment, of which one line is held at a time. Once its rows were read, its events and how many lines are damaged
-    are known."""
+    """A closed segment, read a line at a time. ``events`` and ``damaged`` (number of lines) are complete once all rows are read."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -84,9 +83,10 @@ class Segment:
 
 
 class Shipper:
-    """Moves closed segments into the database, and on to the queue where somebody waits for them.
+    """Moves closed segments into the database, and then to the challenger's queue where that is open.
 
-    ``rest`` waits for some seconds, or less: a burst of books is answered first, and logged when there is time, or it gets late.
+    ``rest`` waits for at most some seconds. In a burst, requests are answered first; rows are logged when there is time, or when
+    they have waited for :data:`LATE`.
     """
 
     def __init__(self, root: Path, url: str, rest: Callable[[float], object] = lambda _: None) -> None:
@@ -103,7 +103,7 @@ class Shipper:
         self.trouble = ""
 
     def round(self) -> bool:
-        """Ship what is there; False where the database would not take it, and nothing is lost."""
+        """Ship the closed segments. False where the database does not take them; they stay in the spool."""
         from sqlalchemy.exc import SQLAlchemyError
 
         try:
@@ -123,7 +123,7 @@ class Shipper:
         return True
 
     def _migrate(self) -> bool:
-        """Have a process bring the tables up to this version, where they are not; it takes Alembic's memory along."""
+        """Migrate the tables in a process of its own, whose end frees the memory that Alembic takes."""
         if (self.database.revision(self.engine) or "") < self.database.HEAD:
             command = [sys.executable, "-m", "services.predictionlog", "migrate"]
             environment = {**os.environ, "PREDICTION_LOG_URL": self.url}
@@ -160,7 +160,7 @@ class Shipper:
             path.unlink()
 
     def _insert(self, rows: list[dict[str, Any]]) -> int:
-        """How many of the rows the database does not take for what they hold: such a row must not keep the others out."""
+        """Insert the rows; returns how many of them the database refuses for their values. The others are inserted."""
         from sqlalchemy.exc import DataError
 
         try:
@@ -173,7 +173,7 @@ class Shipper:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Ship the spool that is named until the parent is gone; 1 where the database would not take the last of it."""
+    """Ship a spool until the parent is gone; returns 1 where the database does not take the last rows."""
     root = Path(arguments[0])
     if be("shipper", root / LOCK) is None:
         return 0

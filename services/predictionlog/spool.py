@@ -1,4 +1,4 @@
-"""The spool: files that requests append to, and that a shipper empties. See the package for the way of a row."""
+"""The spool: files that requests append to, and that the shipper empties. The package's docstring shows the way of a row."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ READ = 1 << 20  # bytes of a segment that are read at a time
 
 
 class Full(OSError):
-    """The spool has reached its bound: nothing is appended until the shipper has made room."""
+    """The spool has reached its limit. Appending fails until the shipper has made room."""
 
 
 class Writer:
-    """One process's spool below ``root``; made after the fork. Its directory stays locked while the process lives.
+    """One process's spool below ``root``, created after the fork. Its directory stays locked while the process lives.
 
     Methods raise :class:`OSError` where the disk does.
     """
@@ -48,9 +48,9 @@ class Writer:
         self._thread.start()
 
     def append(self, *parts: bytes | memoryview, whatever: bool = False) -> None:
-        """Append whole lines, given in parts; they are the kernel's when this returns.
+        """Append whole lines, given in parts. The kernel has them when this returns.
 
-        Raises :class:`Full`, unless ``whatever``: for what is rare, and small.
+        Raises :class:`Full`, except with ``whatever``, which is for small and rare lines.
         """
         if self.full and not whatever:
             raise Full(28, "the spool is full")
@@ -73,9 +73,9 @@ class Writer:
         os.close(self._held)
 
     def turn(self) -> None:
-        """Make what the open segment has durable, if it has anything, close it, and measure how full the spool is.
+        """Sync the open segment to the disk and close it, if it has lines; then measure how full the spool is.
 
-        While the database is away it stays open until it is large: what is measured here and at each scrape grows with the files.
+        While the database is away, the segment stays open until it is large: measuring takes longer with more files.
         """
         if self._dirty and self._behind():
             os.fsync(self._descriptor)
@@ -132,7 +132,7 @@ def size(root: Path) -> int:
 
 
 def oldest(root: Path) -> float | None:
-    """When the segment that waits longest was last written to (Unix time); None where nothing waits."""
+    """The time of the last write to the segment that waits longest (Unix time); None where no segment waits."""
     times = []
     for path in _files(root):
         with suppress(FileNotFoundError):
@@ -143,7 +143,7 @@ def oldest(root: Path) -> float | None:
 
 
 def waiting(root: Path) -> frozenset[str]:
-    """The segments that hold something and were not shipped yet, open ones too, by names that they keep when they are closed."""
+    """The segments with lines that are not shipped yet, open ones too, by names that do not change when a segment is closed."""
     found = set()
     for path in _files(root):
         with suppress(FileNotFoundError):
@@ -158,7 +158,7 @@ def _files(root: Path) -> Iterator[Path]:
 
 
 def adopt(root: Path) -> None:
-    """Close what dead writers left open, and remove their empty directories."""
+    """Close the segments of dead writers, and remove their empty directories."""
     for lock in sorted(root.glob(f"*/{LOCK}")):
         directory = lock.parent
         with suppress(FileNotFoundError):
@@ -178,7 +178,7 @@ def adopt(root: Path) -> None:
 
 
 def abandoned(root: Path) -> bool:
-    """Whether a writer that has ended left anything that is not shipped."""
+    """Whether an ended writer left lines that are not shipped."""
     for lock in root.glob(f"*/{LOCK}"):
         with suppress(FileNotFoundError, BlockingIOError), lock.open("rb+") as held:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -193,7 +193,7 @@ def segments(root: Path) -> list[Path]:
 
 
 def lines(path: Path) -> Iterator[bytes]:
-    """The whole lines of a segment, one at a time; a last one that was cut short was never acknowledged, and is left out."""
+    """The whole lines of a segment, one at a time. A last line without its end was never acknowledged, and is left out."""
     with path.open("rb", buffering=READ) as file:
         for line in file:
             if line.endswith(b"\n"):

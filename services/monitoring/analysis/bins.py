@@ -1,4 +1,4 @@
-"""The bins in which live rows are counted: those of the bundle's ``reference.json``, and some for what training never saw."""
+"""The bins in which live rows are counted: those of the bundle's ``reference.json``, and bins for values unseen in training."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Bins(ABC):
-    """How one feature, or the score, is counted; see the classes below.
+    """The bins of one feature, or of the score.
 
     ``labels`` has the name of each bin, ``reference`` its count in training, shape (size,).
     ``missing`` and ``strange`` are the positions of the bins for missing values and for what training never saw.

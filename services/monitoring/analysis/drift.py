@@ -1,9 +1,9 @@
 """Do the rows look like those of training? One test and three effect sizes per feature, and a verdict that needs both.
 
-A feature is called different only where the difference is no chance: Pearson's chi-squared test over its bins, with Benjamini
-and Hochberg's correction over all features and the score. Then its size decides, by the population stability index (PSI) and by
-what the feature does to the score: its mean contribution, in log-odds. Contributions are against the average of training, so
-their mean over live rows *is* the change since training, and those of all features add up to the change of the mean score.
+A difference counts only where it is statistically significant: Pearson's chi-squared test over the feature's bins, with Benjamini
+and Hochberg's correction over all features and the score. Then its size decides: the population stability index (PSI), and the
+feature's effect on the score, which is its mean contribution in log-odds. Contributions are relative to the average of training,
+so their mean over live rows is the change since training. The effects of all features add up to the change of the mean score.
 """
 
 from __future__ import annotations
@@ -20,18 +20,15 @@ from modelbundle.statistics import log_odds, stability_index
 from services.monitoring.analysis import sentences
 from services.monitoring.analysis.bins import Bins
 from services.monitoring.analysis.significance import benjamini_hochberg, homogeneity
-from services.monitoring.log_reader.model_versions import Known
-from services.monitoring.log_reader.sampling import Pooled
+from services.monitoring.log_reader.model_versions import ModelVersion
+from services.monitoring.log_reader.sampling import PooledSample
 from services.monitoring.summary import LEAST_ROWS
 
 Floats = NDArray[np.float64]
 
 Q = 0.01  # of the findings, at most this part are false ones, on average
-LARGE, SMALL, TRIFLING = (
-    0.25,
-    0.10,
-    0.02,
-)  # PSI: shifted and slightly shifted by custom (Siddiqi 2006); no more than noise
+LARGE, SMALL = 0.25, 0.10  # PSI, by custom: shifted, slightly shifted (Siddiqi 2006)
+TRIFLING = 0.02  # PSI that is not more than noise
 MATERIAL = 0.10  # log-odds: the average odds are a tenth higher or lower
 SCORE = "score"
 UNSEEN_SHOWN = 20  # a value that fewer sampled rows share is not shown: it could point at a person
@@ -39,7 +36,7 @@ UNSEEN_SHOWN = 20  # a value that fewer sampled rows share is not shown: it coul
 
 @dataclass(frozen=True)
 class _Part:
-    """A feature, or the score: what it is, its bins, and of the live rows the shares per bin and the mean contribution."""
+    """A feature, or the score: its names, its bins, and the shares per bin and mean contribution of the live rows."""
 
     facts: dict[str, Any]
     bins: Bins
@@ -48,11 +45,11 @@ class _Part:
 
     @property
     def comparable(self) -> bool:
-        """Whether there is something on both sides."""
+        """Whether there are rows both in training and now."""
         return self.live is not None and bool(self.bins.reference.sum())
 
 
-def compare(known: Known, live: Pooled | None) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def compare(known: ModelVersion, live: PooledSample | None) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The score's and the features' entries of ``monitor.json``, the features' most important first.
 
     ``live`` is None where there are no rows.
@@ -82,7 +79,7 @@ def compare(known: Known, live: Pooled | None) -> tuple[dict[str, Any], list[dic
     return entries[-1], sorted(entries[:-1], key=_importance)
 
 
-def _parts(known: Known, live: Pooled | None) -> list[_Part]:
+def _parts(known: ModelVersion, live: PooledSample | None) -> list[_Part]:
     """One per feature, then the score."""
     effects = None if live is None else live.contributions
     parts = [
@@ -105,22 +102,22 @@ def _parts(known: Known, live: Pooled | None) -> list[_Part]:
     return [*parts, _Part(facts, known.score, None if live is None else live.score, whole)]
 
 
-def _chance(part: _Part, live: Pooled | None) -> float:
+def _chance(part: _Part, live: PooledSample | None) -> float:
     assert live is not None
     assert part.live is not None
     return homogeneity(part.bins.reference, part.live * live.effective)
 
 
-def _named(live: Pooled | None, feature: int) -> list[dict[str, Any]]:
-    """The values of a category that training never saw, as far as enough rows share them."""
+def _named(live: PooledSample | None, feature: int) -> list[dict[str, Any]]:
+    """The values of a category that are unseen in training, where enough rows share them."""
     if live is None:
         return []
     found = sorted(live.strangers[feature].items(), key=lambda item: -item[1])
     return [{"value": value, "share": share} for value, share in found if share * live.sampled >= UNSEEN_SHOWN - 0.5]
 
 
-def daily(known: Known, live: Pooled | None) -> dict[str, Any]:
-    """The part of one day's entry that is about differences; no verdict, since a day may have few rows."""
+def daily(known: ModelVersion, live: PooledSample | None) -> dict[str, Any]:
+    """The differences of one day. There is no verdict, because a day may have few rows."""
     rates: dict[str, Any] = {}
     for i, feature in enumerate(known.schema):
         rates[feature.name] = _rates(known.bins[i], None if live is None else live.bins[i])
@@ -133,11 +130,11 @@ def daily(known: Known, live: Pooled | None) -> dict[str, Any]:
 
 
 def index(bins: Bins, shares: Floats, rows: float) -> float | None:
-    """The stability index; None where training has nothing to compare with."""
+    """The stability index; None where training has no counts."""
     return stability_index(bins.reference, shares, rows) if bins.reference.sum() else None
 
 
-def rate(live: Pooled, without: float = 0.0) -> float:
+def rate(live: PooledSample, without: float = 0.0) -> float:
     """The mean probability of the rows, with ``without`` (log-odds) taken from each row's score."""
     if not without:
         return float(np.average(live.probabilities, weights=live.weights))
@@ -161,7 +158,7 @@ def worst(statuses: Sequence[str]) -> str:
 
 
 def _rates(bins: Bins, live: Floats | None) -> dict[str, float | None]:
-    """How much is missing, and how much training never saw."""
+    """The shares of missing values and of values unseen in training."""
     strange = float(live[list(bins.strange)].sum()) if live is not None and bins.strange else None
     known = bins.missing is not None and bins.reference.sum() > 0
     return {
@@ -173,7 +170,7 @@ def _rates(bins: Bins, live: Floats | None) -> dict[str, float | None]:
 
 
 def _shown(bins: Bins, live: Floats | None) -> list[dict[str, Any]]:
-    """The shares per bin, but for bins that are empty on both sides."""
+    """The shares per bin, without bins that are empty on both sides."""
     total = float(bins.reference.sum()) or 1.0
     now = [None] * len(bins.labels) if live is None else live.tolist()
     return [

@@ -1,4 +1,4 @@
-"""What the figures say, in sentences for somebody who has never seen them."""
+"""The figures in sentences, for readers who see them for the first time."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.monitoring.analysis.bins import Bins, CategoryBins, NumberBins, number, percent
-from services.monitoring.log_reader.model_versions import Known
+from services.monitoring.log_reader.model_versions import ModelVersion
 
 Floats = NDArray[np.float64]
 MANY = 3  # names that a sentence lists
 
 
-def difference(entry: Mapping[str, Any], known: Known, live: Floats | None, expected: float | None) -> str:
+def difference(entry: Mapping[str, Any], known: ModelVersion, live: Floats | None, expected: float | None) -> str:
     """One feature's, or the score's, difference to training.
 
     ``live`` has the shares of its bins, ``expected`` is the mean probability of the rows.

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from operator import attrgetter
 from typing import Any
+
+from services.predictionlog.timestamps import iso
 
 NO_BAND = "none"
 
 
 @dataclass(frozen=True, slots=True)
-class Count:
+class RowCount:
     """Rows of one version and band in one minute (seconds since 1970), and the sum of their probabilities.
 
     ``last`` is the last of the rows: its time, to the microsecond, and its prediction id. It sorts as text.
@@ -26,7 +27,7 @@ class Count:
     last: str = ""
 
 
-def series(counts: Iterable[Count], until: float, step: int, steps: int, bands: Sequence[str]) -> dict[str, Any]:
+def series(counts: Iterable[RowCount], until: float, step: int, steps: int, bands: Sequence[str]) -> dict[str, Any]:
     """A SERIES of ``monitor.json``: ``steps`` steps of ``step`` seconds, the last one holds ``until``.
 
     ``bands`` are listed first, whether or not there are rows in them. The version that answered last comes first.
@@ -44,15 +45,10 @@ def series(counts: Iterable[Count], until: float, step: int, steps: int, bands: 
             by_band.setdefault(count.band or NO_BAND, [0] * steps)[at] += count.rows
             by_version.setdefault(count.version, [0] * steps)[at] += count.rows
     return {
-        "start": moment(first),
+        "start": iso(first, "seconds"),
         "step_seconds": step,
         "rows": rows,
         "expected_rate": [total / number if number else None for number, total in zip(rows, sums, strict=True)],
         "bands": by_band,
         "versions": by_version,
     }
-
-
-def moment(seconds: float) -> str:
-    """A Unix time as ISO 8601 in UTC."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")

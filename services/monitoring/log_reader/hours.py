@@ -1,9 +1,15 @@
-"""The rows of the log, hour by hour: every row counted, of each version's rows a sample looked into.
+"""The rows of the log, hour by hour: every row is counted, and a sample of each version's rows is kept.
 
-What is kept of an hour does not grow with its rows, and neither does the time of a round: what does not fit into it is read in
-the next. The hour that is going on is read in pieces, latest first, each again until nothing is on its way to the log any more.
-Then its rows are only counted, which the index does alone, and read again where some arrived late, or were erased. Older hours
-are read as a whole, counted in turn, and read again in turn, too: as many rows may have come as went.
+The memory for an hour does not grow with its rows. The time of a round is bounded: the next round reads the rest.
+
+- The current hour is read in spans of five minutes, latest first. A span is read again in each round, until its last rows are in
+  the log.
+- The rows of the last two hours are then counted in each round; the index alone can do that. Where the count has changed, rows
+  arrived late or were erased, and they are read again.
+- Older hours are read as a whole, once. They are counted in turn. They are also read again in turn, because as many rows may have
+  arrived as were erased.
+
+Why no counts are kept in the database: ``docs/decisions/014-monitoring-reads-pages.md``.
 """
 
 from __future__ import annotations
@@ -12,79 +18,80 @@ import time
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
 
-from services.monitoring.analysis.traffic import Count
-from services.monitoring.log_reader.model_versions import Known, Unknown, Versions
-from services.monitoring.log_reader.paging import Compared, Pace, Piece, add, smallest, together
-from services.monitoring.log_reader.queries import Log, edge
+from services.monitoring.analysis.traffic import RowCount
+from services.monitoring.log_reader.model_versions import ModelVersion, ModelVersions, UnknownVersion
+from services.monitoring.log_reader.paging import Compared, PageSize, Span, add_compared, merge_counts, smallest_drawn
+from services.monitoring.log_reader.queries import PredictionLog, edge
 from services.monitoring.log_reader.sampling import Sample
 from services.monitoring.summary import DAY, HOUR
+from services.predictionlog.timestamps import parse
 
-HOUR_ROWS = 2000  # of one version in one hour are looked into
-PIECE = 300  # seconds of an hour that is going on
-LATE = 120  # seconds after which a row is in the log, but for trouble
+HOUR_ROWS = 2000  # rows in the sample of one version and hour
+SPAN = 300  # seconds; the current hour is read in spans
+LATE = 120  # seconds after which a row is in the log, unless there is trouble
 MINUTES_KEPT = 4 * HOUR  # older rows are counted by the hour
-COUNTED, LEAST_COUNTED = (
-    2_000_000,
-    20_000,
-)  # rows that are counted again in a round; an hour is as dear as so many at least
-AGAIN = 10  # pages of older hours that are read again in a round
+COUNTED = 2_000_000  # rows of older hours that a round counts again
+LEAST_COUNTED = 20_000  # rows; counting an hour costs at least as much as counting so many
+AGAIN = 10  # pages of older hours that a round reads again
 
 
 @dataclass
 class Hour:
-    """What is kept of an hour: all rows counted, a sample per version, what challengers said, the rows in each PIECE.
+    """What is kept of an hour: the counts of all rows, a sample per version, the challengers' scores.
 
-    ``pieces`` are kept while it goes on, by their first second. ``read`` and ``looked`` are the rounds in which it was read, and
-    counted; ``changed`` says that it has other rows by now.
+    ``totals`` are the rows in each SPAN of the hour. ``spans`` are those of the current hour, by their first second. ``read`` and
+    ``looked`` are the rounds in which the hour was last read and last counted. ``changed`` is True where the count differs from
+    what was read.
     """
 
-    counts: list[Count]
+    counts: list[RowCount]
     samples: dict[str, Sample]
     compared: Compared
     totals: list[int]
     read: int
     looked: int
-    pieces: dict[int, Piece] = field(default_factory=dict)
+    spans: dict[int, Span] = field(default_factory=dict)
     changed: bool = False
 
 
 @dataclass
 class Allowance:
-    """What may still be read: until a time of the monotonic clock, and so many pages."""
+    """What a round may still read: until a time of the monotonic clock, and a number of pages."""
 
     until: float
     pages: float = float("inf")
 
     @property
     def left(self) -> bool:
-        """Whether there is any."""
+        """Whether the round may go on."""
         return self.pages > 0 and time.monotonic() <= self.until
 
 
-class Book:
-    """Keeps the last ``days`` of hours in mind, with samples of the last ``sampled_days``.
+class Hours:
+    """Reads the hours of the last ``days`` and keeps what is known of them; samples are kept for ``sampled_days``.
 
-    All but ``log`` and ``versions`` is plain data: another process may go on with it.
+    All attributes except ``log`` and ``versions`` are plain data, so that another process can continue with them.
     """
 
-    def __init__(self, log: Log, versions: Versions, days: int, sampled_days: int, hour_rows: int = HOUR_ROWS) -> None:
+    def __init__(
+        self, log: PredictionLog, versions: ModelVersions, days: int, sampled_days: int, hour_rows: int = HOUR_ROWS
+    ) -> None:
         self.log = log
         self.versions = versions
         self.days = days
         self.sampled_days = sampled_days
         self.hour_rows = hour_rows
-        self.hours: dict[int, Hour] = {}
-        self.coming: dict[tuple[int, int], Piece] = {}  # what is being read
-        self.pace, self.beside_pace = Pace(), Pace()  # of predictions, and of challenges
+        self.kept: dict[int, Hour] = {}
+        self.unfinished: dict[tuple[int, int], Span] = {}  # spans of which some pages are read
+        self.page_size, self.challenge_page_size = PageSize(), PageSize()
         self.round = 0
         self.complete = False  # whether everything was read once
 
     def update(self, now: float, seconds: float = float("inf")) -> bool:
-        """Read what is new, for about ``seconds`` at most, latest first; True where everything was read once.
+        """Read the new rows, latest first, for about ``seconds`` at most; True once everything has been read.
 
-        Raises what :class:`Log` does.
+        Raises what :class:`PredictionLog` raises.
         """
         self.round += 1
         allowance = Allowance(time.monotonic() + seconds)
@@ -93,7 +100,8 @@ class Book:
         self._forget(first, now)
         if self.complete:
             self._count_again(last, allowance)
-        fresh = self.complete or self.round % 2  # otherwise what is read again could keep out what never was
+        # In every other round, rows that were never read come first: reading the current spans again may take all the time.
+        fresh = self.complete or self.round % 2
         self.complete = (
             bool(fresh or (self._current(last, now, allowance, False) and self._older(first, last, now, allowance)))
             and self._current(last, now, allowance)
@@ -105,13 +113,13 @@ class Book:
 
     def _first(self, last: int) -> int:
         oldest = self.log.first()
-        return last if oldest is None else seconds_of(oldest) // HOUR * HOUR
+        return last if oldest is None else parse(oldest) // HOUR * HOUR
 
     def _forget(self, first: int, now: float) -> None:
-        self.hours = {hour: kept for hour, kept in self.hours.items() if hour >= first}
-        self.coming = {key: piece for key, piece in self.coming.items() if piece.since >= first}
-        for hour, kept in self.hours.items():
-            kept.counts = _kept(kept.counts, hour, now)
+        self.kept = {hour: kept for hour, kept in self.kept.items() if hour >= first}
+        self.unfinished = {key: span for key, span in self.unfinished.items() if span.since >= first}
+        for hour, kept in self.kept.items():
+            kept.counts = _by_age(kept.counts, hour, now)
             if not self._sampled(hour, now):
                 kept.samples = {}
 
@@ -121,111 +129,113 @@ class Book:
     # --- what is new -----------------------------------------------------------------------------------------------------
 
     def _current(self, last: int, now: float, allowance: Allowance, again: bool = True) -> bool:
-        """Read the pieces of the hour that goes on, and of the one before until its last rows are in the log.
+        """Read the spans of the current hour, and those of the hour before it until its last rows are in the log.
 
-        Not ``again``: only those that were never read.
+        Without ``again``, only spans that were never read.
         """
         before = last - HOUR if now < last + LATE else last
-        for hour in sorted({last, before, *(hour for hour, kept in self.hours.items() if kept.pieces)}, reverse=True):
-            kept = self.hours.get(hour)
-            pieces = dict(kept.pieces) if kept else {}
-            slots = range(hour, min(hour + HOUR, int(now) + 1), PIECE)
-            due = [since for since in slots if since not in pieces or (again and not _settled(pieces[since]))]
+        for hour in sorted({last, before, *(hour for hour, kept in self.kept.items() if kept.spans)}, reverse=True):
+            kept = self.kept.get(hour)
+            spans = dict(kept.spans) if kept else {}
+            slots = range(hour, min(hour + HOUR, int(now) + 1), SPAN)
+            due = [since for since in slots if since not in spans or (again and not _settled(spans[since]))]
             for since in reversed(due):
-                made = self._read(since, since + PIECE, now, allowance)
+                made = self._read(since, since + SPAN, now, allowance)
                 if made is None:
                     break
-                pieces[since] = made
-                self.hours[hour] = self._hour(hour, pieces.values(), now, pieces)
+                spans[since] = made
+                self.kept[hour] = self._hour(hour, spans.values(), now, spans)
             if due and not allowance.left:
                 return False
             if again and not due and now >= hour + HOUR + LATE:
-                self.hours[hour].pieces = {}
+                self.kept[hour].spans = {}
         return True
 
     def _older(self, first: int, last: int, now: float, allowance: Allowance) -> bool:
         """Read the hours that were never read, latest first."""
         for hour in range(last - HOUR, first - 1, -HOUR):
-            if hour not in self.hours:
+            if hour not in self.kept:
                 made = self._read(hour, hour + HOUR, now, allowance)
                 if made is None:
                     return False
-                self.hours[hour] = self._hour(hour, [made], now)
+                self.kept[hour] = self._hour(hour, [made], now)
         return True
 
-    def _read(self, since: int, until: int, now: float, allowance: Allowance) -> Piece | None:
-        """A piece of the log; None where it takes more than what is allowed: then it is gone on with."""
+    def _read(self, since: int, until: int, now: float, allowance: Allowance) -> Span | None:
+        """Read a span of the log; None where the allowance ends first. The next call continues where this one stopped."""
         most = self.hour_rows if self._sampled(since, now) else 0
         while allowance.left:
             allowance.pages -= 1
-            piece = self.coming.setdefault((since, until), Piece(since, until, now))
-            if piece.read(self.log, (self.pace, self.beside_pace), most, lambda own: self._known(own) is not None):
-                return self.coming.pop((since, until))
+            span = self.unfinished.setdefault((since, until), Span(since, until, now))
+            if span.read(
+                self.log, (self.page_size, self.challenge_page_size), most, lambda own: self._known(own) is not None
+            ):
+                return self.unfinished.pop((since, until))
         return None
 
-    def _hour(self, hour: int, parts: Iterable[Piece], now: float, pieces: dict[int, Piece] | None = None) -> Hour:
+    def _hour(self, hour: int, parts: Iterable[Span], now: float, spans: dict[int, Span] | None = None) -> Hour:
         parts = list(parts)
-        counts = together(part.counts for part in parts)
-        totals, rows = [0] * (HOUR // PIECE), Counter[str]()
+        counts = merge_counts(part.counts for part in parts)
+        totals, rows = [0] * (HOUR // SPAN), Counter[str]()
         for count in counts:
-            totals[(count.minute - hour) // PIECE] += count.rows
+            totals[(count.minute - hour) // SPAN] += count.rows
             rows[count.version] += count.rows
         samples = {}
         for version in {version for part in parts for version in part.rows}:
             if known := self._known(version):
-                found = smallest([part.rows.get(version, []) for part in parts], self.hour_rows)
+                found = smallest_drawn([part.rows.get(version, []) for part in parts], self.hour_rows)
                 samples[version] = Sample.of(known, hour, max(rows[version], len(found)), found)
         compared: Compared = {}
         for part in parts:
-            add(compared, part.compared)
-        return Hour(_kept(counts, hour, now), samples, compared, totals, self.round, self.round, pieces or {})
+            add_compared(compared, part.compared)
+        return Hour(_by_age(counts, hour, now), samples, compared, totals, self.round, self.round, spans or {})
 
-    def _known(self, version: str) -> Known | None:
+    def _known(self, version: str) -> ModelVersion | None:
         try:
             return self.versions.get(version)
-        except Unknown:
+        except UnknownVersion:
             return None
 
     # --- what changed ----------------------------------------------------------------------------------------------------
 
     def _count_again(self, last: int, allowance: Allowance) -> None:
-        """Find out where rows arrived late, or were erased: in the last two hours, and in turn in older ones."""
+        """Find the hours in which rows arrived late or were erased: the last two, and older ones in turn."""
         counted = 0
-        for hour in sorted(self.hours, key=lambda hour: (hour < last - HOUR, self.hours[hour].looked, -hour)):
-            kept = self.hours[hour]
+        for hour in sorted(self.kept, key=lambda hour: (hour < last - HOUR, self.kept[hour].looked, -hour)):
+            kept = self.kept[hour]
             if not allowance.left or counted >= COUNTED:
                 return
             kept.looked = self.round
-            if kept.pieces:
-                for piece in kept.pieces.values():
-                    if _settled(piece) and self._differs(piece.since, piece.until, piece.total):
-                        piece.began = 0.0
+            if kept.spans:
+                for span in kept.spans.values():
+                    if _settled(span) and self._differs(span.since, span.until, span.total):
+                        span.began = 0.0
             elif (total := sum(kept.totals)) <= COUNTED:
                 kept.changed = self._differs(hour, hour + HOUR, total)
             else:
-                spans = enumerate(range(hour, hour + HOUR, PIECE))
-                kept.changed = any(self._differs(since, since + PIECE, kept.totals[i]) for i, since in spans)
+                spans = enumerate(range(hour, hour + HOUR, SPAN))
+                kept.changed = any(self._differs(since, since + SPAN, kept.totals[i]) for i, since in spans)
             counted += max(sum(kept.totals), LEAST_COUNTED) if hour < last - HOUR else 0
 
     def _differs(self, since: int, until: int, rows: int) -> bool:
-        return self.log.held(edge(since), edge(until), rows + 1) != rows
+        return self.log.count_rows(edge(since), edge(until), rows + 1) != rows
 
     def _again(self, now: float, allowance: Allowance) -> None:
-        """Read again which hours changed, and the one that was read the longest ago."""
-        older = [hour for hour, kept in self.hours.items() if not kept.pieces]
-        changed = sorted((hour for hour in older if self.hours[hour].changed), reverse=True)
-        for hour in [*changed, *sorted(older, key=lambda hour: (self.hours[hour].read, hour))[:1]]:
+        """Read the changed hours again, and the hour that was read longest ago."""
+        older = [hour for hour, kept in self.kept.items() if not kept.spans]
+        changed = sorted((hour for hour in older if self.kept[hour].changed), reverse=True)
+        for hour in [*changed, *sorted(older, key=lambda hour: (self.kept[hour].read, hour))[:1]]:
             made = self._read(hour, hour + HOUR, now, allowance)
             if made is not None:
-                self.hours[hour] = self._hour(hour, [made], now)
+                self.kept[hour] = self._hour(hour, [made], now)
 
     # --- what is known ---------------------------------------------------------------------------------------------------
 
-    def counts(self, since: float, until: float) -> list[Count]:
-        """All rows from ``since`` up to ``until``."""
+    def counts(self, since: float, until: float) -> list[RowCount]:
+        """The counts of all rows from ``since`` up to ``until``."""
         return [
             count
-            for hour, kept in self.hours.items()
+            for hour, kept in self.kept.items()
             if since - HOUR < hour < until
             for count in kept.counts
             if since <= count.minute < until
@@ -235,7 +245,7 @@ class Book:
         """The samples of a version's hours that begin from ``since`` up to ``until``, oldest first."""
         return [
             kept.samples[version]
-            for hour, kept in sorted(self.hours.items())
+            for hour, kept in sorted(self.kept.items())
             if since <= hour < until and version in kept.samples
         ]
 
@@ -245,26 +255,19 @@ class Book:
         The one with the most rows comes first; of two with as many, the one that scored last.
         """
         found: Compared = {}
-        for hour, kept in sorted(self.hours.items()):
+        for hour, kept in sorted(self.kept.items()):
             if hour >= since:
-                add(found, kept.compared)
-        own = [
-            (rows, last, other, total) for (scored, other), (rows, total, last) in found.items() if scored == version
-        ]
+                add_compared(found, kept.compared)
+        own = [(rows, last, other, total) for (own, other), (rows, total, last) in found.items() if own == version]
         return [(other, rows, total / rows) for rows, _, other, total in sorted(own, reverse=True)]
 
 
-def _kept(counts: list[Count], hour: int, now: float) -> list[Count]:
-    """By the minute while somebody looks at minutes, then by the hour."""
+def _by_age(counts: list[RowCount], hour: int, now: float) -> list[RowCount]:
+    """Counts by the minute while the monitor shows minutes, then by the hour."""
     by_minute = any(count.minute != hour for count in counts)
-    return together([counts], HOUR) if by_minute and hour <= now - MINUTES_KEPT else counts
+    return merge_counts([counts], HOUR) if by_minute and hour <= now - MINUTES_KEPT else counts
 
 
-def _settled(piece: Piece) -> bool:
-    """Whether it was read when its last rows were in the log."""
-    return piece.began >= piece.until + LATE
-
-
-def seconds_of(text: str) -> int:
-    """An ISO 8601 time as seconds since 1970."""
-    return int(datetime.fromisoformat(text).timestamp())
+def _settled(span: Span) -> bool:
+    """Whether the span was read after its last rows had arrived in the log."""
+    return span.began >= span.until + LATE

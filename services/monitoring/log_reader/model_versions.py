@@ -1,4 +1,4 @@
-"""The models of the log: each version's bundle, as far as monitoring needs it."""
+"""The models of the log: the parts of each version's bundle that monitoring needs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from services.monitoring.analysis.bins import Bins, CategoryBins, NumberBins, Sc
 
 
 @dataclass(frozen=True)
-class Known:
+class ModelVersion:
     """One version's bundle. ``bins`` are in the schema's order; ``scorer`` is None where it has no exact contributions."""
 
     manifest: Manifest
@@ -42,39 +42,39 @@ class Known:
         ]
 
     def reference_rate(self) -> float | None:
-        """The rate that was observed in training, from the bands, which the author counted; None where nobody did."""
+        """The rate in training, from the shares and rates of the bands; None where the bundle has none."""
         bands = self.manifest.bands
         if not bands or any(band.share is None or band.observed_rate is None for band in bands):
             return None
         return sum(band.share * band.observed_rate for band in bands if band.share and band.observed_rate)
 
 
-class Unknown(LookupError):
-    """A version that nothing can be compared with; the message says why."""
+class UnknownVersion(LookupError):
+    """A version that cannot be compared with training; the message says why."""
 
 
-class Versions:
-    """Finds bundles by their version in directories, and keeps what it found, and what was wrong with it."""
+class ModelVersions:
+    """Finds bundles by their version in directories, and remembers them, and the reasons why a bundle cannot be used."""
 
     def __init__(self, places: Sequence[Path]) -> None:
         self.places = places
-        self._known: dict[str, Known] = {}
+        self._known: dict[str, ModelVersion] = {}
         self._unusable: dict[str, str] = {}
         self._digests: dict[tuple[str, int, int], str] = {}
 
-    def get(self, version: str) -> Known:
-        """The bundle of a version; raises :class:`Unknown`."""
+    def get(self, version: str) -> ModelVersion:
+        """The bundle of a version; raises :class:`UnknownVersion`."""
         if version in self._unusable:
-            raise Unknown(self._unusable[version])
+            raise UnknownVersion(self._unusable[version])
         if version not in self._known:
             path = self._locate(version)
             try:
                 self._known[version] = read(path, version)
             except BundleError as error:
                 self._unusable[version] = f"the model's file cannot be compared with: {error}"
-                raise Unknown(self._unusable[version]) from None
+                raise UnknownVersion(self._unusable[version]) from None
             except OSError:
-                raise Unknown("the model's file cannot be read") from None
+                raise UnknownVersion("the model's file cannot be read") from None
         return self._known[version]
 
     def _locate(self, version: str) -> Path:
@@ -85,7 +85,7 @@ class Versions:
             for path in sorted(place.iterdir() if place.is_dir() else ()):
                 if self._digest(path) == version:
                     return path
-        raise Unknown("the model's file is not kept here, so there is nothing to compare with")
+        raise UnknownVersion("the model's file is not kept here, so there is nothing to compare with")
 
     def _digest(self, path: Path) -> str:
         try:
@@ -98,7 +98,7 @@ class Versions:
             return ""
 
 
-def read(path: Path, version: str) -> Known:
+def read(path: Path, version: str) -> ModelVersion:
     """The bundle at ``path``, without unpickling anything. Raises :class:`BundleError` or :class:`OSError`."""
     data = path.read_bytes()
     archive.verify_digest(data, version)
@@ -115,4 +115,4 @@ def read(path: Path, version: str) -> Known:
     if about.scorer["kind"] != "pipeline":
         made = bundle.load(data, version, allow_pickle=False).scorer
         scorer = made if made.has_contributions and made.link == "logit" else None
-    return Known(about, tuple(bins), ScoreBins.of(described["probability"]), scorer)
+    return ModelVersion(about, tuple(bins), ScoreBins.of(described["probability"]), scorer)

@@ -1,7 +1,7 @@
-"""What monitoring asks of the prediction log.
+"""The queries of monitoring to the prediction log.
 
-While SQLite reads, nobody writes: so every question looks at a page of rows and no more, however many there are. A page is what
-came after one time, up to and with another; an ISO 8601 time without its fraction sorts before all of its second.
+While a process reads SQLite, no process can write. So every query reads one page of rows, however many rows there are. A page has
+the rows after one time, up to and including another. An ISO 8601 time without its fraction sorts before all rows of its second.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,14 +17,15 @@ import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
 
-from services.monitoring.analysis.traffic import Count
+from services.monitoring.analysis.traffic import RowCount
 from services.predictionlog.database import challenges, connect, events, outcomes, predictions
 from services.predictionlog.event import CORRECTION, ERASURE
+from services.predictionlog.timestamps import iso, parse
 from services.web.request_ids import RANDOM
 
 Floats = NDArray[np.float64]
 MOST_EVENTS = 100
-SECONDS = 10  # that one question may take
+SECONDS = 10  # a longer query is interrupted
 _MINUTE = 16  # characters of an ISO 8601 time up to its minute
 
 
@@ -33,8 +33,8 @@ class NoLog(LookupError):
     """There is no prediction log yet."""
 
 
-class Row(NamedTuple):
-    """What is looked into of a prediction; ``drawn`` are the random digits of its id, and ``input`` is JSON."""
+class SampledRow(NamedTuple):
+    """A prediction of a sample. ``drawn`` are the random digits of its id; ``input`` is JSON."""
 
     drawn: str
     input: str
@@ -42,8 +42,8 @@ class Row(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
-    """Rows whose outcome is known: of ``total``, those with the smallest ``drawn``. ``other`` is the challenger's probability."""
+class LabelledRows:
+    """Predictions with known outcomes: a sample of ``total``. ``other`` are the challenger's probabilities."""
 
     total: int
     drawn: NDArray[np.bytes_]
@@ -54,8 +54,8 @@ class Judged:
     other: Floats | None = None
 
     @classmethod
-    def of(cls, rows: Sequence[Any]) -> Judged:
-        """Of rows of drawn, time, label, probability and perhaps the challenger's."""
+    def of(cls, rows: Sequence[Any]) -> LabelledRows:
+        """From rows of ``drawn``, time, label, probability and, where there is one, the challenger's probability."""
         drawn, times, labels, probabilities, *others = zip(*rows, strict=True)
         return cls(
             len(rows),
@@ -67,11 +67,11 @@ class Judged:
             np.array(others[0], dtype=np.float64) if others else None,
         )
 
-    def and_(self, more: Judged, most: int) -> Judged:
-        """Both together; ``most`` rows are kept."""
+    def merge(self, more: LabelledRows, most: int) -> LabelledRows:
+        """Both samples together, at most ``most`` rows: those with the smallest ``drawn``."""
         drawn = np.concatenate([self.drawn, more.drawn])
         kept = np.argsort(drawn, kind="stable")[:most]
-        return Judged(
+        return LabelledRows(
             self.total + more.total,
             drawn[kept],
             np.concatenate([self.labels, more.labels])[kept],
@@ -82,11 +82,11 @@ class Judged:
         )
 
 
-class Log:
-    """Reads the database. Methods raise :class:`sqlalchemy.exc.SQLAlchemyError`, also when an answer takes longer than
-    :data:`SECONDS`, and :class:`NoLog` before the first row came.
+class PredictionLog:
+    """Reads the database. Methods raise :class:`sqlalchemy.exc.SQLAlchemyError`, also where a query takes longer than
+    :data:`SECONDS`.
 
-    Samples are the rows whose ids have the smallest random digits: a random sample, and the same one every time.
+    A sample has the rows whose ids have the smallest random digits: it is random, and every reader finds the same one.
     """
 
     def __init__(self, url: str) -> None:
@@ -96,7 +96,7 @@ class Log:
 
     @contextmanager
     def connected(self) -> Iterator[None]:
-        """One connection for all questions until the end, instead of one for each."""
+        """Use one connection for all queries of the block, instead of one for each."""
         with self.engine.connect() as self._connection:
             try:
                 yield
@@ -119,17 +119,17 @@ class Log:
     # --- predictions -----------------------------------------------------------------------------------------------------
 
     def page(self, after: str, upto: str, rows: int) -> str:
-        """Where a page of ``rows`` predictions ends: at most there, at ``upto``. Rows of one time stay together."""
+        """The time at which a page of ``rows`` predictions ends, at most ``upto``. Rows of one time are in one page."""
         return self._page(predictions.c.time, sa.true(), after, upto, rows)
 
-    def held(self, after: str, upto: str, most: int) -> int:
-        """How many predictions there are, or ``most`` where there are more: from the index alone."""
+    def count_rows(self, after: str, upto: str, most: int) -> int:
+        """The number of predictions, or ``most`` where there are more. The index alone answers."""
         some = sa.select(predictions.c.time).where(_page_of(predictions.c.time, after, upto)).limit(most).subquery()
         number: int = self._all(sa.select(sa.func.count()).select_from(some))[0][0]
         return number
 
-    def counts(self, after: str, upto: str) -> list[Count]:
-        """All rows of a page, counted by version, minute and band."""
+    def counts(self, after: str, upto: str) -> list[RowCount]:
+        """The counts of all rows of a page by version, minute and band."""
         minute = sa.func.substr(predictions.c.time, 1, _MINUTE).label("minute")
         groups = (predictions.c.model_version, minute, predictions.c.band)
         query = (
@@ -138,13 +138,13 @@ class Log:
             .group_by(*groups)
         )
         return [
-            Count(version, _seconds(text), band, rows, total, last)
+            RowCount(version, parse(text), band, rows, total, last)
             for version, text, band, rows, total, last in self._all(query)
         ]
 
-    def sample(self, version: str, after: str, upto: str, most: int, below: str | None = None) -> list[Row]:
-        """At most ``most`` rows of a version in a page: those with the smallest ``drawn``, where it is less than ``below``."""
-        # Not the column itself: the index on it that databases have which were not migrated would lead through all rows.
+    def sample(self, version: str, after: str, upto: str, most: int, below: str | None = None) -> list[SampledRow]:
+        """The sample of a version in a page: at most ``most`` rows, the smallest ``drawn`` first, all smaller than ``below``."""
+        # An expression, not the column: databases that are not migrated have an index on it, which would visit all rows.
         version_alone = predictions.c.model_version + sa.literal_column("''")
         query = (
             sa.select(_DRAWN, predictions.c.input, predictions.c.probability)
@@ -154,12 +154,12 @@ class Log:
         )
         if below is not None:
             query = query.where(below > _DRAWN)
-        return [Row(*row) for row in self._all(query)]
+        return [SampledRow(*row) for row in self._all(query)]
 
     # --- challenges ------------------------------------------------------------------------------------------------------
 
     def challengers(self) -> list[str]:
-        """All versions that ever scored beside another: a step of the index for each."""
+        """All versions that were ever a challenger. Each takes one step in the index."""
         found: list[str] = []
         while True:
             query = sa.select(sa.func.min(challenges.c.model_version))
@@ -169,7 +169,7 @@ class Log:
             found.append(after)
 
     def challenge_page(self, challenger: str, after: str, upto: str, rows: int) -> str:
-        """Where a page of what this one scored ends; as :meth:`page`."""
+        """The end of a page of the rows that this challenger scored, as :meth:`page`."""
         return self._page(challenges.c.time, challenges.c.model_version == challenger, after, upto, rows)
 
     def compared(self, challenger: str, after: str, upto: str) -> list[tuple[str, int, float, str]]:
@@ -186,34 +186,34 @@ class Log:
     # --- outcomes --------------------------------------------------------------------------------------------------------
 
     def outcome_page(self, after: str, upto: str, rows: int) -> str:
-        """Where a page of outcomes ends, by the time that they came; as :meth:`page`."""
+        """The end of a page of outcomes, by the time of their arrival, as :meth:`page`."""
         return self._page(outcomes.c.time, sa.true(), after, upto, rows)
 
-    def judged(self, after: str, upto: str) -> list[tuple[Any, ...]]:
-        """A page of outcomes: version, drawn, time, label and probability of the prediction."""
+    def labelled(self, after: str, upto: str) -> list[tuple[Any, ...]]:
+        """A page of outcomes: version, ``drawn``, time, label and probability of the prediction."""
         own = outcomes.join(predictions, outcomes.c.prediction_id == predictions.c.prediction_id)
-        query = sa.select(predictions.c.model_version, *_JUDGED).select_from(own)
+        query = sa.select(predictions.c.model_version, *_LABELLED).select_from(own)
         return [tuple(row) for row in self._all(query.where(_page_of(outcomes.c.time, after, upto)))]
 
-    def judged_beside(self, after: str, upto: str) -> list[tuple[Any, ...]]:
-        """The same, of those that a challenger scored too: its version comes second, its probability last."""
+    def labelled_with_challenger(self, after: str, upto: str) -> list[tuple[Any, ...]]:
+        """Those that a challenger also scored: the challenger's version is the second column, its probability the last."""
         own = outcomes.join(predictions, outcomes.c.prediction_id == predictions.c.prediction_id).join(
             challenges, challenges.c.prediction_id == outcomes.c.prediction_id
         )
-        columns = (predictions.c.model_version, challenges.c.model_version, *_JUDGED, challenges.c.probability)
+        columns = (predictions.c.model_version, challenges.c.model_version, *_LABELLED, challenges.c.probability)
         query = sa.select(*columns).select_from(own)
         return [tuple(row) for row in self._all(query.where(_page_of(outcomes.c.time, after, upto)))]
 
     # --- events ----------------------------------------------------------------------------------------------------------
 
-    def rewritten(self) -> tuple[int | None, ...]:
-        """Another value means that outcomes were corrected or predictions erased."""
+    def last_rewrites(self) -> tuple[int | None, ...]:
+        """The last correction and the last erasure. Another value means that outcomes were corrected or erased."""
         kinds = (CORRECTION, ERASURE)
         last = sa.func.max(events.c.id)
         return tuple(self._all(sa.select(last).where(events.c.kind == kind))[0][0] for kind in kinds)
 
     def events(self, since: float) -> list[dict[str, Any]]:
-        """What happened since then, latest first: ``time``, ``kind`` and ``detail``."""
+        """The events since then, latest first: ``time``, ``kind`` and ``detail``."""
         query = (
             sa.select(events.c.time, events.c.kind, events.c.detail)
             .where(events.c.time >= iso(since))
@@ -232,14 +232,9 @@ class Log:
             return list(connection.execute(query).all())
 
 
-def iso(seconds: float) -> str:
-    """A Unix time as the log has it: ISO 8601 in UTC, which sorts as it is."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds")
-
-
 def edge(seconds: float) -> str:
-    """Before all rows of this second, and after all of the one before."""
-    return datetime.fromtimestamp(seconds // 1, UTC).isoformat(timespec="seconds").removesuffix("+00:00")
+    """A text that sorts before all times of this second, and after all times of the second before."""
+    return iso(seconds // 1, "seconds").removesuffix("+00:00")
 
 
 def _page_of(time: sa.Column[str], after: str, upto: str) -> sa.ColumnElement[bool]:
@@ -248,8 +243,4 @@ def _page_of(time: sa.Column[str], after: str, upto: str) -> sa.ColumnElement[bo
 
 _LAST = predictions.c.time + predictions.c.prediction_id
 _DRAWN = sa.func.substr(predictions.c.prediction_id, 33 - RANDOM)
-_JUDGED = (_DRAWN, predictions.c.time, outcomes.c.is_late, predictions.c.probability)
-
-
-def _seconds(minute: str) -> int:
-    return int(datetime.fromisoformat(minute).replace(tzinfo=UTC).timestamp())
+_LABELLED = (_DRAWN, predictions.c.time, outcomes.c.is_late, predictions.c.probability)

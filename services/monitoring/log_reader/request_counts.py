@@ -1,7 +1,7 @@
-"""Requests over time, from a replica's counters: by how much they grew in each minute of a day, one file per replica.
+"""Requests over time: how much a replica's counters grew in each minute of the last day. Each replica has one file.
 
-The log has no errors and no latencies, and counters have no past. So each replica's monitor looks at the counters in
-``PROMETHEUS_MULTIPROC_DIR`` and writes down what came to them; whoever computes ``monitor.json`` adds the files up.
+The log has neither errors nor latencies, and counters have no history. So the monitor of each replica reads the counters in
+``PROMETHEUS_MULTIPROC_DIR`` and writes down how much they grew. The monitor that writes ``monitor.json`` adds the files up.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from modelbundle.durable import write
-from services.monitoring.analysis.traffic import moment
+from services.predictionlog.timestamps import iso
 
 MINUTE = 60
 KEPT = 24 * 60  # minutes
@@ -24,7 +24,7 @@ _FACTS = 3  # before the buckets: requests, client errors, server errors
 
 
 def totals(directory: Path) -> dict[str, float]:
-    """What the counters say now: ``requests``, ``client``, ``server``, and a cumulative count per upper edge in seconds."""
+    """The counters now: ``requests``, ``client``, ``server``, and a cumulative count per upper edge in seconds."""
     from prometheus_client import CollectorRegistry
     from prometheus_client.multiprocess import MultiProcessCollector
 
@@ -43,8 +43,8 @@ def totals(directory: Path) -> dict[str, float]:
     return found
 
 
-class Sampler:
-    """One replica's file, ``<replica>.http.json`` in ``root``. ``counters`` is made anew whenever the replica starts."""
+class RequestCounts:
+    """One replica's file, ``<replica>.http.json`` in ``root``. The directory ``counters`` is new at each start of the replica."""
 
     def __init__(self, root: Path, replica: str, counters: Path) -> None:
         self.path = root / f"{replica}{SUFFIX}"
@@ -52,11 +52,11 @@ class Sampler:
         self.counters = counters
 
     def sample(self, now: float) -> None:
-        """Add what came since the last sample to the minute of ``now``. Raises :class:`OSError`."""
+        """Add the growth since the last sample to the minute of ``now``. Raises :class:`OSError`."""
         kept = _read(self.path)
         found = totals(self.counters)
         last = kept.get("totals", {}) if kept.get("counters") == self.counters.name else {}
-        # Before the first prediction there are no buckets: those of the time before the restart are as good.
+        # Before the first prediction there are no buckets; those from before the restart are the same.
         edges = sorted((name for name in found if name[0] in "0123456789+"), key=float) or kept.get("edges", [])
         if kept.get("edges") != edges:
             kept = {}
@@ -70,8 +70,8 @@ class Sampler:
         write(self.path, json.dumps({**content, "minutes": minutes}).encode())
 
 
-def together(root: Path, now: float) -> dict[str, Any]:
-    """The ``http`` of ``monitor.json``: all replicas' minutes of the last day. Files that are older are removed."""
+def merged(root: Path, now: float) -> dict[str, Any]:
+    """The ``http`` of ``monitor.json``: the minutes of the last day, of all replicas. Removes older files."""
     last = int(now // MINUTE)
     minutes: dict[int, list[int]] = {}
     edges: list[str] = []
@@ -92,7 +92,7 @@ def together(root: Path, now: float) -> dict[str, Any]:
     uppers = [float(edge) for edge in edges]
     rows = [minutes.get(minute) for minute in range(last - KEPT + 1, last + 1)]
     return {
-        "start": moment((last - KEPT + 1) * MINUTE),
+        "start": iso((last - KEPT + 1) * MINUTE, "seconds"),
         "step_seconds": MINUTE,
         "replicas": replicas,
         "requests": [row and row[0] for row in rows],

@@ -1,4 +1,4 @@
-"""What is kept of the rows that are looked into: an hour's, and those of hours taken together."""
+"""Samples of the rows: of one hour, and of several hours together."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from services.monitoring.log_reader.model_versions import Known
-from services.monitoring.log_reader.queries import Row
+from services.monitoring.log_reader.model_versions import ModelVersion
+from services.monitoring.log_reader.queries import SampledRow
 
 Floats = NDArray[np.float64]
 MOST_STRANGERS = 50  # values that training never saw, per feature and hour
@@ -33,8 +33,8 @@ class Sample:
     contributions: Floats | None
 
     @classmethod
-    def of(cls, known: Known, hour: int, rows: int, found: Sequence[Row]) -> Sample:
-        """Of the rows that were looked into."""
+    def of(cls, known: ModelVersion, hour: int, rows: int, found: Sequence[SampledRow]) -> Sample:
+        """From the rows of the sample."""
         inputs = [row.input for row in found]
         probabilities = np.array([row.probability for row in found], dtype=np.float64)
         columns = known.columns(inputs)
@@ -56,7 +56,7 @@ def effective_rows(weights: Floats, rows: Floats) -> float:
 
 
 @dataclass(frozen=True)
-class Pooled:
+class PooledSample:
     """Hours taken together, each with the weight of all its rows.
 
     ``effective`` is how many rows of a simple random sample tell as much; ``bins`` and ``score`` are shares.
@@ -73,8 +73,8 @@ class Pooled:
     contributions: Floats | None
 
     @classmethod
-    def of(cls, samples: Sequence[Sample]) -> Pooled | None:
-        """None of no rows."""
+    def of(cls, samples: Sequence[Sample]) -> PooledSample | None:
+        """Pool the samples; None where they have no rows."""
         samples = [sample for sample in samples if sample.sampled]
         if not samples:
             return None

@@ -38,7 +38,7 @@ from services.predict.rollout.staging import Staging
 from services.predict.rollout.state_dir import StateDir
 from services.predict.rollout.state_machine import Outcome, PinnedVersion
 from services.predict.settings import Settings
-from services.predictionlog import database, event, record, spool
+from services.predictionlog import database, event, record, spool, timestamps
 from services.predictionlog.challenger_queue import Queue
 from services.supervisor import be
 from services.web import json_logging
@@ -180,7 +180,7 @@ class ChallengerProcess:
                 said = judge(model, [msgspec.json.decode(row["input"]) for row in rows])
             except Exception as error:  # what it cannot do silently it shall not do aloud
                 self._refuse(self.pin, f"scoring ended with {type(error).__name__}")
-        now = event.moment(time.time())
+        now = timestamps.now()
         fits = [
             {"prediction_id": row["prediction_id"], "model_version": model.version, "probability": p, "time": now}
             for row, p in zip(rows, said, strict=True)

@@ -14,8 +14,8 @@ import sqlalchemy as sa
 
 from modelbundle.model import Model
 from modelbundle.publishing.compiling.proof import frame_columns
-from services.monitoring.log_reader.model_versions import Versions
-from services.monitoring.log_reader.queries import Log
+from services.monitoring.log_reader.model_versions import ModelVersions
+from services.monitoring.log_reader.queries import PredictionLog
 from services.monitoring.monitor import Monitor
 from services.predictionlog import database, record
 from services.web.request_ids import RANDOM
@@ -59,7 +59,7 @@ class Written:
 
     def monitor(self, places: Path, days: int = 7, **more: Any) -> Monitor:
         """What reads it."""
-        return Monitor(Log(self.url), Versions([places]), days, **more)
+        return Monitor(PredictionLog(self.url), ModelVersions([places]), days, **more)
 
 
 def logged(inputs: dict[str, list[Any]], answers: list[Any], request: str = "request", key: str | None = None) -> bytes:

@@ -1,4 +1,4 @@
-"""How the log is read: bounded questions, pieces that add up, and what arrives late, or is erased, is noticed."""
+"""How the log is read: bounded questions, spans that add up, and what arrives late, or is erased, is noticed."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from sqlalchemy.exc import OperationalError
 
 from modelbundle.format import bundle
 from modelbundle.model import Model
-from services.monitoring.analysis.traffic import Count
+from services.monitoring.analysis.traffic import RowCount
 from services.monitoring.log_reader import hours, paging
-from services.monitoring.log_reader.hours import AGAIN, LATE, PIECE, Book
-from services.monitoring.log_reader.paging import FEWEST, FIRST, Pace, together
-from services.monitoring.log_reader.queries import Log
+from services.monitoring.log_reader.hours import AGAIN, LATE, SPAN, Hours
+from services.monitoring.log_reader.paging import FEWEST, FIRST, PageSize, merge_counts
+from services.monitoring.log_reader.queries import PredictionLog
 from services.monitoring.monitor import Monitor
 from services.monitoring.summary import DAY, HOUR
 from services.predictionlog import database
@@ -46,13 +46,13 @@ def monitor(log: Written, bundles: list[Made]) -> Monitor:
 def small(monitor: Monitor, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pages of seven rows."""
     monkeypatch.setattr(paging, "FEWEST", 7)
-    monitor.book.pace = Pace(7, 7)
+    monitor.hours.page_size = PageSize(7, 7)
 
 
 class Clock:
     """Goes on by a second with each question to the database."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, log: Log) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, log: PredictionLog) -> None:
         self.seconds = 0.0
         self.questions: list[str] = []
         sa.event.listen(log.engine, "before_cursor_execute", self.tick)
@@ -69,13 +69,13 @@ def execute(log: Written, statement: sa.Executable) -> None:
 
 
 def spread(log: Written, model: Model, rows: int = 240) -> list[dict[str, Any]]:
-    """Rows over the last hours, a bundle of six at a time and on both sides of each border of minute, piece and hour."""
+    """Rows over the last hours, a bundle of six at a time and on both sides of each border of minute, span and hour."""
     frame, _ = make_book(rows)
     found: list[dict[str, Any]] = []
     for i in range(0, rows, 6):
         at = NOW - NOW % HOUR + HOUR / 2 - i * 40
         found += log.add(model, frame[i : i + 6], at, seed=i * SEED)
-        for border in (at // PIECE * PIECE, at // PIECE * PIECE - 1):
+        for border in (at // SPAN * SPAN, at // SPAN * SPAN - 1):
             found += log.add(model, frame[:1], border, seed=(i + 1) * SEED)
     last = found[0]["prediction_id"]
     execute(log, sa.update(database.predictions).where(database.predictions.c.prediction_id == last).values(time=EDGE))
@@ -97,11 +97,11 @@ def truth(rows: list[dict[str, Any]], most: int) -> dict[str, tuple[int, list[fl
     }
 
 
-def kept(read: Book) -> dict[str, tuple[int, list[float]]]:
+def kept(read: Hours) -> dict[str, tuple[int, list[float]]]:
     """The same, as it was read."""
     return {
         iso(hour)[:13]: (sum(c.rows for c in own.counts), list(sample.probabilities))
-        for hour, own in read.hours.items()
+        for hour, own in read.kept.items()
         for sample in own.samples.values()
     }
 
@@ -114,17 +114,17 @@ def test_pages_and_pieces_add_up(
     if pages == "small":
         request.getfixturevalue("small")
     rows = spread(log, model)
-    assert monitor.book.update(NOW)
+    assert monitor.hours.update(NOW)
     assert len(truth(rows, 20)) == 4
-    assert kept(monitor.book) == truth(rows, 20)
+    assert kept(monitor.hours) == truth(rows, 20)
     last = int(NOW // HOUR * HOUR)
-    assert sum(count.rows for count in monitor.book.counts(last, last + 60)) == sum(
+    assert sum(count.rows for count in monitor.hours.counts(last, last + 60)) == sum(
         row["time"].startswith(iso(last)[:16]) for row in rows
     )
     for minutes in range(1, 120, 7):
-        monitor.book.update(NOW + 60 * minutes)
-    assert kept(monitor.book) == truth(rows, 20)
-    assert not any(own.pieces for hour, own in monitor.book.hours.items() if hour < NOW)
+        monitor.hours.update(NOW + 60 * minutes)
+    assert kept(monitor.hours) == truth(rows, 20)
+    assert not any(own.spans for hour, own in monitor.hours.kept.items() if hour < NOW)
 
 
 def test_no_question_leads_through_a_whole_table(log: Written, model: Model, monitor: Monitor) -> None:
@@ -162,18 +162,18 @@ def test_what_does_not_fit_into_a_round_comes_in_the_next(
 ) -> None:
     """A round ends within a page's questions of its time, and goes on where the last one ended.
 
-    That is so where the time is not even enough for the pieces that are read again and again.
+    That is so where the time is not even enough for the spans that are read again and again.
     """
     rows = spread(log, model)
     clock = Clock(monkeypatch, monitor.log)
     rounds = 1
-    while not monitor.book.update(NOW, seconds=12):
+    while not monitor.hours.update(NOW, seconds=12):
         assert clock.seconds <= 12 + 4
         clock.seconds = 0
         rounds += 1
         assert rounds < 100
     assert rounds > 10
-    assert kept(monitor.book) == truth(rows, 20)
+    assert kept(monitor.hours) == truth(rows, 20)
 
 
 def test_another_process_goes_on_with_what_was_read(
@@ -182,33 +182,33 @@ def test_another_process_goes_on_with_what_was_read(
     """All but the log and the versions can be handed over, in the middle of an hour too."""
     rows = spread(log, model)
     clock = Clock(monkeypatch, monitor.log)
-    while not monitor.book.coming:
-        assert not monitor.book.update(NOW, seconds=9)
-    assert monitor.book.hours
+    while not monitor.hours.unfinished:
+        assert not monitor.hours.update(NOW, seconds=9)
+    assert monitor.hours.kept
     other = log.monitor(bundles[0].path.parent, hour_rows=20)
     other.resume(monitor.state())
     before = clock.seconds
-    assert other.book.update(NOW)
-    assert kept(other.book) == truth(rows, 20)
+    assert other.hours.update(NOW)
+    assert kept(other.hours) == truth(rows, 20)
     assert clock.seconds == before
 
 
 def test_late_rows_and_erased_ones_are_noticed_in_the_next_round(log: Written, model: Model, monitor: Monitor) -> None:
     """In the hour that goes on, in the one before, and in older ones."""
     rows = spread(log, model)
-    monitor.book.update(NOW)
+    monitor.hours.update(NOW)
     frame, _ = make_book(2)
     for ago in (20 * 60, HOUR, 2 * HOUR):
         rows += log.add(model, frame, NOW - ago, seed=ago * SEED)
-    monitor.book.update(NOW)
-    assert kept(monitor.book) == truth(rows, 20)
+    monitor.hours.update(NOW)
+    assert kept(monitor.hours) == truth(rows, 20)
     for hour in sorted({row["time"][:13] for row in rows}):
         gone = next(row for row in sorted(rows, key=lambda row: row["prediction_id"]) if row["time"].startswith(hour))
         ids = database.predictions.c.prediction_id
         execute(log, sa.delete(database.predictions).where(ids == gone["prediction_id"]))
         rows.remove(gone)
-    monitor.book.update(NOW)
-    assert kept(monitor.book) == truth(rows, 20)
+    monitor.hours.update(NOW)
+    assert kept(monitor.hours) == truth(rows, 20)
 
 
 def test_older_hours_are_counted_in_turn(
@@ -218,9 +218,9 @@ def test_older_hours_are_counted_in_turn(
     monkeypatch.setattr(hours, "COUNTED", 1)
     frame, _ = make_book(8)
     rows = [row for ago in range(2, 10) for row in log.add(model, frame[:4], NOW - ago * HOUR, seed=ago * SEED)]
-    monitor.book.update(NOW)
+    monitor.hours.update(NOW)
     rows += log.add(model, frame[:1], NOW - 4 * HOUR, seed=-99 * SEED)
-    found = [monitor.book.update(NOW) and kept(monitor.book) == truth(rows, 20) for _ in range(3)]
+    found = [monitor.hours.update(NOW) and kept(monitor.hours) == truth(rows, 20) for _ in range(3)]
     assert found == [False, False, True]
 
 
@@ -229,31 +229,31 @@ def test_as_many_rows_may_come_as_go(log: Written, model: Model, monitor: Monito
     frame, _ = make_book(8)
     for ago in range(4, 8):
         log.add(model, frame[:4], NOW - ago * HOUR, seed=ago * SEED)
-    monitor.book.update(NOW)
+    monitor.hours.update(NOW)
     execute(log, sa.delete(database.predictions))
     rows = [row for ago in range(4, 8) for row in log.add(model, frame[4:], NOW - ago * HOUR, seed=(ago + 50) * SEED)]
     for _ in range(8):
-        monitor.book.update(NOW)
-    assert kept(monitor.book) == truth(rows, 20)
+        monitor.hours.update(NOW)
+    assert kept(monitor.hours) == truth(rows, 20)
 
 
 def test_a_piece_is_read_until_nothing_is_on_its_way(
     log: Written, model: Model, monitor: Monitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And then no more: a round with nothing new reads two pieces and one older hour, and counts the rest."""
+    """And then no more: a round with nothing new reads two spans and one older hour, and counts the rest."""
     rows = spread(log, model)
-    monitor.book.update(NOW)
+    monitor.hours.update(NOW)
     rows += log.add(model, make_book(3)[0], NOW - 10, seed=-SEED)
-    monitor.book.update(NOW)
-    assert kept(monitor.book) == truth(rows, 20)
+    monitor.hours.update(NOW)
+    assert kept(monitor.hours) == truth(rows, 20)
     read: list[tuple[str, str]] = []
     counts = monitor.log.counts
     monkeypatch.setattr(monitor.log, "counts", lambda after, upto: read.append((after, upto)) or counts(after, upto))  # type: ignore[func-returns-value]
-    settled = NOW // PIECE * PIECE + LATE
-    monitor.book.update(settled)
+    settled = NOW // SPAN * SPAN + LATE
+    monitor.hours.update(settled)
     assert len(read) == 3
     read.clear()
-    monitor.book.update(settled + 1)
+    monitor.hours.update(settled + 1)
     assert len(read) == 2
 
 
@@ -264,28 +264,28 @@ def test_reading_again_is_bounded_in_itself(
     frame, _ = make_book(300)
     for minute in range(50):
         log.add(model, frame[minute * 6 : minute * 6 + 6], NOW - 5 * HOUR + minute * 20, seed=minute * SEED)
-    monitor.book.update(NOW)
+    monitor.hours.update(NOW)
     log.add(model, frame[:1], NOW - 5 * HOUR, seed=-SEED)
     pages: list[str] = []
     page = monitor.log.page
     monkeypatch.setattr(monitor.log, "page", lambda after, upto, rows: pages.append(after) or page(after, upto, rows))  # type: ignore[func-returns-value]
-    monitor.book.update(NOW)
+    monitor.hours.update(NOW)
     assert AGAIN <= len(pages) <= AGAIN + 2
-    assert sum(n for n, _ in kept(monitor.book).values()) == 300
+    assert sum(n for n, _ in kept(monitor.hours).values()) == 300
     for _ in range(5):
-        monitor.book.update(NOW)
-    assert sum(n for n, _ in kept(monitor.book).values()) == 301
+        monitor.hours.update(NOW)
+    assert sum(n for n, _ in kept(monitor.hours).values()) == 301
 
 
 def test_samples_end_where_the_days_do(log: Written, model: Model, monitor: Monitor) -> None:
     """Older hours are counted, by the hour."""
     log.add(model, make_book(9)[0], NOW - 6 * DAY)
     log.add(model, make_book(9)[0], NOW - 6 * DAY + 3 * HOUR)
-    monitor.book.update(NOW)
-    assert [sample.sampled for sample in monitor.book.samples(model.version, 0, NOW)] == [9, 9]
-    monitor.book.update(NOW + 3 * DAY)
-    assert monitor.book.samples(model.version, 0, NOW) == []
-    assert sum(count.rows for count in monitor.book.counts(0, NOW)) == 18
+    monitor.hours.update(NOW)
+    assert [sample.sampled for sample in monitor.hours.samples(model.version, 0, NOW)] == [9, 9]
+    monitor.hours.update(NOW + 3 * DAY)
+    assert monitor.hours.samples(model.version, 0, NOW) == []
+    assert sum(count.rows for count in monitor.hours.counts(0, NOW)) == 18
 
 
 def test_a_question_gets_smaller_when_it_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -301,20 +301,20 @@ def test_a_question_gets_smaller_when_it_takes_long(monkeypatch: pytest.MonkeyPa
             raise OperationalError("SELECT", {}, Exception("interrupted"))
         return "answer"
 
-    pace = Pace()
-    assert [pace.ask(question), pace.ask(question)] == ["answer"] * 2
+    page_size = PageSize()
+    assert [page_size.ask(question), page_size.ask(question)] == ["answer"] * 2
     takes[0] = 0.1
-    pace.ask(question)
+    page_size.ask(question)
     assert asked == [FIRST, FIRST // 2, FIRST // 4]
-    assert pace.rows == FIRST // 2
+    assert page_size.rows == FIRST // 2
     takes[0] = 10
     with pytest.raises(OperationalError):
-        pace.ask(question)
-    assert (asked[-1], pace.rows) == (FEWEST, FEWEST)
+        page_size.ask(question)
+    assert (asked[-1], page_size.rows) == (FEWEST, FEWEST)
     takes[0] = 1
     now[0] = 0
     monkeypatch.setattr(paging, "SECONDS", 0.5)
-    assert pace.ask(question) == "answer"
+    assert page_size.ask(question) == "answer"
 
 
 def test_a_question_to_sqlite_ends_in_time(log: Written, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -322,12 +322,15 @@ def test_a_question_to_sqlite_ends_in_time(log: Written, monkeypatch: pytest.Mon
     ticks = iter(range(0, 10**6, 5))
     monkeypatch.setattr(database.time, "monotonic", lambda: next(ticks))
     endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n"
-    with Log(log.url).engine.connect() as connection, pytest.raises(OperationalError, match="interrupted"):
+    with PredictionLog(log.url).engine.connect() as connection, pytest.raises(OperationalError, match="interrupted"):
         connection.execute(sa.text(endless))
 
 
 def test_counts_are_taken_together_by_minute_or_hour() -> None:
     """Rows and sums of one version and band are added."""
-    parts = [[Count("v", 3600, "low", 2, 0.5)], [Count("v", 3660, "low", 1, 0.25), Count("v", 3660, None, 1, 0.125)]]
-    assert together(parts, HOUR) == [Count("v", 3600, "low", 3, 0.75), Count("v", 3600, None, 1, 0.125)]
-    assert together(parts) == [part[i] for part, i in ((parts[0], 0), (parts[1], 0), (parts[1], 1))]
+    parts = [
+        [RowCount("v", 3600, "low", 2, 0.5)],
+        [RowCount("v", 3660, "low", 1, 0.25), RowCount("v", 3660, None, 1, 0.125)],
+    ]
+    assert merge_counts(parts, HOUR) == [RowCount("v", 3600, "low", 3, 0.75), RowCount("v", 3600, None, 1, 0.125)]
+    assert merge_counts(parts) == [part[i] for part, i in ((parts[0], 0), (parts[1], 0), (parts[1], 1))]

@@ -12,8 +12,8 @@ from sklearn.metrics import roc_auc_score
 
 from modelbundle.format import bundle
 from modelbundle.statistics import estimated_roc_auc
-from services.monitoring.log_reader.model_versions import Versions
-from services.monitoring.log_reader.queries import Log
+from services.monitoring.log_reader.model_versions import ModelVersions
+from services.monitoring.log_reader.queries import PredictionLog
 from services.monitoring.monitor import Monitor
 from services.monitoring.summary import DAY, HOUR
 from services.predictionlog import database
@@ -23,7 +23,7 @@ from tests.unit.services.logs import NOW, Written, iso
 
 def test_before_there_is_a_log_there_is_an_empty_summary(tmp_path: Path) -> None:
     """And no file is made by looking for one."""
-    monitor = Monitor(Log(f"sqlite:///{tmp_path}/none.sqlite"), Versions([tmp_path]), 7)
+    monitor = Monitor(PredictionLog(f"sqlite:///{tmp_path}/none.sqlite"), ModelVersions([tmp_path]), 7)
     content = monitor.summary(NOW)
     assert content["models"] == []
     assert sum(content["traffic"]["hour"]["rows"]) == 0
@@ -107,10 +107,10 @@ def test_a_large_log_is_read_a_little_at_a_time(tmp_path: Path, bundles: list[Ma
     frame, _ = make_book(20)
     log.add(model, frame, NOW - 30 * HOUR)
     monitor = log.monitor(bundles[0].path.parent)
-    assert not monitor.book.update(NOW, seconds=-1)
-    assert monitor.book.hours == {}
-    assert monitor.book.update(NOW)
-    assert len(monitor.book.hours) == 31
+    assert not monitor.hours.update(NOW, seconds=-1)
+    assert monitor.hours.kept == {}
+    assert monitor.hours.update(NOW)
+    assert len(monitor.hours.kept) == 31
 
 
 def test_live_figures_stand_beside_the_estimate(tmp_path: Path, bundles: list[Made]) -> None:

@@ -12,8 +12,8 @@ from modelbundle.format import bundle
 from modelbundle.model import Model
 from services.monitoring.analysis import performance
 from services.monitoring.analysis.performance import LATE, Performance
-from services.monitoring.log_reader.paging import Pace
-from services.monitoring.log_reader.queries import Judged, Log
+from services.monitoring.log_reader.paging import PageSize
+from services.monitoring.log_reader.queries import LabelledRows, PredictionLog
 from services.monitoring.summary import DAY, HOUR
 from services.predictionlog import audit, database
 from tests.conftest import Made, make_book
@@ -57,18 +57,18 @@ def expected(rows: Rows, most: int = 20_000) -> tuple[int, list[str], list[int],
     return len(rows), ids, [int(own < "8") for own in ids], [row["probability"] for row in chosen]
 
 
-def said(judged: Judged) -> tuple[int, list[str], list[int], list[float]]:
-    order = judged.drawn.argsort()
-    ids = [own.decode() for own in judged.drawn[order]]
-    return judged.total, ids, judged.labels[order].tolist(), judged.probabilities[order].tolist()
+def said(labelled: LabelledRows) -> tuple[int, list[str], list[int], list[float]]:
+    order = labelled.drawn.argsort()
+    ids = [own.decode() for own in labelled.drawn[order]]
+    return labelled.total, ids, labelled.labels[order].tolist(), labelled.probabilities[order].tolist()
 
 
 def test_each_outcome_counts_once_and_those_with_the_smallest_ids_are_kept(
     log: Written, model: Model, rows: Rows
 ) -> None:
     """Whatever is read together, whatever came meanwhile; and for the challenger on the same rows."""
-    known = Performance(Log(log.url), 365, most=10)
-    known.pace = Pace(7, 7)
+    known = Performance(PredictionLog(log.url), 365, most=10)
+    known.page_size = PageSize(7, 7)
     judge(log, rows[:25])
     known.update(NOW)
     assert said(known.versions[model.version]) == expected(rows[:25], 10)
@@ -85,11 +85,11 @@ def test_each_outcome_counts_once_and_those_with_the_smallest_ids_are_kept(
 def test_only_new_outcomes_are_read(log: Written, rows: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
     """Once those before are in the log for long enough."""
     judge(log, rows[:40])
-    known = Performance(Log(log.url), 365)
+    known = Performance(PredictionLog(log.url), 365)
     read: list[int] = []
-    judged = known.log.judged
+    labelled = known.log.labelled
     monkeypatch.setattr(
-        known.log, "judged", lambda *page: [*map(read.append, [1] * len(judged(*page)))] and judged(*page)
+        known.log, "labelled", lambda *page: [*map(read.append, [1] * len(labelled(*page)))] and labelled(*page)
     )
     known.update(NOW + 2 * LATE)
     assert len(read) == 40
@@ -101,7 +101,7 @@ def test_only_new_outcomes_are_read(log: Written, rows: Rows, monkeypatch: pytes
 def test_corrections_and_erasures_are_noticed(log: Written, model: Model, rows: Rows) -> None:
     """Because each is an event of the log."""
     judge(log, rows)
-    known = Performance(Log(log.url), 365)
+    known = Performance(PredictionLog(log.url), 365)
     known.update(NOW + HOUR)
     before = known.versions[model.version].labels.sum()
     audit.correct(log.engine, next(r["prediction_id"] for r in rows if drawn(r) < "8"), False, "ann")
@@ -119,7 +119,7 @@ def test_old_predictions_count_no_more(log: Written, model: Model, rows: Rows) -
     """From the next day on."""
     judge(log, rows)
     log.judge(log.add(model, make_book(5)[0], NOW - DAY), [True] * 5)
-    known = Performance(Log(log.url), 10)
+    known = Performance(PredictionLog(log.url), 10)
     known.update(NOW + 2 * LATE)
     assert known.versions[model.version].total == 65
     known.update(NOW + 2 * DAY)
@@ -131,13 +131,13 @@ def test_many_outcomes_are_read_a_page_at_a_time(log: Written, model: Model, row
     """A round without time reads one page, another process goes on, and what is known so far is shown."""
     judge(log, rows)
     totals = []
-    known = Performance(Log(log.url), 365)
-    known.pace = Pace(7, 7)
+    known = Performance(PredictionLog(log.url), 365)
+    known.page_size = PageSize(7, 7)
     for _ in range(12):
         known.update(NOW + HOUR, seconds=-1)
         totals.append(known.versions[model.version].total)
         plain = pickle.dumps({name: part for name, part in vars(known).items() if name != "log"})
-        known = Performance(Log(log.url), 365)
+        known = Performance(PredictionLog(log.url), 365)
         vars(known).update(pickle.loads(plain))
     assert totals == [7, 14, 21, 28, 35, 42, 49, 56, 60, 60, 60, 60]
 
@@ -145,7 +145,7 @@ def test_many_outcomes_are_read_a_page_at_a_time(log: Written, model: Model, row
 def test_an_outcome_may_arrive_a_little_late(log: Written, model: Model, rows: Rows) -> None:
     """After another that has a later time."""
     log.judge(rows[:9], [False] * 9, NOW)
-    known = Performance(Log(log.url), 365)
+    known = Performance(PredictionLog(log.url), 365)
     known.update(NOW + 1)
     log.judge(rows[9:], [False] * 51, NOW - LATE / 2)
     known.update(NOW + 2)
@@ -155,8 +155,8 @@ def test_an_outcome_may_arrive_a_little_late(log: Written, model: Model, rows: R
 def test_an_outcome_that_just_came_is_shown(log: Written, model: Model, rows: Rows) -> None:
     """A report after the outcomes were sent has them."""
     log.judge(rows, [False] * 60, NOW)
-    known = Performance(Log(log.url), 365)
+    known = Performance(PredictionLog(log.url), 365)
     known.update(NOW)
     assert known.versions[model.version].total == 60
-    assert known.settled.judged == {}
+    assert known.settled.labelled == {}
     assert known.settled.after < iso(NOW) < performance.LAST

@@ -75,8 +75,8 @@ def test_what_callers_and_authors_wrote_is_text(tmp_path: Path, bundles: list[Ma
     """Categories, titles and reasons of refusals that look like HTML are shown, not obeyed; outcomes get their table."""
     log, model = Written(tmp_path), bundle.read(bundles[0].path)
     frame, labels = make_book(900)
-    judged = log.add(model, frame.assign(purpose="<b>boat</b>"), NOW - 2 * DAY)
-    log.judge(judged, labels)
+    labelled = log.add(model, frame.assign(purpose="<b>boat</b>"), NOW - 2 * DAY)
+    log.judge(labelled, labels)
     content: dict[str, Any] = log.monitor(bundles[0].path.parent).summary(NOW)
     content["models"][0]["title"] = "<i>Late</i>"
     page = report.page(content)

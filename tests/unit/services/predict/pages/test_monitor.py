@@ -121,26 +121,26 @@ def test_counters_of_replicas_become_minutes(tmp_path: Path, monkeypatch: pytest
     def totals(requests: int, client: int, server: int, fast: int) -> dict[str, float]:
         return {"requests": requests, "client": client, "server": server, "0.01": fast, "+Inf": requests}
 
-    one, other = (request_counts.Sampler(tmp_path, name, Path("/nowhere") / name) for name in ("one", "other"))
+    one, other = (request_counts.RequestCounts(tmp_path, name, Path("/nowhere") / name) for name in ("one", "other"))
     now = 600_000.0 * 60
     said["one"], said["other"] = totals(10, 1, 0, 8), totals(4, 0, 0, 4)
     one.sample(now - 60)
     other.sample(now)
     said["one"] = totals(16, 1, 2, 14)
     one.sample(now)
-    again = request_counts.Sampler(tmp_path, "one", Path("/nowhere/renewed"))
+    again = request_counts.RequestCounts(tmp_path, "one", Path("/nowhere/renewed"))
     said["renewed"] = {"requests": 0.0, "client": 0.0, "server": 0.0}  # no bucket before the first prediction
     again.sample(now)
     said["renewed"] = totals(3, 0, 0, 3)
     again.sample(now)
-    found = request_counts.together(tmp_path, now)
+    found = request_counts.merged(tmp_path, now)
     assert found["replicas"] == ["one", "other"]
     assert found["requests"][-3:] == [None, 10, 13]
     assert found["client_errors"][-2:] == [1, 0]
     assert found["server_errors"][-2:] == [0, 2]
     assert found["p50_ms"][-1] == pytest.approx(5, abs=0.1)
     assert len(found["requests"]) == 24 * 60
-    request_counts.together(tmp_path, now + 2 * 86_400)
+    request_counts.merged(tmp_path, now + 2 * 86_400)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -148,7 +148,7 @@ def test_a_round_goes_on_from_what_the_one_before_it_read(
     settings: Settings, bundles: list[Made], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In another process: the same summary, and not all of the log is read again."""
-    from services.monitoring.log_reader.queries import Log
+    from services.monitoring.log_reader.queries import PredictionLog
 
     log = Written(settings.data_dir)
     frame, late = make_book(200)
@@ -156,8 +156,10 @@ def test_a_round_goes_on_from_what_the_one_before_it_read(
         log.judge(log.add(bundle.read(bundles[0].path), frame, time.time() - hours * 3600), late)
     own, now = process(settings, bundles, log.url), time.time()
     read: list[float] = []
-    counts = Log.counts
-    monkeypatch.setattr(Log, "counts", lambda self, since, until: read.append(since) or counts(self, since, until))
+    counts = PredictionLog.counts
+    monkeypatch.setattr(
+        PredictionLog, "counts", lambda self, since, until: read.append(since) or counts(self, since, until)
+    )
     own.kept, trouble = pickle.loads(own.compute(now))
     first, rounds = json.loads((settings.data_dir / FILE).read_bytes()), len(read)
     assert (trouble, first["models"][0]["rows"]) == (None, 800)
