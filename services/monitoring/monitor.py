@@ -128,7 +128,7 @@ class Monitor:
         entry["performance"] = self.performance.of(version, published)
         entry["challengers"] = [
             {"model_version": other, "rows": scored, "mean_difference": difference}
-            | self.performance.beside(version, other, (published, self._published(other)))
+            | self.performance.with_challenger(version, other, (published, self._published(other)))
             for other, scored, difference in self.hours.challengers(version, since)
         ]
         return entry

@@ -27,7 +27,7 @@ class Queue:
         self._dropped = directory.with_name("dropped.json")
 
     @classmethod
-    def beside(cls, spool: Path) -> Queue:
+    def of_spool(cls, spool: Path) -> Queue:
         """The challenger's queue of the DATA_DIR that has this spool, on the same file system, so that a rename will do."""
         return cls(spool.with_name("challenger") / "queue")
 

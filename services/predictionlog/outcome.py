@@ -14,7 +14,7 @@ class Claim:
     """One outcome. Either ``prediction_id`` or ``record_id``, the caller's own reference, is set.
 
     With ``record_id`` the claim is about all predictions with that reference that have no outcome yet; where ``before`` (a time
-    of the database) is set, only about those made before it. Where all have an outcome, the claim is compared with the latest one.
+    of the database) is set, only about those made before it. Where all have an outcome, the latest one is compared.
     """
 
     prediction_id: str | None

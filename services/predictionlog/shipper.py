@@ -63,7 +63,7 @@ def drain(root: Path, url: str, seconds: float) -> None:
 
 
 class Segment:
-    """A closed segment, read a line at a time. ``events`` and ``damaged`` (number of lines) are complete once all rows are read."""
+    """A closed segment, read a line at a time. ``events`` and ``damaged`` (lines) are complete once all rows are read."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -96,7 +96,7 @@ class Shipper:
         self.url = url
         self.rest = rest
         self.took = 0.0  # seconds, the last transaction of this round, with reading its rows
-        self.queue = Queue.beside(root)
+        self.queue = Queue.of_spool(root)
         self.database = database
         self.engine = database.connect(url)
         self.migrated = False

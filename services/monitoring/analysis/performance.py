@@ -159,8 +159,10 @@ class Performance:
         labelled = self.versions.get(version)
         return figures(labelled, labelled.probabilities, published) if labelled else None
 
-    def beside(self, version: str, challenger: str, published: tuple[float | None, float | None]) -> dict[str, Any]:
-        """Champion and challenger on the same rows."""
+    def with_challenger(
+        self, version: str, challenger: str, published: tuple[float | None, float | None]
+    ) -> dict[str, Any]:
+        """The figures of champion and challenger on the same rows, and the difference of their ROC-AUCs."""
         labelled = self.compared.get((version, challenger))
         if labelled is None or labelled.other is None:
             return {"champion": None, "challenger": None, "roc_auc_difference": None}

@@ -84,7 +84,7 @@ class Hours:
         self.hour_rows = hour_rows
         self.kept: dict[int, Hour] = {}
         self.unfinished: dict[tuple[int, int], Span] = {}  # spans of which some pages are read
-        self.page_size, self.challenge_page_size = PageSize(), PageSize()
+        self.page_sizes = PageSize(), PageSize()  # of predictions, of challenges
         self.round = 0
         self.complete = False  # whether everything was read once
 
@@ -154,12 +154,15 @@ class Hours:
     def _older(self, first: int, last: int, now: float, allowance: Allowance) -> bool:
         """Read the hours that were never read, latest first."""
         for hour in range(last - HOUR, first - 1, -HOUR):
-            if hour not in self.kept:
-                made = self._read(hour, hour + HOUR, now, allowance)
-                if made is None:
-                    return False
-                self.kept[hour] = self._hour(hour, [made], now)
+            if hour not in self.kept and not self._read_hour(hour, now, allowance):
+                return False
         return True
+
+    def _read_hour(self, hour: int, now: float, allowance: Allowance) -> bool:
+        """Read an hour as a whole; False where the allowance ends first."""
+        if span := self._read(hour, hour + HOUR, now, allowance):
+            self.kept[hour] = self._hour(hour, [span], now)
+        return span is not None
 
     def _read(self, since: int, until: int, now: float, allowance: Allowance) -> Span | None:
         """Read a span of the log; None where the allowance ends first. The next call continues where this one stopped."""
@@ -167,9 +170,7 @@ class Hours:
         while allowance.left:
             allowance.pages -= 1
             span = self.unfinished.setdefault((since, until), Span(since, until, now))
-            if span.read(
-                self.log, (self.page_size, self.challenge_page_size), most, lambda own: self._known(own) is not None
-            ):
+            if span.read(self.log, self.page_sizes, most, lambda version: self._known(version) is not None):
                 return self.unfinished.pop((since, until))
         return None
 
@@ -225,9 +226,7 @@ class Hours:
         older = [hour for hour, kept in self.kept.items() if not kept.spans]
         changed = sorted((hour for hour in older if self.kept[hour].changed), reverse=True)
         for hour in [*changed, *sorted(older, key=lambda hour: (self.kept[hour].read, hour))[:1]]:
-            made = self._read(hour, hour + HOUR, now, allowance)
-            if made is not None:
-                self.kept[hour] = self._hour(hour, [made], now)
+            self._read_hour(hour, now, allowance)
 
     # --- what is known ---------------------------------------------------------------------------------------------------
 

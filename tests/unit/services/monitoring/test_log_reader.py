@@ -46,7 +46,7 @@ def monitor(log: Written, bundles: list[Made]) -> Monitor:
 def small(monitor: Monitor, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pages of seven rows."""
     monkeypatch.setattr(paging, "FEWEST", 7)
-    monitor.hours.page_size = PageSize(7, 7)
+    monitor.hours.page_sizes = PageSize(7, 7), PageSize()
 
 
 class Clock:
@@ -107,7 +107,7 @@ def kept(read: Hours) -> dict[str, tuple[int, list[float]]]:
 
 
 @pytest.mark.parametrize("pages", ["small", "large"])
-def test_pages_and_pieces_add_up(
+def test_pages_and_spans_add_up(
     log: Written, model: Model, monitor: Monitor, pages: str, request: pytest.FixtureRequest
 ) -> None:
     """Each row is counted once, and looked into are those with the smallest digits of the hour, whatever was read together."""
@@ -237,7 +237,7 @@ def test_as_many_rows_may_come_as_go(log: Written, model: Model, monitor: Monito
     assert kept(monitor.hours) == truth(rows, 20)
 
 
-def test_a_piece_is_read_until_nothing_is_on_its_way(
+def test_a_span_is_read_until_its_last_rows_have_arrived(
     log: Written, model: Model, monitor: Monitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And then no more: a round with nothing new reads two spans and one older hour, and counts the rest."""

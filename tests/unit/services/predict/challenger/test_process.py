@@ -63,7 +63,7 @@ def ship(settings: Settings, rows: list[dict[str, Any]], name: str = "1") -> Non
     folder = settings.data_dir / "spool" / "writer"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{name}.segment").write_bytes(lines)
-    assert Queue.beside(settings.data_dir / "spool").offer(folder / f"{name}.segment", len(rows))
+    assert Queue.of_spool(settings.data_dir / "spool").offer(folder / f"{name}.segment", len(rows))
 
 
 def challenges(settings: Settings) -> dict[str, float]:
