@@ -1,7 +1,7 @@
-"""What a model is: one file, one SHA-256.
+"""The model bundle: its format, its validation of inputs, its scorers, and how to publish one.
 
-The package knows nothing of services and nothing of loans. Importing its loading side costs numpy and the standard
-library only; scikit-learn and pandas are imported by publishing, and by loading a model that needs them.
+The package knows neither services nor loans. Loading a bundle with a compiled scorer imports only numpy and the standard
+library. Publishing imports scikit-learn and pandas, and so does loading a model that must be unpickled.
 """
 
 __version__ = "0.1.0"

@@ -1,6 +1,6 @@
-"""``python -m modelbundle check|sign|verify FILE``, ``keys PRIVATE PUBLIC``: what a model file is, and who stands for it.
+"""``python -m modelbundle check|sign|verify FILE``, ``keys PRIVATE PUBLIC``: check, sign and verify model files.
 
-Exit codes: 0 done, or a replica would take it; 1 not, and why; 2 wrong usage.
+Exit codes: 0 success, 1 the model or a file is refused (the message says why), 2 wrong usage.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from modelbundle.model import Model
 
 
 def describe(model: Model) -> dict[str, Any]:
-    """The facts of a model that a person asks for first."""
+    """The summary of a model that ``check`` prints."""
     about = model.manifest
     return {
         "name": about.name,
@@ -35,7 +35,7 @@ def describe(model: Model) -> dict[str, Any]:
 
 
 def check(options: argparse.Namespace) -> int:
-    """Print the facts as lines, or as one JSON object."""
+    """Check a model file as a replica does and print its summary, as lines or as one JSON object."""
     model = bundle.read(options.file, options.sha256, allow_pickle=options.allow_pickle)
     golden.check(model)
     facts = describe(model)
@@ -48,31 +48,31 @@ def check(options: argparse.Namespace) -> int:
 
 
 def keys(options: argparse.Namespace) -> int:
-    """Write a pair of keys."""
+    """Write a new key pair."""
     statement.make_keys(options.private, options.public)
     print(f"{options.private}: signs; keep it to yourself\n{options.public}: for MODEL_PUBLIC_KEY_FILE")
     return 0
 
 
 def sign(options: argparse.Namespace) -> int:
-    """Write the statement beside the model."""
+    """Write the statement next to the model."""
     role = statement.CHALLENGER if options.challenger else statement.CHAMPION
     print(statement.sign_file(options.file, options.key, options.sequence, role))
     return 0
 
 
 def verify(options: argparse.Namespace) -> int:
-    """Print what the statement beside the model says."""
+    """Verify the statement next to the model and print it."""
     role = statement.CHALLENGER if options.challenger else statement.CHAMPION
-    beside = options.file.with_name(options.file.name + statement.SUFFIXES[role])
+    signature = options.file.with_name(options.file.name + statement.SUFFIXES[role])
     with options.file.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    with beside.open("rb") as file:
+    with signature.open("rb") as file:
         raw = file.read(statement.MAX_BYTES + 1)
     try:
         found = statement.verify(raw, sha256, statement.read_public(options.public_key), role)
     except StatementError as error:
-        raise StatementError(f"{beside.name} {error}") from None
+        raise StatementError(f"{signature.name} {error}") from None
     print(f"sha256:      {found.sha256}\nsequence:    {found.sequence}\nkey:         {found.key}")
     return 0
 
@@ -81,7 +81,7 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m modelbundle", description=__doc__)
     actions = parser.add_subparsers(required=True)
-    one = actions.add_parser("check", help="what a model file is, and whether a replica would take it")
+    one = actions.add_parser("check", help="check a model file as a replica does")
     one.add_argument("file", type=Path)
     one.add_argument("--sha256", help="the hash that the file must have")
     one.add_argument(
@@ -89,7 +89,7 @@ def parser() -> argparse.ArgumentParser:
     )
     one.add_argument("--json", action="store_true")
     one.set_defaults(run=check)
-    one = actions.add_parser("keys", help="make a pair of keys")
+    one = actions.add_parser("keys", help="make a key pair")
     one.add_argument("private", type=Path)
     one.add_argument("public", type=Path)
     one.set_defaults(run=keys)
@@ -98,13 +98,15 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--key", type=Path, required=True, help="the private key")
     one.add_argument("--sequence", type=int, help="must rise; without it, the time in milliseconds")
     one.add_argument(
-        "--challenger", action="store_true", help="write FILE.challenger.sig: it may be scored silently, not answer"
+        "--challenger",
+        action="store_true",
+        help="write FILE.challenger.sig: the model may be scored silently, but not answer",
     )
     one.set_defaults(run=sign)
     one = actions.add_parser("verify", help="verify the statement FILE.sig")
     one.add_argument("file", type=Path)
     one.add_argument("--public-key", type=Path, required=True)
-    one.add_argument("--challenger", action="store_true", help="what FILE.challenger.sig says")
+    one.add_argument("--challenger", action="store_true", help="verify FILE.challenger.sig instead")
     one.set_defaults(run=verify)
     return parser
 

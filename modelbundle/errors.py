@@ -1,23 +1,23 @@
-"""Everything that can be wrong with a bundle.
+"""The errors of bundles.
 
 ::
 
     BundleError
     ├── FormatError        the bytes are not a bundle: archive, manifest, tables
-    ├── HashMismatch       the bytes are not the ones that were pinned
-    ├── RuntimeMismatch    the bundle needs other versions than those installed
-    ├── GoldenMismatch     the model does not reproduce what its publisher saw
+    ├── HashMismatch       the bytes do not have the pinned SHA-256
+    ├── RuntimeMismatch    the model needs other versions than the installed ones
+    ├── GoldenMismatch     the model does not reproduce the scores of its golden rows
     ├── StatementError     the signed statement is missing, forged, old, or about another model
     └── PublishError       a pipeline, frame or description cannot become a bundle
 
-Each carries its facts as attributes, so that a service can log and report them without parsing text.
+Each error has its facts as attributes, so that a service reports them without parsing the message.
 """
 
 from __future__ import annotations
 
 
 class BundleError(Exception):
-    """Base of all errors about bundles; ``str()`` is one line for people."""
+    """Base of all errors about bundles; ``str()`` is one line of text for people."""
 
 
 class FormatError(BundleError):
@@ -39,7 +39,7 @@ class HashMismatch(BundleError):
 
 
 class RuntimeMismatch(BundleError):
-    """``differences`` maps a package to (needed, installed or None)."""
+    """Installed versions differ from those that the model needs: package to (needed, installed or None)."""
 
     def __init__(self, differences: dict[str, tuple[str, str | None]]) -> None:
         parts = [f"{name} {need} needed, {have or 'none'} installed" for name, (need, have) in differences.items()]
@@ -48,7 +48,7 @@ class RuntimeMismatch(BundleError):
 
 
 class GoldenMismatch(BundleError):
-    """Golden row ``row`` (0-based) gave ``found`` where the publisher saw ``expected``."""
+    """The score of golden row ``row`` (0-based) is ``found``; the publisher's was ``expected``."""
 
     def __init__(self, row: int, expected: float, found: float) -> None:
         super().__init__(f"golden row {row}: expected {expected!r}, found {found!r}")
@@ -58,8 +58,8 @@ class GoldenMismatch(BundleError):
 
 
 class StatementError(BundleError):
-    """A statement or a key that cannot be accepted; the message says why."""
+    """A statement or a key is not acceptable; the message says why."""
 
 
 class PublishError(BundleError):
-    """The publisher's input cannot become a bundle; the message says what to change."""
+    """The pipeline, frame or annotations cannot become a bundle; the message says what to change."""

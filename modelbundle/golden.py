@@ -1,4 +1,4 @@
-"""Golden rows: made from the schema, never a borrower's; a replica must reproduce their scores before it switches."""
+"""Golden rows: synthetic inputs, made from the schema, whose scores a replica must reproduce before it uses a model."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ UNSEEN = "(unseen)"
 
 
 def make(schema: Schema, rows: int = ROWS) -> list[tuple[Value, ...]]:
-    """``rows`` rows that cover ends, middles, unseen categories and missing values; the same rows for the same schema."""
+    """``rows`` synthetic rows, the same for the same schema: extremes, other values, unseen categories and missing values."""
     rng = random.Random(20)
     return [tuple(_value(feature, rng, position) for feature in schema) for position in range(rows)]
 
@@ -38,7 +38,7 @@ def _value(feature: Feature, rng: random.Random, position: int) -> Value:
 
 
 def columns(schema: Schema, rows: Sequence[Sequence[Value]]) -> list[Column]:
-    """Rows as columns: float64 with NaN for missing, or a list of str or None."""
+    """n rows as columns: float64 with NaN for missing, shape (n,), or a list of n str or None."""
     result: list[Column] = []
     for i, feature in enumerate(schema):
         values = [row[i] for row in rows]
@@ -50,10 +50,10 @@ def columns(schema: Schema, rows: Sequence[Sequence[Value]]) -> list[Column]:
 
 
 def check(model: Model) -> None:
-    """Raise :class:`GoldenMismatch` unless ``model`` reproduces its golden rows, one by one and as columns.
+    """Raise :class:`GoldenMismatch` unless ``model`` reproduces its golden scores, row by row and in columns.
 
-    A compiled scorer must give the same bits. A scikit-learn object may differ by 1e-9, since the arithmetic of its
-    libraries differs between builds.
+    A compiled scorer must give the same bits. A scikit-learn pipeline may differ by 1e-9, because its libraries compute
+    differently in different builds.
     """
     golden = model.manifest.golden
     tolerance = 1e-9 if model.scorer.kind == "pipeline" else 0.0

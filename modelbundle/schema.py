@@ -1,4 +1,4 @@
-"""What a model accepts: one :class:`Feature` per column, in the order of the training frame."""
+"""The schema of a model: one :class:`Feature` per input column, in the order of the training frame."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ if TYPE_CHECKING:
 
 Kind = Literal["number", "category"]
 LARGEST = 1.7976931348623157e308  # the largest finite float64
-RARE = 20  # a category with fewer training rows is never named: it could point at a person
+RARE = 20  # a category with fewer training rows is never named, because it could identify a person
 
 
 @dataclass(frozen=True, slots=True)
 class Feature:
     """One input column.
 
-    ``minimum``/``maximum``: impossible beyond (declared by the author, in ``unit``). ``observed``: smallest and largest value
-    seen in training. ``categories``: those seen at least :data:`RARE` times, sorted. ``required``: never missing in training.
+    ``minimum`` and ``maximum``, in ``unit``: the author's bounds, beyond which a value is invalid. ``observed``: the smallest
+    and largest value in training. ``categories``: those with at least :data:`RARE` training rows, sorted. ``required``: never
+    missing in training. ``integer``: all training values are whole numbers.
     """
 
     name: str
@@ -39,7 +40,7 @@ class Feature:
     integer: bool = False
 
     def to_json(self) -> dict[str, Any]:
-        """The feature as a JSON object; what is empty is left out."""
+        """The feature as a JSON object without its empty fields."""
         entry: dict[str, Any] = {"name": self.name, "kind": self.kind, "required": self.required}
         for key in ("title", "description", "unit", "minimum", "maximum"):
             if (value := getattr(self, key)) not in (None, ""):
@@ -54,7 +55,7 @@ class Feature:
 
 @dataclass(frozen=True)
 class Schema:
-    """The features in order; names are unique and there is at least one."""
+    """At least one feature, in order, with unique names; else raises :class:`FormatError`."""
 
     features: tuple[Feature, ...]
     index: dict[str, int] = field(init=False, repr=False, compare=False)
@@ -76,26 +77,26 @@ class Schema:
         return tuple(f.name for f in self.features)
 
     def to_json(self) -> dict[str, Any]:
-        """The schema as a JSON object, for the manifest."""
+        """The manifest's ``schema`` object."""
         return {"features": [f.to_json() for f in self.features]}
 
     @classmethod
     def from_json(cls, data: object) -> Schema:
-        """The schema in a manifest; raises :class:`FormatError` for anything malformed."""
+        """The schema of a manifest; raises :class:`FormatError` for malformed JSON."""
         if not isinstance(data, dict) or not isinstance(data.get("features"), list):
             raise FormatError("schema", "must be an object with a list of features")
         return cls(tuple(_feature(entry, i) for i, entry in enumerate(data["features"])))
 
     @classmethod
     def from_frame(cls, frame: pd.DataFrame, words: Mapping[str, FeatureWords] | None = None) -> Schema:
-        """The schema of a training frame (features only), with the author's words and bounds.
+        """The schema of a training frame (n rows, features only), with the author's annotations by column.
 
-        Raises :class:`PublishError` for columns that are neither numbers nor strings, for infinite values, for values beyond
-        the declared bounds and for words about a column that is not there.
+        Raises :class:`PublishError` for a column without values, of neither numbers nor strings, with infinite values or with
+        values beyond its declared bounds, and for annotations of unknown columns.
         """
         words = words or {}
         if unknown := sorted(set(words) - set(map(str, frame.columns))):
-            raise PublishError(f"words are given for columns that the frame lacks: {', '.join(unknown)}")
+            raise PublishError(f"annotated columns are missing in the frame: {', '.join(unknown)}")
         return cls(tuple(_derive(frame[name], words.get(str(name), FeatureWords())) for name in frame.columns))
 
 
@@ -105,7 +106,7 @@ def _derive(column: pd.Series, words: FeatureWords) -> Feature:
     name = str(column.name)
     present = column.dropna()
     if len(present) == 0:
-        raise PublishError(f"column {name!r} is empty: leave it out of the frame")
+        raise PublishError(f"column {name!r} has no values: drop it from the frame")
     known: dict[str, Any] = {
         "name": name,
         "required": len(present) == len(column),
@@ -126,7 +127,9 @@ def _derive(column: pd.Series, words: FeatureWords) -> Feature:
             kind="number", minimum=words.minimum, maximum=words.maximum, observed=(low, high), integer=integer, **known
         )
     if not all(isinstance(value, str) for value in present.unique()):
-        raise PublishError(f"column {name!r} holds neither numbers nor strings: convert it before fitting")
+        raise PublishError(
+            f"column {name!r} has values that are neither numbers nor strings: convert it before fitting"
+        )
     counts = present.astype(str).value_counts()
     return Feature(kind="category", categories=tuple(sorted(map(str, counts[counts >= RARE].index))), **known)
 

@@ -1,7 +1,7 @@
-"""What an additive model does with each feature: its curve, exact, and the surface that each pair of features adds.
+"""The exact effect of each feature in an additive model: a curve per feature, and a surface per pair of features.
 
-Terms are in log-odds against the average row, like contributions (:mod:`modelbundle.scorers.base`): a row's contribution of a
-feature is its curve's term and half of the term of every surface that the feature is part of.
+Terms are in log-odds relative to the average row, as contributions are (:mod:`modelbundle.scorers.base`). The contribution of
+a feature is the term of its curve plus half of the term of each surface that it is part of.
 """
 
 from __future__ import annotations
@@ -23,18 +23,17 @@ from modelbundle.scorers.additive import AdditiveScorer
 from modelbundle.scorers.base import Column, Value
 from modelbundle.scorers.bins import NumberBins
 
-MARGIN = 0.05  # of the span of the cuts that is shown on both sides of them
-EVEN = 60  # values of a number that are asked about where it has no curve
+MARGIN = 0.05  # share of the span of the cuts, shown on both sides
+EVEN = 60  # evenly spaced values of a number without a curve
 
 
 @dataclass(frozen=True, slots=True)
 class NumberCurve:
-    """A number's term. Step i reaches from ``edges[i]`` up to, not including, ``edges[i + 1]``.
+    """The term of a number. Step i is from ``edges[i]`` up to, but not including, ``edges[i + 1]``.
 
-    The outer edges are those of the range that is worth showing; the outer steps go on beyond them. ``starts`` and ``ends``
-    are the terms at both ends of each step: equal in a table, different where there is a line. ``missing``: the term of a
-    missing value. ``size``: the mean absolute term over the training rows, taken as even within each bin of the reference;
-    None without one.
+    The outer edges limit the shown range; the outer steps continue beyond. ``starts`` and ``ends`` (k) are the terms at both
+    ends of each step, different where the term has a line. ``missing``: the term of a missing value. ``size``: the mean absolute
+    term over the training rows, which it spreads evenly within each bin of the reference; None without a reference.
     """
 
     feature: str
@@ -46,7 +45,7 @@ class NumberCurve:
     size: float | None
 
     def at(self, value: float | None) -> float:
-        """The term of a value."""
+        """The term of a value, in log-odds."""
         if value is None:
             return self.missing
         i = min(max(bisect_right(self.edges, value) - 1, 0), len(self.starts) - 1)
@@ -56,7 +55,7 @@ class NumberCurve:
         return start + (end - start) * (value - self.edges[i]) / (self.edges[i + 1] - self.edges[i])
 
     def to_json(self) -> dict[str, Any]:
-        """For a browser."""
+        """The curve as a JSON object, for the pages."""
         return {
             "kind": "number",
             "feature": self.feature,
@@ -71,10 +70,9 @@ class NumberCurve:
 
 @dataclass(frozen=True, slots=True)
 class CategoryCurve:
-    """A category's terms, in the order of the schema; ``shares`` are those of the training rows, None without a reference.
+    """The terms of a category's ``names`` (k), in the order of the schema; ``shares`` (k) of the training rows, or None.
 
-    ``missing`` and ``unknown``: the terms of a missing value and of one that the model does not know. ``size`` as in
-    :class:`NumberCurve`.
+    ``missing`` and ``unknown``: the terms of a missing and of an unknown value. ``size``: see :class:`NumberCurve`.
     """
 
     feature: str
@@ -86,7 +84,7 @@ class CategoryCurve:
     size: float | None
 
     def to_json(self) -> dict[str, Any]:
-        """For a browser."""
+        """The curve as a JSON object, for the pages."""
         return {
             "kind": "category",
             "feature": self.feature,
@@ -109,7 +107,7 @@ class Axis:
 
 @dataclass(frozen=True, slots=True)
 class Surface:
-    """What a pair of features adds: ``terms[i, j]`` for step i of ``rows`` (the first feature) and j of ``columns``."""
+    """The term of a pair of features: ``terms[i, j]`` for step i of ``rows`` (first feature) and step j of ``columns``."""
 
     features: tuple[str, str]
     rows: Axis
@@ -119,14 +117,14 @@ class Surface:
 
 @dataclass(frozen=True, slots=True)
 class Curves:
-    """A curve per feature in the schema's order, and a surface per pair; both empty where the model is not additive."""
+    """A curve per feature in the schema's order, and a surface per pair; both empty for a model that is not additive."""
 
     curves: tuple[NumberCurve | CategoryCurve, ...] = ()
     surfaces: tuple[Surface, ...] = ()
 
 
 def curves(model: Model, reference: Mapping[str, Any]) -> Curves:
-    """The curves of a model. ``reference`` is the bundle's ``reference.json`` or empty."""
+    """The curves and surfaces of a model. ``reference`` is the bundle's ``reference.json``, or empty."""
     scorer = model.scorer
     if not isinstance(scorer, AdditiveScorer):
         return Curves()
@@ -139,9 +137,9 @@ def curves(model: Model, reference: Mapping[str, Any]) -> Curves:
 
 
 def what_if(model: Model, row: Sequence[Value], feature: str, values: Sequence[Value]) -> list[float]:
-    """The probabilities of the last class of a validated ``row`` with ``feature`` set to each of ``values``.
+    """The probabilities of the last class for a validated ``row`` with ``feature`` set to each of ``values``.
 
-    As the model answers: exact for every kind of scorer, pairs included.
+    They are the model's own answers, so they are exact for every kind of scorer.
     """
     columns: list[Column] = []
     for f, value in zip(model.schema, row, strict=True):
@@ -151,8 +149,7 @@ def what_if(model: Model, row: Sequence[Value], feature: str, values: Sequence[V
 
 
 def steps(feature: Feature, curve: NumberCurve | CategoryCurve | None, reference: Mapping[str, Any]) -> list[Value]:
-    """Values of a feature that show all that a model does with it: both ends of each step of its curve, or even ones without
-    one; the known categories."""
+    """The values of a feature for a what-if chart: its categories, both ends of each step of its curve, or evenly spaced ones."""
     if feature.kind == "category":
         return list(feature.categories)
     if isinstance(curve, NumberCurve):
@@ -164,8 +161,7 @@ def steps(feature: Feature, curve: NumberCurve | CategoryCurve | None, reference
 
 
 def in_order(names: Sequence[str]) -> list[str]:
-    """Categories as a person would list them: by the number in each where all have one ("< 1 year", "1 year", "10+ years"), else
-    as they come."""
+    """Categories by the number in each ("< 1 year", "1 year", "10+ years"), if all have one; else in the given order."""
     numbers = [re.search(r"\d+(?:\.\d+)?", name) for name in names]
     if not all(numbers):
         return list(names)
@@ -244,7 +240,7 @@ def _surfaces(scorer: AdditiveScorer, model: Model, found: Sequence[NumberCurve 
 def _axis(
     curve: NumberCurve | CategoryCurve, scorer: AdditiveScorer, i: int, places: NDArray[np.int64]
 ) -> tuple[Axis, NDArray[np.int64]]:
-    """The side of a surface, and the place in the pair's table of each of its steps; steps that share a place are one."""
+    """One side of a surface, and the position of each step in the pair's table; steps with one position are merged."""
     bins = scorer.bins[i]
     if isinstance(curve, CategoryCurve):
         return Axis(names=curve.names), places[bins.indices(list(curve.names))]

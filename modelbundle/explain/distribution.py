@@ -1,4 +1,4 @@
-"""How training rows were spread over a feature's values, from ``reference.json``, and which range of them is worth showing."""
+"""The distribution of a feature in training, from ``reference.json``, and the range of values to show."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ from typing import Any
 from modelbundle.schema import Feature
 
 Range = tuple[float, float]
-NARROWEST = 0.04  # of the shown range: a narrower bin is drawn with its neighbour
+NARROWEST = 0.04  # share of the shown range; a narrower bin is merged with its neighbour
 
 
 @dataclass(frozen=True, slots=True)
 class Density:
-    """``shares`` (m) of the training rows between the ``edges`` (m + 1), those beyond the shown range in the outermost bins."""
+    """``shares`` (m) of the training rows between ``edges`` (m + 1). The outer bins include rows beyond the shown range."""
 
     edges: tuple[float, ...]
     shares: tuple[float, ...]
 
     def heights(self) -> tuple[float, ...]:
-        """Rows per unit of the value, the highest being 1."""
+        """Rows per unit of the value, relative to the highest bin, shape (m,)."""
         rates = [share / (b - a) for share, (a, b) in zip(self.shares, pairwise(self.edges), strict=True)]
         highest = max(rates) or 1.0
         return tuple(rate / highest for rate in rates)
 
     def to_json(self) -> dict[str, Any]:
-        """For a browser."""
+        """The density as a JSON object, for the pages."""
         return {"edges": self.edges, "shares": self.shares, "heights": self.heights()}
 
 
 def shown(feature: Feature, described: Mapping[str, Any], cuts: Range | None) -> Range:
-    """The range of a number that is worth showing: what was seen, without the far tails in which nothing happens.
+    """The range of a number to show: the observed range without far tails in which the term is constant.
 
-    ``described``: the feature's entry in ``reference.json``, or empty. ``cuts``: the range in which a model's term changes.
+    ``described``: the feature's entry in ``reference.json``, or empty. ``cuts``: the range in which the model's term changes.
     """
     edges = _edges(described)
     ranges = [cuts] if cuts else []
@@ -51,10 +51,9 @@ def shown(feature: Feature, described: Mapping[str, Any], cuts: Range | None) ->
 
 
 def density(feature: Feature, described: Mapping[str, Any], within: Range) -> Density | None:
-    """The rows' spread over the range that is shown; None where the reference does not say.
+    """The density over the shown range; None without counts in the reference.
 
-    A bin of the reference includes its upper edge; where values are whole numbers, so are the edges, and a bin's reach
-    is drawn half a unit further.
+    A bin of the reference includes its upper edge. Where all values are whole numbers, the shown bin ends half a unit later.
     """
     counts, inner = described.get("counts"), _edges(described)
     if not isinstance(counts, list) or len(counts) != len(inner) + 1 or sum(counts) <= 0:
@@ -73,7 +72,7 @@ def density(feature: Feature, described: Mapping[str, Any], within: Range) -> De
 
 
 def shares(described: Mapping[str, Any], names: Sequence[str]) -> tuple[float, ...] | None:
-    """The share of the training rows of each of a category's ``names``; None where the reference does not say."""
+    """The share of the training rows in each of ``names``, shape (n,); None without counts in the reference."""
     counts = described.get("categories")
     if not isinstance(counts, dict):
         return None
@@ -82,7 +81,7 @@ def shares(described: Mapping[str, Any], names: Sequence[str]) -> tuple[float, .
 
 
 def missing_share(described: Mapping[str, Any]) -> float:
-    """The share of the training rows in which the feature was missing; 0 where the reference does not say."""
+    """The share of the training rows in which the feature is missing; 0 without counts in the reference."""
     counts = described.get("counts") or described.get("categories", {}).values()
     missing = described.get("missing", 0)
     total = sum(counts) + described.get("other", 0) + missing

@@ -1,8 +1,8 @@
-"""Which features speak against a row, in words that the author wrote for a borrower.
+"""Reason codes: the features that raise a row's score most, in sentences that the model's author wrote.
 
-The method is the one that Regulation B's official interpretation names first (12 CFR 1002, Supplement I, paragraph 9(b)(2)-5):
-the factors in which the applicant fell furthest on the risky side of the average applicant. Contributions are exact and in
-log-odds against the average row, so "furthest" needs no further model.
+The method is the first one in the official interpretation of Regulation B (12 CFR 1002, Supplement I, paragraph 9(b)(2)-5):
+the factors in which the applicant fell furthest below the average applicant. Contributions are exact, in log-odds relative to
+the average row.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from modelbundle.publishing.annotations import FeatureWords
 from modelbundle.schema import Schema
 from modelbundle.scorers.base import AnyColumn, Coded, FloatArray
 
-MOST = 4  # Regulation B's commentary: more than four reasons are not likely to help
-BETWEEN = " | "  # texts, where they stand in one cell
-REMEMBERED = 20_000  # distinct answers that are kept in words
-MATERIAL = 0.01  # log-odds; a smaller shortfall is not a reason
+MOST = 4  # Regulation B, 9(b)(2)-1: more than four reasons are not likely to help
+BETWEEN = " | "  # separates texts in one cell
+REMEMBERED = 20_000  # joined texts in the cache
+MATERIAL = 0.01  # log-odds; a smaller contribution is not a reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Wording:
     values: Mapping[str, str]
 
     def text(self, value: float | str | None) -> str:
-        """The sentence for a value of this feature that raised the score."""
+        """The sentence for a value of this feature that raises the score."""
         if value is None:
             return self.missing
         if isinstance(value, str):
@@ -46,7 +46,7 @@ class Wording:
         return self.low if self.center is not None and value < self.center else self.high
 
     def all_texts(self) -> list[str]:
-        """Every sentence that there is: of a number high, low, missing; of a category by value, missing, any other."""
+        """All sentences: of a number high, low, missing; of a category one per value, missing, any other."""
         if self.center is not None:
             return [self.high, self.low, self.missing]
         return [*self.values.values(), self.missing, self.high]
@@ -67,7 +67,7 @@ class Wording:
 
 
 class Reasons:
-    """Chooses and words the reasons of a row."""
+    """Selects the reasons of a row and their sentences."""
 
     def __init__(self, wordings: Sequence[Wording]) -> None:
         self.wordings = tuple(wordings)
@@ -77,7 +77,7 @@ class Reasons:
         self._told: dict[int, str] = {}
 
     def select(self, row: Sequence[float | str | None], contributions: Sequence[float]) -> list[dict[str, Any]]:
-        """At most four ``{"feature", "text", "contribution"}``, the largest first; equal ones in the schema's order."""
+        """At most four ``{"feature", "text", "contribution"}``, the largest first, in log-odds; ties in schema order."""
         against = [(-contributions[i], i) for i in self._disclosable if contributions[i] >= MATERIAL]
         against.sort()
         return [
@@ -93,7 +93,7 @@ class Reasons:
         """:meth:`select` of n rows; ``contributions`` has the shape (n, features)."""
         order, largest = self._largest(contributions)
         rows = np.arange(len(contributions))[:, np.newaxis]
-        material = largest >= MATERIAL  # of a row, the first ones
+        material = largest >= MATERIAL  # the first columns of each row
         said = self._said(columns, len(contributions))[order, rows][material]
         features, texts = self._features, self._texts
         reasons = [
@@ -104,9 +104,9 @@ class Reasons:
         return [reasons[begin:end] for begin, end in zip([0, *ends], ends, strict=False)]
 
     def keys(self, columns: Sequence[AnyColumn], contributions: FloatArray) -> NDArray[np.int64]:
-        """The texts of :meth:`select` of n rows as a number each, for :meth:`told`: many rows are told the same."""
+        """The texts of :meth:`select` for n rows, each as one number, shape (n,); :meth:`told` gives the text."""
         said = self._said(columns, len(contributions))
-        said += 1  # 0 is no reason
+        said += 1  # 0 stands for none
         order, largest = self._largest(contributions)
         rows = np.arange(len(contributions))
         keys = np.zeros(len(contributions), dtype=np.int64)
@@ -116,7 +116,7 @@ class Reasons:
         return keys
 
     def _said(self, columns: Sequence[AnyColumn], rows: int) -> NDArray[np.int64]:
-        """What would be said of each feature that may be disclosed, as positions among all texts, shape (features, n)."""
+        """The position among all texts of the sentence of each disclosable feature, shape (features, n)."""
         said = np.empty((len(self._disclosable), rows), dtype=np.int64)
         first = 0
         for k, i in enumerate(self._disclosable):
@@ -125,7 +125,7 @@ class Reasons:
         return said
 
     def told(self, key: int) -> str:
-        """The texts behind a key, the weightiest first, as one."""
+        """The texts of a key of :meth:`keys`, joined, the largest contribution first."""
         if (found := self._told.get(key)) is not None:
             return found
         texts, rest = [], key
@@ -139,7 +139,7 @@ class Reasons:
         return found
 
     def _largest(self, contributions: FloatArray) -> tuple[NDArray[np.intp], FloatArray]:
-        """Positions among what may be disclosed, and contributions, of the :data:`MOST` largest, shapes (n, at most MOST)."""
+        """Positions among the disclosable features, and contributions, of the :data:`MOST` largest, shape (n, at most MOST)."""
         open_to = np.ascontiguousarray(contributions[:, list(self._disclosable)])
         order = np.argsort(-open_to, axis=1, kind="stable")[:, :MOST]
         return order, np.take_along_axis(open_to, order, axis=1)
@@ -162,7 +162,7 @@ class Reasons:
     def from_words(
         cls, schema: Schema, words: Mapping[str, FeatureWords], centers: Mapping[str, float | None]
     ) -> Reasons:
-        """The author's words, with plain sentences where the author gave none."""
+        """The author's sentences, with standard ones where the author gave none."""
         return cls([_wording(f.name, f.title, words.get(f.name, FeatureWords()), centers.get(f.name)) for f in schema])
 
     @classmethod

@@ -1,7 +1,7 @@
-"""The bundle's container: a zip of stored entries that is the same bytes for the same content.
+"""The archive of a bundle: a zip file of stored entries, reproducible byte for byte.
 
-Entries are sorted by name and have a fixed date, mode and no extra fields, so that publishing twice gives one SHA-256.
-Reading is strict: what a writer here would not have produced is refused, before anything is allocated for it.
+Entries are sorted by name, with a fixed date and mode and without extra fields, so that the same content gives the same
+SHA-256. The reader refuses any archive that :func:`pack` would not write, before it allocates memory for its entries.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ _END = struct.Struct("<4s4H2LH")
 
 
 def digest(data: bytes | memoryview) -> str:
-    """SHA-256 in lower-case hex."""
+    """The SHA-256 of ``data`` in lower-case hex."""
     return hashlib.sha256(data).hexdigest()
 
 
 def verify_digest(data: bytes | memoryview, expected: str) -> None:
-    """Raise :class:`HashMismatch` unless ``data`` hashes to ``expected``."""
+    """Raise :class:`HashMismatch` unless the SHA-256 of ``data`` is ``expected``."""
     if (found := digest(data)) != expected:
         raise HashMismatch(expected, found)
 
 
 def pack(entries: Mapping[str, bytes]) -> bytes:
-    """The archive of ``entries`` (name to content); the same bytes for the same entries."""
+    """The archive of ``entries`` (name to content), the same bytes for the same entries. Raises :class:`FormatError`."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for name in sorted(entries):
             if not NAME.fullmatch(name):
-                raise FormatError(name, "not a name for an entry")
+                raise FormatError(name, "is not a valid name of an entry")
             info = zipfile.ZipInfo(name, EPOCH)
             info.external_attr = 0o100644 << 16
             info.create_system = 3
@@ -48,10 +48,10 @@ def pack(entries: Mapping[str, bytes]) -> bytes:
 
 
 def unpack(data: bytes) -> dict[str, bytes]:
-    """The entries of an archive; raises :class:`FormatError` for anything that :func:`pack` does not write.
+    """The entries of an archive; raises :class:`FormatError` for an archive that :func:`pack` would not write.
 
-    The number of entries and the size of the directory are read from the archive's last 22 bytes and bounded before the
-    directory itself is parsed. Stored entries cannot be larger than the archive, so there is nothing to inflate.
+    The last 22 bytes give the number of entries and the size of the directory; both are checked before the directory is
+    parsed. Entries are not compressed, so they need no more memory than the archive.
     """
     if len(data) > MAX_BYTES:
         raise FormatError("archive", f"larger than {MAX_BYTES} bytes")
@@ -59,9 +59,9 @@ def unpack(data: bytes) -> dict[str, bytes]:
         raise FormatError("archive", "not a bundle (no zip header)")
     signature, _, _, here, total, size, offset, comment = _END.unpack(data[-_END.size :])
     if signature != b"PK\x05\x06" or comment or here != total:
-        raise FormatError("archive", "truncated, or something follows its end")
+        raise FormatError("archive", "truncated, or has bytes after its end")
     if total > MAX_ENTRIES or size > MAX_ENTRIES * 256 or offset + size + _END.size != len(data):
-        raise FormatError("archive", f"more than {MAX_ENTRIES} entries, or a directory that does not fit")
+        raise FormatError("archive", f"more than {MAX_ENTRIES} entries, or a directory of the wrong size")
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             return _entries(archive, len(data))
@@ -85,13 +85,13 @@ def _entries(archive: zipfile.ZipFile, limit: int) -> dict[str, bytes]:
         if not NAME.fullmatch(name):
             raise FormatError("archive", "an entry has a name that is not allowed")
         if name in entries:
-            raise FormatError(name, "stands in the archive twice")
+            raise FormatError(name, "is in the archive twice")
         if info.compress_type != zipfile.ZIP_STORED or info.compress_size != info.file_size or info.flag_bits:
-            raise FormatError(name, "not stored plainly")
+            raise FormatError(name, "is compressed or encrypted")
         if info.external_attr >> 16 != 0o100644 or info.extra or info.comment:
-            raise FormatError(name, "not a plain file")
+            raise FormatError(name, "is not a regular file")
         taken += info.file_size
         if taken > limit:
-            raise FormatError(name, "entries overlap")
+            raise FormatError(name, "overlaps another entry")
         entries[name] = archive.read(info)
     return entries

@@ -1,4 +1,4 @@
-"""Plain arrays as ``.npy`` entries, read without trusting their headers."""
+"""Numeric arrays as ``.npy`` entries; the reader checks the header before it uses it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DTYPES = frozenset({"<f8", "<f4", "<i8", "<i4", "<i2", "|i1", "<u4", "<u8", "<u2
 
 
 def write(array: NDArray[Any]) -> bytes:
-    """The ``.npy`` bytes of a contiguous little-endian array; raises :class:`ValueError` for other types."""
+    """The ``.npy`` bytes of an array; raises :class:`ValueError` unless its type is one of :data:`DTYPES`."""
     array = np.ascontiguousarray(array)
     if array.dtype.str not in DTYPES:
         raise ValueError(f"arrays of type {array.dtype} cannot be stored")
@@ -28,8 +28,8 @@ def write(array: NDArray[Any]) -> bytes:
 def read(name: str, raw: bytes) -> NDArray[Any]:
     """The array in ``raw``, read-only and without a copy.
 
-    Raises :class:`FormatError` unless the header is plain, its type is one of :data:`DTYPES`, and its shape accounts for
-    every byte: nothing is allocated on a header's word.
+    Raises :class:`FormatError` unless the type is one of :data:`DTYPES` and the shape matches the number of bytes. The header
+    alone never makes it allocate memory.
     """
     buffer = io.BytesIO(raw)
     try:
@@ -37,10 +37,10 @@ def read(name: str, raw: bytes) -> NDArray[Any]:
             raise ValueError
         shape, fortran, dtype = npy.read_array_header_1_0(buffer, max_header_size=1024)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        raise FormatError(name, "not a plain array") from None
+        raise FormatError(name, "is not a numeric array") from None
     start = buffer.tell()
     if fortran or dtype.str not in DTYPES or len(shape) > 3 or any(n < 0 for n in shape):
-        raise FormatError(name, "not a plain array")
+        raise FormatError(name, "is not a numeric array")
     if prod(shape) * dtype.itemsize != len(raw) - start:
-        raise FormatError(name, "its size is not what its header says")
+        raise FormatError(name, "does not have the size in its header")
     return np.frombuffer(raw, dtype=dtype, offset=start).reshape(shape)

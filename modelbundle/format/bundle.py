@@ -1,7 +1,7 @@
-"""From the bytes of a model file to a :class:`modelbundle.model.Model`.
+"""Loading a model file as a :class:`modelbundle.model.Model`.
 
-A bundle with a compiled scorer is read as plain data. Only a bundle without one, or a plain scikit-learn file, is unpickled,
-and never before its bytes were found to hash to the expected SHA-256.
+A bundle with a compiled scorer is read as data only. A bundle without one and a plain scikit-learn file are unpickled, after
+the SHA-256 of their bytes is verified.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ def read(path: Path, version: str | None = None, *, allow_pickle: bool = True) -
 
 
 def load(data: bytes, version: str | None = None, *, allow_pickle: bool = True, file_name: str = "model") -> Model:
-    """The model in ``data``, a bundle or a plain scikit-learn pipeline dumped with joblib or pickle.
+    """The model in ``data``: a bundle, or a plain scikit-learn pipeline dumped with joblib or pickle.
 
-    ``version`` is the SHA-256 that ``data`` must have; it is checked before anything else. Without it the version is
-    computed. ``file_name`` names a plain pipeline, which has no manifest.
+    ``version`` is the SHA-256 that ``data`` must have. It is checked first; without it, the version is computed. ``file_name``
+    becomes the name of a plain pipeline, which has no manifest.
 
-    Raises :class:`HashMismatch`, :class:`FormatError`, or :class:`RuntimeMismatch` for a model that must be unpickled with
-    other versions than those installed. Golden rows are not checked here: see :func:`modelbundle.golden.check`.
+    Raises :class:`HashMismatch`, :class:`FormatError`, or :class:`RuntimeMismatch` where unpickling needs other versions than
+    the installed ones. It does not check golden rows: see :func:`modelbundle.golden.check`.
     """
     if version is not None:
         archive.verify_digest(data, version)
@@ -56,10 +56,10 @@ def load(data: bytes, version: str | None = None, *, allow_pickle: bool = True, 
 
 
 def entry(path: Path, about: manifest.Manifest, name: str) -> bytes | None:
-    """One entry of the bundle at ``path``, read by itself; None where there is none, as in a plain pipeline.
+    """The content of one entry of the bundle at ``path``; None for an entry that the manifest does not list.
 
-    ``about`` is the manifest of the loaded model: the entry must be as it lists it. Raises :class:`OSError`, and
-    :class:`FormatError` where it is not.
+    ``about`` is the manifest of the loaded model. Raises :class:`OSError`, and :class:`FormatError` where the content does not
+    have the SHA-256 in the manifest.
     """
     listed = about.data.get("files", {}).get(name)
     if listed is None:
@@ -70,14 +70,14 @@ def entry(path: Path, about: manifest.Manifest, name: str) -> bytes | None:
     except (zipfile.BadZipFile, KeyError) as error:
         raise FormatError(name, f"cannot be read ({type(error).__name__})") from None
     if archive.digest(content) != listed["sha256"]:
-        raise FormatError(name, "not what the manifest lists")
+        raise FormatError(name, "does not have the SHA-256 in the manifest")
     return content
 
 
 def _scorer(about: manifest.Manifest, entries: Mapping[str, bytes], allow_pickle: bool) -> Scorer:
     kind = KINDS.get(about.scorer["kind"])
     if kind is None:
-        raise FormatError("scorer", "a kind that this version does not know")
+        raise FormatError("scorer", "has a kind that this version does not support")
     if about.scorer["kind"] == "pipeline":
         if not allow_pickle:
             raise FormatError("scorer", "the bundle has no compiled scorer, and unpickling is not allowed here")
@@ -87,7 +87,7 @@ def _scorer(about: manifest.Manifest, entries: Mapping[str, bytes], allow_pickle
         estimator = unpickle(entries.get(PIPELINE, b""))
         return PipelineScorer.from_pipeline(estimator, about.schema)
     if len(about.classes) != 2:
-        raise FormatError("scorer", "a compiled scorer has two classes")
+        raise FormatError("scorer", "is compiled, which needs two classes")
     header = manifest.loads(SCORER, entries.get(SCORER, b""))
     tables = {
         name.removeprefix(ARRAYS).removesuffix(".npy"): arrays.read(name, raw)

@@ -1,6 +1,6 @@
-"""``manifest.json``: what a bundle says of itself, and the checks that make it worth reading.
+"""``manifest.json``: the description of a bundle, and its checks.
 
-The manifest lists every other entry with its size and SHA-256; an entry that is not listed, or does not match, is refused.
+The manifest lists every other entry with its size and SHA-256. A bundle whose entries differ from the list is refused.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Label = int | float | str | bool
 
 @dataclass(frozen=True, slots=True)
 class Golden:
-    """Rows made from the schema and the scores the publisher saw for them (log-odds where the scorer's link is logit)."""
+    """Synthetic rows and the scores that the publisher computed (log-odds where the scorer's link is logit)."""
 
     rows: tuple[tuple[float | str | None, ...], ...]
     scores: tuple[float, ...]
@@ -35,7 +35,7 @@ class Golden:
 
 @dataclass(frozen=True)
 class Manifest:
-    """A parsed manifest. ``data`` is the whole JSON object as it was read."""
+    """A parsed manifest; ``data`` is the whole JSON object."""
 
     name: str
     title: str
@@ -54,7 +54,7 @@ class Manifest:
 
 
 def dump(data: Mapping[str, Any]) -> bytes:
-    """Canonical JSON: sorted keys, no NaN; floats as the shortest text that reads back to the same bits."""
+    """Canonical JSON: sorted keys, no NaN (:class:`ValueError`), floats as the shortest text that gives the same bits."""
     return (json.dumps(data, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
@@ -64,7 +64,7 @@ def listing(entries: Mapping[str, bytes]) -> dict[str, dict[str, Any]]:
 
 
 def parse(entries: Mapping[str, bytes]) -> Manifest:
-    """The manifest among ``entries``, after checking all of them against it; raises :class:`FormatError`."""
+    """The manifest of ``entries``. Raises :class:`FormatError` for a bad manifest or entries that it does not list."""
     raw = entries.get(NAME)
     if raw is None or len(raw) > MAX_MANIFEST_BYTES:
         raise FormatError(NAME, "missing or too large")
@@ -103,7 +103,7 @@ def parse(entries: Mapping[str, bytes]) -> Manifest:
 
 
 def loads(where: str, raw: bytes) -> dict[str, Any]:
-    """A JSON object; raises :class:`FormatError` for anything else, NaN and too deep nesting included."""
+    """The JSON object in ``raw``; raises :class:`FormatError` for other JSON, NaN, Infinity and deep nesting."""
 
     def refuse(_: str) -> float:
         raise ValueError("not a finite number")

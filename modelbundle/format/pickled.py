@@ -1,7 +1,7 @@
 """A plain scikit-learn pipeline, dumped with joblib or pickle and pinned by its hash.
 
-It has no manifest, so the schema is asked of the object itself: the names from ``feature_names_in_``, and what each column
-may hold from what the pipeline accepts. No ranges or categories are known, so nothing is reported as unseen.
+It has no manifest, so the schema comes from the object: the names from ``feature_names_in_``, the kind of each column and
+whether it is required from what the pipeline accepts. Ranges and categories are unknown, so no value counts as unseen.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def load_plain(data: bytes, version: str, file_name: str) -> Model:
 
 
 def _text_columns(estimator: Any) -> set[str]:
-    """Columns that an encoder anywhere in the pipeline has seen hold strings."""
+    """The columns in which an encoder of the pipeline has seen strings."""
     found: set[str] = set()
     for name, encoder in _encoders(estimator):
         for column, categories in zip(name, encoder.categories_, strict=False):
@@ -81,13 +81,13 @@ def _sample(feature: Feature, estimator: Any) -> float | str:
 
 
 def _with_required(estimator: Any, schema: Schema) -> Schema:
-    """The schema with ``required`` set for each feature whose absence the pipeline does not accept."""
+    """The schema with ``required`` set for each feature without which the pipeline fails."""
     scorer = PipelineScorer.from_pipeline(estimator, schema)
     sample = [_sample(feature, estimator) for feature in schema]
     try:
         scorer.score_columns(columns(schema, [sample]))
-    except Exception as error:  # the pipeline is somebody else's code
-        raise FormatError("pipeline", f"does not score a plain row ({type(error).__name__})") from error
+    except Exception as error:  # the pipeline may run any code
+        raise FormatError("pipeline", f"cannot score a row of sample values ({type(error).__name__})") from error
     features = []
     for i, feature in enumerate(schema):
         row = [None if i == j else value for j, value in enumerate(sample)]

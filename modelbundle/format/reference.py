@@ -1,4 +1,4 @@
-"""``reference.json``: how the features and the score were distributed at training time, for drift."""
+"""``reference.json``: the distributions of the features and the probability in training, to measure drift against."""
 
 from __future__ import annotations
 
@@ -21,10 +21,9 @@ MOST_BINS = 1000
 
 
 def describe(schema: Schema, frame: pd.DataFrame, probabilities: NDArray[np.float64]) -> dict[str, Any]:
-    """Decile edges and counts per number, counts per named category, missing counts; the same for the probability.
+    """The reference of ``frame`` (n rows) and ``probabilities`` (n,): decile edges and counts of numbers, counts of categories.
 
-    Categories that the schema does not name (fewer than :data:`modelbundle.schema.RARE` rows) are counted together as
-    ``other``.
+    ``other`` counts the categories that the schema does not name, those with fewer than :data:`modelbundle.schema.RARE` rows.
     """
     features: dict[str, Any] = {}
     for feature in schema:
@@ -41,7 +40,7 @@ def describe(schema: Schema, frame: pd.DataFrame, probabilities: NDArray[np.floa
 
 
 def parse(raw: bytes, schema: Schema) -> dict[str, Any]:
-    """``reference.json`` of a bundle; raises :class:`FormatError` unless it is as :func:`describe` would make it."""
+    """``reference.json`` of a bundle; raises :class:`FormatError` unless :func:`describe` could have made it."""
     data = loads(NAME, raw)
     features = data.get("features")
     if not isinstance(features, dict) or not set(features) <= set(schema.names):
@@ -49,11 +48,11 @@ def parse(raw: bytes, schema: Schema) -> dict[str, Any]:
     for name, entry in features.items():
         number = schema.features[schema.index[name]].kind == "number"
         if not isinstance(entry, dict) or not _is_count(entry.get("missing")):
-            raise FormatError(NAME, f"{name} must say how many values were missing")
+            raise FormatError(NAME, f"{name} must have the number of missing values")
         if not (_are_bins(entry) if number else _are_counts(entry)):
-            raise FormatError(NAME, f"{name} has no counts that fit it")
+            raise FormatError(NAME, f"{name} has counts that do not match its kind")
     if not _is_count(data.get("rows")) or not _are_bins(data.get("probability")):
-        raise FormatError(NAME, "must have rows, and describe the probability")
+        raise FormatError(NAME, "must have rows and probability")
     return data
 
 

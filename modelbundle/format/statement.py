@@ -1,11 +1,10 @@
-"""Statements: who made a bundle, and which one is wanted now.
+"""Statements: signatures that prove who approved a model, and which approval is the newest.
 
-A statement is the file ``NAME.sig`` beside a model: an OpenSSF Model Signing file (Sigstore bundle v0.3 around a DSSE envelope
+A statement is the file ``NAME.sig`` next to a model: an OpenSSF Model Signing file (Sigstore bundle v0.3 around a DSSE envelope
 around an in-toto Statement v1, signed with ECDSA on P-256 and SHA-256), which ``model_signing verify key`` accepts. Its predicate
-has one member more, ``sequence``: a whole number that rises with every statement of a key's owner. A signature proves who
-made a file, not that it is wanted now; the number lets a reader refuse an older statement that somebody sends again. A model
-that is only to be scored silently has a statement of its own, ``NAME.challenger.sig``, whose predicate says
-``"role": "challenger"``: it is no word that the model may answer.
+has one additional member, ``sequence``: a whole number that rises with every statement. A signature proves who made a file,
+not that the approval is current; with the sequence, a reader refuses a replayed older statement. A challenger has a separate
+statement, ``NAME.challenger.sig``, whose predicate says ``"role": "challenger"``. It does not allow the model to answer.
 
 https://github.com/ossf/model-signing-spec, https://github.com/secure-systems-lab/dsse/blob/master/protocol.md
 """
@@ -29,12 +28,12 @@ from modelbundle.errors import StatementError
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey, EllipticCurvePublicKey
 
-CHAMPION, CHALLENGER = "champion", "challenger"  # what a model is wanted for
+CHAMPION, CHALLENGER = "champion", "challenger"  # roles
 SUFFIX = ".sig"
 SUFFIXES = {CHAMPION: SUFFIX, CHALLENGER: f".challenger{SUFFIX}"}
 MAX_BYTES = 65_536
 MAX_KEYS = 64
-LARGEST = (1 << 53) - 1  # every reader of JSON has it exactly
+LARGEST = (1 << 53) - 1  # exact in every JSON reader
 MEDIA_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
@@ -45,7 +44,7 @@ _PEM = re.compile(rb"-----BEGIN PUBLIC KEY-----.+?-----END PUBLIC KEY-----", re.
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """What a verified statement says: of which bytes, as the how-manieth, and which key signed it (SHA-256 of its PEM)."""
+    """A verified statement: the model's SHA-256, the sequence, and the key that signed it (SHA-256 of its PEM)."""
 
     sha256: str
     sequence: int
@@ -53,7 +52,10 @@ class Statement:
 
 
 def make_keys(private: Path, public: Path) -> None:
-    """Write a new P-256 key pair as PEM; the private file is its owner's alone. Raises :class:`OSError`; none is overwritten."""
+    """Write a new P-256 key pair as PEM; only the owner may read the private key. Raises :class:`OSError`.
+
+    It never overwrites a file.
+    """
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -69,7 +71,7 @@ def make_keys(private: Path, public: Path) -> None:
 
 
 def read_private(path: Path) -> EllipticCurvePrivateKey:
-    """A private key from PEM; raises :class:`StatementError` unless it is one on P-256, and :class:`OSError`."""
+    """A P-256 private key from a PEM file; raises :class:`StatementError` and :class:`OSError`."""
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
@@ -81,7 +83,7 @@ def read_private(path: Path) -> EllipticCurvePrivateKey:
 
 
 def read_public(path: Path) -> list[EllipticCurvePublicKey]:
-    """All public keys of a PEM file, so that keys can be rotated; raises :class:`StatementError` and :class:`OSError`."""
+    """All public keys of a PEM file; several allow a rotation. Raises :class:`StatementError` and :class:`OSError`."""
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
@@ -97,9 +99,9 @@ def read_public(path: Path) -> list[EllipticCurvePublicKey]:
 def sign(
     sha256: str, name: str, key: EllipticCurvePrivateKey, sequence: int | None = None, role: str = CHAMPION
 ) -> bytes:
-    """A statement about the file ``name`` whose bytes hash to ``sha256`` (hex), which is wanted in ``role``.
+    """A signed statement that approves the file ``name`` with this ``sha256`` (hex) for ``role``.
 
-    ``sequence`` is 1 to 2**53 - 1; without it, it is the Unix time in milliseconds, which rises by itself.
+    ``sequence`` is 1 to 2**53 - 1, by default the Unix time in milliseconds. Raises :class:`StatementError` for another number.
     """
     from cryptography.hazmat.primitives.asymmetric.ec import ECDSA
     from cryptography.hazmat.primitives.hashes import SHA256
@@ -133,7 +135,7 @@ def sign(
 
 
 def sign_file(path: Path, private: Path, sequence: int | None = None, role: str = CHAMPION) -> Path:
-    """Write the statement of a model file beside it; raises :class:`StatementError` and :class:`OSError`."""
+    """Write the statement next to a model file and return its path; raises :class:`StatementError` and :class:`OSError`."""
     from modelbundle.durable import write
 
     key = read_private(private)
@@ -145,9 +147,9 @@ def sign_file(path: Path, private: Path, sequence: int | None = None, role: str 
 
 
 def verify(raw: bytes, sha256: str, keys: Sequence[EllipticCurvePublicKey], role: str = CHAMPION) -> Statement:
-    """What ``raw`` says of the bytes that hash to ``sha256``; nothing of the payload is read before its signature was verified.
+    """The statement in ``raw`` about the model ``sha256``; the payload is parsed after its signature is verified.
 
-    Raises :class:`StatementError` with the reason, which may be that the model is wanted in another role.
+    Raises :class:`StatementError` for an invalid signature, another model or another role.
     """
     if len(raw) > MAX_BYTES:
         raise StatementError(f"is larger than {MAX_BYTES} bytes")
@@ -164,9 +166,9 @@ def verify(raw: bytes, sha256: str, keys: Sequence[EllipticCurvePublicKey], role
         about = {(r["name"], r["algorithm"], r["digest"]) for r in resources}
         roots = [s["digest"]["sha256"] for s in subjects]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise StatementError("is signed, but not a statement about a model") from None
+        raise StatementError("is signed, but is not a statement about a model") from None
     if kinds != (STATEMENT_TYPE, PREDICATE_TYPE):
-        raise StatementError("is signed, but not a statement about a model")
+        raise StatementError("is signed, but is not a statement about a model")
     if about != {(".", "sha256", sha256)} or roots != [_root(sha256)]:
         raise StatementError(f"is not about the model {sha256}")
     if signed_for != role:
@@ -206,7 +208,7 @@ def _encoded(payload: bytes) -> bytes:
 
 
 def _root(sha256: str) -> str:
-    """The digest of a model of one file: SHA-256 over the files' 32-byte digests, of which there is one."""
+    """The root digest of a model of one file: the SHA-256 of the 32-byte digests of its files."""
     return hashlib.sha256(bytes.fromhex(sha256)).hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""Unpickling a scikit-learn object whose hash is verified, and the versions that it needs."""
+"""Unpickling a scikit-learn object whose hash is verified, and the package versions that it needs."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any
 
 from modelbundle.errors import FormatError, RuntimeMismatch
 
-NEEDS = ("python", "scikit-learn", "numpy", "joblib")  # their versions decide whether a pickle means the same
+NEEDS = ("python", "scikit-learn", "numpy", "joblib")  # packages whose versions must match
 
 
 def installed(package: str) -> str | None:
-    """The installed version of a package, Python's as "3.11"; None where it is not installed."""
+    """The installed version of ``package``, or None; of ``python``, major and minor ("3.11")."""
     if package == "python":
         return ".".join(platform.python_version_tuple()[:2])
     try:
@@ -25,7 +25,7 @@ def installed(package: str) -> str | None:
 
 
 def check_runtime(runtime: Mapping[str, str]) -> None:
-    """Raise :class:`RuntimeMismatch` unless what a pickle was made with is what is installed, version by version."""
+    """Raise :class:`RuntimeMismatch` unless the installed version of each package is the one in ``runtime``."""
     differences = {
         package: (needed, have) for package, needed in runtime.items() if (have := installed(package)) != needed
     }
@@ -34,9 +34,9 @@ def check_runtime(runtime: Mapping[str, str]) -> None:
 
 
 def unpickle(raw: bytes) -> Any:
-    """The scikit-learn object in ``raw``. The caller has verified the hash: this runs code.
+    """The scikit-learn object in ``raw``. Unpickling runs code, so the caller must verify the hash before.
 
-    Raises :class:`RuntimeMismatch` where scikit-learn reports another version, :class:`FormatError` for anything else.
+    Raises :class:`RuntimeMismatch` where scikit-learn reports another version, :class:`FormatError` for any other failure.
     """
     import joblib
     from sklearn.exceptions import InconsistentVersionWarning
@@ -50,5 +50,5 @@ def unpickle(raw: bytes) -> Any:
         raise RuntimeMismatch({"scikit-learn": (needed, installed("scikit-learn"))}) from None
     except ModuleNotFoundError as error:
         raise FormatError("pipeline", f"needs the package {error.name}, which is not installed here") from error
-    except Exception as error:  # a pickle can raise anything at all
+    except Exception as error:  # a pickle can raise any exception
         raise FormatError("pipeline", f"cannot be unpickled here ({type(error).__name__})") from error

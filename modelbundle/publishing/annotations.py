@@ -1,4 +1,4 @@
-"""What the author of a model says about it that no training frame can tell: words, units, bounds, bands."""
+"""The annotations of a model by its author: texts, units, bounds, bands, metrics and model card."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class FeatureWords:
-    """The author's words and bounds for one feature.
+    """The author's texts and bounds for one feature.
 
-    ``minimum`` and ``maximum`` are what is *possible* (a value beyond them is refused), in ``unit``; what was seen in
-    training is measured, not declared. ``high``, ``low`` and ``missing`` are the sentences that a borrower reads when this
-    feature raised the score by being above the training median, below it, or absent; ``values`` has sentences for single
-    categories. A feature that is not ``disclosable`` (the lender's own judgement) never becomes a reason.
+    ``minimum`` and ``maximum``, in ``unit``, limit *valid* values: a value beyond is refused. ``high``, ``low`` and ``missing``
+    are the reasons that a borrower reads if the feature raises the score and is above the training median, below it, or
+    missing; ``values`` has the reasons of single categories. A feature that is not ``disclosable`` (the lender's own
+    judgement) never becomes a reason.
     """
 
     title: str = ""
@@ -33,8 +33,8 @@ class FeatureWords:
 class Band:
     """A named range of probabilities: above the previous band's ``upper``, up to and including its own.
 
-    ``observed_rate`` is the rate of the positive class that was observed in the band, ``share`` the part of the training
-    rows that fell into it (both fractions, out of fold).
+    ``observed_rate`` is the observed rate of the positive class in the band, ``share`` the band's share of the training rows.
+    Both are fractions, from out-of-fold probabilities.
     """
 
     label: str
@@ -45,10 +45,10 @@ class Band:
 
 @dataclass(frozen=True, slots=True)
 class Author:
-    """All that a publisher adds to a fitted pipeline and its training frame.
+    """Everything in a bundle that does not come from the fitted pipeline and its training frame.
 
-    ``positive`` says what the last class means ("late next quarter"). ``card`` is the model card in Markdown and
-    ``card_html`` the same as one HTML page without outside references.
+    ``positive`` is the meaning of the last class ("late next quarter"). ``card`` is the model card in Markdown, ``card_html``
+    the same card as one self-contained HTML page.
     """
 
     name: str

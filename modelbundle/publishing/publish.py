@@ -1,7 +1,7 @@
-"""Publishing: a fitted pipeline and its training frame become one file.
+"""Publishing: from a fitted pipeline and its training frame to a bundle.
 
-Derive the schema, compile the scorer and prove it equal to the pipeline, make golden rows, describe the training data, write
-the file atomically. The same input gives the same bytes.
+:func:`publish` derives the schema, compiles the scorer, proves it equal to the pipeline, makes golden rows, describes the
+training data and writes the file atomically. The same input gives the same bytes.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """A written bundle: its path, the SHA-256 of its bytes, and its manifest as a JSON object."""
+    """A published bundle: its path, the SHA-256 of its bytes, and its manifest as a JSON object."""
 
     path: Path
     sha256: str
@@ -53,16 +53,16 @@ def publish(
 ) -> Published:
     """Write ``pipeline``, fitted on ``frame`` (features only, n rows) and ``labels`` (n), as a bundle at ``path``.
 
-    The fastest scorer whose equality to ``pipeline.predict_proba`` is proven on the frame and on adversarial rows is stored;
-    what was tried and refused stands in the manifest's ``scorer.refused``. With ``key``, the file of a private key, a
-    statement is written beside the bundle: see :mod:`modelbundle.format.statement`. Raises :class:`PublishError` and
-    leaves ``path`` as it was, or :class:`StatementError` for a key that cannot be used.
+    The bundle gets the fastest scorer that is proven equal to ``pipeline.predict_proba``, on the frame and on adversarial rows.
+    The manifest's ``scorer.refused`` lists the others, with the reason. With ``key``, the file of a private key, it also writes
+    the statement next to the bundle: see :mod:`modelbundle.format.statement`. Raises :class:`PublishError`, or
+    :class:`StatementError` for an unusable key; ``path`` then stays as it was.
     """
     if key is not None:
-        read_private(key)  # before the work
+        read_private(key)  # fail before the long work
     classes = _classes(pipeline)
     if list(getattr(pipeline, "feature_names_in_", frame.columns)) != list(frame.columns):
-        raise PublishError("the frame's columns are not those the pipeline was fitted on, in that order")
+        raise PublishError("the frame must have the columns that the pipeline was fitted on, in the same order")
     if len(labels) != len(frame):
         raise PublishError(f"{len(labels)} labels for {len(frame)} rows")
     schema = Schema.from_frame(frame, author.features)
@@ -94,7 +94,7 @@ def publish(
     try:
         entries[manifest.NAME] = manifest.dump(data)
     except (TypeError, ValueError) as error:
-        raise PublishError(f"the description is not plain finite JSON: {error}") from None
+        raise PublishError(f"the annotations are not finite JSON: {error}") from None
     content = archive.pack(entries)
     _verify(content)
     write(Path(path), content)
@@ -146,7 +146,7 @@ def _entries(pipeline: Any, scorer: Scorer, author: Author) -> dict[str, bytes]:
 
 
 def _verify(content: bytes) -> None:
-    """What was made must load and reproduce itself, as a replica will ask of it."""
+    """Load the bundle and check it, as a replica will."""
     model = bundle.load(content)
     golden.check(model)
     if not all(math.isfinite(score) for score in model.manifest.golden.scores):

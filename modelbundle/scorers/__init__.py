@@ -1,4 +1,4 @@
-"""What turns validated values into scores; one module per kind. Imports neither scikit-learn nor pandas."""
+"""Scorers: from validated values to scores. One module per kind; none imports scikit-learn or pandas at the top."""
 
 from __future__ import annotations
 

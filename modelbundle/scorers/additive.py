@@ -1,9 +1,8 @@
 """Additive models as look-up tables: one per feature, one per pair of features, and straight lines.
 
-The score is ``intercept + table_0[bin_0] + ... + line_0 + ... + pair_0[bin_i, bin_j] + ...``, added in that order in float64,
-for one row and for columns alike. A number falls into the bin after the last cut that is not above it; a missing value has a
-bin of its own, and so has a category that the tables do not know. A pair may use coarser bins: an index map leads from the
-feature's bin to the pair's.
+The score is ``intercept + table_0[bin_0] + ... + line_0 + ... + pair_0[bin_i, bin_j] + ...``, added in float64 in that order,
+for a row and for columns. A number is in the bin after the last cut that is not above it. Missing values and unknown
+categories have separate bins. A pair may use coarser bins: an index map gives the pair's bin for the feature's bin.
 """
 
 from __future__ import annotations
@@ -22,13 +21,13 @@ from modelbundle.scorers.bins import Bins, CategoryBins, NumberBins, Places
 from modelbundle.scorers.parts import Parts
 
 MOST_PAIRS = 200
-STEEPEST = 1e250  # a line's value stays within it: an absurd input gives probability 0 or 1, not "not a number"
-FARTHEST = 1e290  # from 0 that a line's centre can be: a finite value minus it is finite
+STEEPEST = 1e250  # limit of a line's value, so that a huge input gives probability 0 or 1 instead of NaN
+FARTHEST = 1e290  # limit of a line's centre, so that a finite value minus it is finite
 
 
 @dataclass(frozen=True)
 class Line:
-    """``slope * (value - center)`` of a number that is there; 0 for a missing one, whose table has the rest."""
+    """The term ``slope * (value - center)`` of a number; 0 for a missing one, which the feature's table covers."""
 
     feature: int
     slope: float
@@ -37,7 +36,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Pair:
-    """A table on two features' bins; ``left`` and ``right`` map their bins to the table's rows and columns."""
+    """The table of two features; ``left`` and ``right`` map their bins to its rows and columns."""
 
     features: tuple[int, int]
     left: NDArray[np.int64]
@@ -46,7 +45,7 @@ class Pair:
 
 
 class AdditiveScorer(Scorer):
-    """See the module. ``averages`` are the terms' means over the training rows: per feature, then per line, then per pair."""
+    """The additive scorer. ``averages`` are the means of the terms over the training rows: features, lines, then pairs."""
 
     kind: ClassVar[str] = "additive"
     link = "logit"
@@ -93,7 +92,7 @@ class AdditiveScorer(Scorer):
         ]
 
     def fit_averages(self, columns: Sequence[AnyColumn]) -> None:
-        """Measure the averages on the training columns; contributions are against them."""
+        """Set the averages from the training columns; contributions are relative to them."""
         indices = self._indices(columns)
         terms = [k.look_up(table) for table, k in zip(self.tables, indices, strict=True)]
         terms += [_line_terms(line, columns[line.feature]) for line in self.lines]
@@ -101,17 +100,17 @@ class AdditiveScorer(Scorer):
         self._set_averages([float(np.add.accumulate(term)[-1] / len(term)) for term in terms])
 
     def cuts(self, feature: int) -> list[float]:
-        """The values of a number at which the score jumps, ascending; none for a category."""
+        """The values of a number at which the score jumps, ascending; empty for a category."""
         bins = self.bins[feature]
         return bins.cuts.tolist() if isinstance(bins, NumberBins) else []
 
     def labels(self, feature: int) -> tuple[str, ...]:
-        """The labels of a category that have a score of their own; none for a number."""
+        """The labels of a category with a separate score; empty for a number."""
         bins = self.bins[feature]
         return bins.labels if isinstance(bins, CategoryBins) else ()
 
     def own_terms(self, feature: int, column: Column) -> FloatArray:
-        """The contributions of one feature without its halves of the pairs, for n values, shape (n,)."""
+        """The contributions of one feature without its pairs, for n values, shape (n,), in log-odds."""
         terms: FloatArray = self._centered[feature][self.bins[feature].indices(column)]
         for line, average in zip(self.lines, self._line_averages, strict=True):
             if line.feature == feature:
@@ -119,10 +118,10 @@ class AdditiveScorer(Scorer):
         return terms
 
     def pair_terms(self, n: int) -> FloatArray:
-        """The table of pair ``n`` against its average; each of the two features has half of it."""
+        """The table of pair ``n`` minus its average; half of it goes to each of the two features."""
         return self._halves[n] * 2.0
 
-    # One row, in plain Python: faster than numpy for so little
+    # One row, in plain Python, which is faster than numpy here
 
     def score_row(self, row: Row) -> float:
         """The log-odds of one row."""
@@ -193,7 +192,7 @@ class AdditiveScorer(Scorer):
         return scores
 
     def _contributions(self, columns: Sequence[AnyColumn], indices: Sequence[Places]) -> FloatArray:
-        result = np.empty((len(indices), len(indices[0]))).T  # a feature's contributions lie together
+        result = np.empty((len(indices), len(indices[0]))).T  # the contributions of one feature are contiguous
         for i, k in enumerate(indices):
             result[:, i] = k.look_up(self._centered[i])
         for line, average in zip(self.lines, self._line_averages, strict=True):

@@ -1,4 +1,4 @@
-"""The scorer: what turns validated values into a score, and a score into a probability."""
+"""The interface of scorers: from validated values to a score, and from a score to a probability."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ FloatArray = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Coded:
-    """A column as positions into its distinct values: row i has ``values[codes[i]]``.
+    """A dictionary-encoded column: row i has ``values[codes[i]]``.
 
-    What depends on the value alone is then worked out once per distinct value, and looked up per row.
+    A result that depends only on the value is computed once per distinct value, and looked up per row.
     """
 
     codes: NDArray[np.intp]
@@ -33,7 +33,7 @@ class Coded:
         return len(self.codes)
 
     def plain(self) -> Column:
-        """The same column, a value per row."""
+        """The column with one value per row."""
         if isinstance(self.values, np.ndarray):
             return self.values.take(self.codes)
         return [self.values[code] for code in self.codes.tolist()]
@@ -43,25 +43,25 @@ AnyColumn = Column | Coded
 
 
 def plain(column: AnyColumn) -> Column:
-    """A column with a value per row."""
+    """``column`` with one value per row."""
     return column.plain() if isinstance(column, Coded) else column
 
 
 def take(column: AnyColumn, rows: NDArray[np.intp]) -> AnyColumn:
-    """Some rows of a column."""
+    """The given rows of a column."""
     if isinstance(column, Coded):
         return Coded(column.codes.take(rows), column.values)
     return column.take(rows) if isinstance(column, np.ndarray) else [column[row] for row in rows.tolist()]
 
 
 class Scorer(ABC):
-    """A binary classifier as plain tables.
+    """The interface of all scorers.
 
     A *row* has one value per feature of the schema, in order: float or None (missing) for a number, str or None for a
-    category. *Columns* are one array per feature: float64 with NaN for missing, or a list of str or None; either may come as
-    :class:`Coded`. All ways give the same bits for the same values.
+    category. *Columns* are one array per feature: float64 with NaN for missing, or a list of str or None; either may be
+    :class:`Coded`. Rows and columns give the same bits for the same values.
 
-    ``link`` says what the score is: log-odds of the last class ("logit") or its probability ("identity").
+    ``link`` is "logit" for scores that are the log-odds of the last class, "identity" for its probability.
     """
 
     kind: ClassVar[str]
@@ -78,7 +78,7 @@ class Scorer(ABC):
         """The scores of n rows, shape (n,), the same bits as :meth:`score_row` of each."""
 
     def contributions_row(self, row: Row) -> list[float]:
-        """One contribution per feature, in log-odds against the average row; ``baseline`` plus all of them is the score."""
+        """One contribution per feature, in log-odds relative to the average row; with ``baseline`` they add up to the score."""
         del row
         raise TypeError(f"a {self.kind} scorer has no exact contributions")
 
@@ -101,18 +101,18 @@ class Scorer(ABC):
         return self.score_columns(columns), self.contributions_columns(columns)
 
     def fit_averages(self, columns: Sequence[AnyColumn]) -> None:
-        """Measure, on the training columns, the averages that contributions are against."""
+        """Set the average terms of the training columns, which contributions are relative to."""
         del columns
         raise TypeError(f"a {self.kind} scorer has no exact contributions")
 
     @abstractmethod
     def to_parts(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-        """A JSON header and plain arrays, from which :meth:`from_parts` makes an equal scorer."""
+        """A JSON header and arrays, from which :meth:`from_parts` makes an equal scorer."""
 
     @classmethod
     @abstractmethod
     def from_parts(cls, header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], schema: Schema) -> Scorer:
-        """The scorer of a bundle. Checks every shape, type and index; raises :class:`modelbundle.errors.FormatError`."""
+        """The scorer of a bundle; raises :class:`modelbundle.errors.FormatError` for a wrong shape, type or index."""
 
     def probability(self, score: float) -> float:
         """The probability of the last class for a score."""

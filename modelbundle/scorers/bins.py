@@ -1,4 +1,4 @@
-"""Bins: how a raw value, a missing one and an unknown one find their place in a table."""
+"""Bins: the position in a table of a raw value, of a missing value and of an unknown one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Indices = NDArray[np.intp]
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """The bin of every row: ``bins[codes]``, or ``bins`` alone where the column was not coded."""
+    """The bin of every row: ``bins[codes]``, or ``bins`` for a column that is not coded."""
 
     bins: Indices
     codes: Indices | None = None
@@ -28,7 +28,7 @@ class Places:
         return len(self.bins if self.codes is None else self.codes)
 
     def look_up(self, table: NDArray[Any]) -> NDArray[Any]:
-        """What ``table``, with one entry per bin, has for every row."""
+        """The entry of ``table`` (one per bin) for every row."""
         found = table.take(self.bins)
         return found if self.codes is None else found.take(self.codes)
 
@@ -60,7 +60,7 @@ class NumberBins(_Bins):
 
     @property
     def size(self) -> int:
-        """How many bins there are, the missing value's included."""
+        """The number of bins, including the one for missing values."""
         return len(self.cuts) + 2
 
     @property
@@ -69,16 +69,16 @@ class NumberBins(_Bins):
         return len(self.cuts) + 1
 
     def lower_ends(self) -> FloatArray:
-        """The smallest value of each bin but the missing one's, shape (k + 1,); the first is minus infinity."""
+        """The smallest value of each bin except the missing one, shape (k + 1,); the first is minus infinity."""
         return np.concatenate([[-np.inf], self.cuts])
 
     def examples(self) -> FloatArray:
-        """A value of each bin, NaN for the missing one's, shape (k + 2,): lower ends, and of the first bin its upper end."""
+        """One value of each bin, shape (k + 2,): the upper end of the first, the lower ends of the others, NaN for missing."""
         first = np.nextafter(self.cuts[:1], -np.inf) if len(self.cuts) else np.zeros(1)
         return np.concatenate([first, self.cuts, [np.nan]])
 
     def finder(self) -> Callable[[Value], int]:
-        """From a number to its bin."""
+        """A function from a number to its bin."""
         return partial(bisect_right, self.cuts.tolist())
 
     def indices(self, column: Column) -> Indices:
@@ -91,13 +91,13 @@ class NumberBins(_Bins):
 
 @dataclass(frozen=True)
 class CategoryBins(_Bins):
-    """Bins of a category: one per label, then one for missing values, then one for labels that are not known."""
+    """Bins of a category: one per label, one for missing values, one for unknown labels."""
 
     labels: tuple[str, ...]
 
     @property
     def size(self) -> int:
-        """How many bins there are, those for missing and unknown values included."""
+        """The number of bins, including those for missing and unknown values."""
         return len(self.labels) + 2
 
     @property
@@ -106,7 +106,7 @@ class CategoryBins(_Bins):
         return len(self.labels)
 
     def finder(self) -> Callable[[Value], int]:
-        """From a label to its bin."""
+        """A function from a label to its bin."""
         return self._positions.__getitem__
 
     def indices(self, column: Column) -> Indices:
@@ -125,7 +125,7 @@ Bins = NumberBins | CategoryBins
 
 
 class _Positions(dict[object, int]):
-    """Bins by label; what is not there is unknown, found without a Python call where it is there."""
+    """Bins by label; any other label is unknown. Looking up a known label makes no Python call."""
 
     unknown: int
 

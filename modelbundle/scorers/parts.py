@@ -1,4 +1,4 @@
-"""Reads the parts of a stored scorer and trusts none of them."""
+"""Checked access to the header and the arrays of a stored scorer."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from modelbundle.schema import Feature, Schema
 from modelbundle.scorers.base import FloatArray
 from modelbundle.scorers.bins import Bins, CategoryBins, NumberBins
 
-LIMIT = 1e300  # of a table's entry: a sum of them stays finite
+LIMIT = 1e300  # of an entry of a table, so that sums stay finite
 
 
 class Parts:
-    """A header and arrays. Every method raises :class:`FormatError` for what is not as it says."""
+    """A header and arrays; every method checks and raises :class:`FormatError`."""
 
     def __init__(self, header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], schema: Schema) -> None:
         self.header = header
@@ -26,7 +26,7 @@ class Parts:
         self._used: set[str] = set()
 
     def entries(self, key: str, most: int) -> list[Any]:
-        """The list under ``key`` in the header, of at most ``most`` entries; a key left out is an empty list."""
+        """The list under ``key`` in the header, with at most ``most`` entries; empty for a missing key."""
         found = self.header.get(key, [])
         if not isinstance(found, list) or len(found) > most:
             raise FormatError("scorer", f"{key} must be a list of at most {most}")
@@ -85,6 +85,6 @@ class Parts:
         return CategoryBins(tuple(labels))
 
     def nothing_else(self) -> None:
-        """Every array was asked for."""
+        """Check that no array is left that no method has read."""
         if set(self.arrays) != self._used:
-            raise FormatError("scorer", "has other arrays than its header says")
+            raise FormatError("scorer", "has arrays that its header does not mention")

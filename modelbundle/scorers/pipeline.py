@@ -1,4 +1,4 @@
-"""The unpickled scikit-learn object itself, when nothing faster is proven equal to it."""
+"""The scorer that calls the unpickled pipeline, for models without a proven compiled scorer."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class PipelineScorer(Scorer):
 
     @classmethod
     def from_pipeline(cls, estimator: Any, schema: Schema) -> PipelineScorer:
-        """Around a fitted classifier."""
+        """The scorer of a fitted classifier."""
         return cls(estimator, schema)
 
     def score_row(self, row: Row) -> float:
@@ -47,16 +47,16 @@ class PipelineScorer(Scorer):
         return np.asarray(self.estimator.predict_proba(pd.DataFrame(data)), dtype=np.float64)
 
     def to_parts(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-        """Nothing but the pickle, which is stored beside."""
+        """An empty header and no arrays: the bundle stores the pickle."""
         return {}, {}
 
     @classmethod
     def from_parts(
         cls, header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], schema: Schema
     ) -> PipelineScorer:
-        """A pipeline has no tables to be made from."""
+        """Raise :class:`FormatError`: a pipeline has no tables."""
         del header, arrays, schema
-        raise FormatError("scorer", "a pipeline is not made of tables")
+        raise FormatError("scorer", "a pipeline has no tables")
 
 
 def _column(value: Value, kind: str) -> Column:

@@ -1,8 +1,8 @@
-"""The one function from log-odds to probability.
+"""The function from log-odds to probability.
 
-``math.exp`` and ``numpy.exp`` differ in the last bit, and both differ between processors and C libraries. A prediction
-that is audited in a year, or scored from a file instead of over HTTP, must come out with the same bits; so the
-exponential is computed here from +, -, *, / and ``ldexp`` alone, which IEEE 754 rounds the same everywhere.
+``math.exp`` and ``numpy.exp`` differ in the last bit, and both differ between processors and C libraries. An audit a year
+later and a batch job must give the same bits as the API. So this module computes the exponential with +, -, *, / and
+``ldexp`` only, which IEEE 754 rounds the same everywhere.
 
 The rational approximation and the two-part ln 2 are those of Cephes (S. L. Moshier, ``exp.c``); the relative error of the
 exponential is below 2.2e-16 on [-700, 0].
@@ -21,7 +21,7 @@ LN2_HIGH = 6.93145751953125e-1
 LN2_LOW = 1.42860682030941723212e-6
 P0, P1, P2 = 1.26177193074810590878e-4, 3.02994407707441961300e-2, 9.99999999999999999910e-1
 Q0, Q1, Q2, Q3 = 3.00198505138664455042e-6, 2.52448340349684104192e-3, 2.27265548208155028766e-1, 2.0
-LIMIT = 700.0  # beyond it the probability is 0 or 1 for every purpose, and the exponential would leave normal numbers
+LIMIT = 700.0  # beyond, the probability is practically 0 or 1 and the exponential would be denormal
 
 
 def expit(score: float) -> float:

@@ -1,13 +1,12 @@
 """Tree ensembles as flat arrays over raw values.
 
-A node sends a row to its right child when ``x[column] >= cut``, else to the left. The columns of x are made from a row without
-knowing the trees: every number is there twice, a missing one as minus infinity (it goes left) and as infinity (it goes right);
-whatever else a node may ask ("is the purpose one of these?") is a column of 0 and 1, read from a table with one row per bin
-of the feature. The cuts are those raw values at which the pipeline's own arithmetic (filling, scaling, the cast to float32)
-changes its mind, so nothing of it has to be repeated here.
+A node sends a row to its right child if ``x[column] >= cut``, else to its left child. Every number has two columns of x, in
+which a missing value is minus infinity (it goes left) or infinity (it goes right). Every other question of a node ("is the
+purpose one of these?") is a column of 0 and 1, from a table with one row per bin of the feature. The cuts are the raw values
+at which the pipeline's arithmetic (filling, scaling, the cast to float32) changes the answer, so the scorer does not repeat it.
 
-The score is ``start`` plus one value per tree, added in the order of the trees, and divided by their number where it is a mean of
-probabilities.
+The score is ``start`` plus one value per tree, added in the order of the trees. For a mean of probabilities, the sum is
+divided by the number of trees.
 """
 
 from __future__ import annotations
@@ -28,15 +27,15 @@ from modelbundle.scorers.parts import Parts
 MOST_TREES = 20_000
 MOST_NODES = 20_000_000
 DEEPEST = 1_000
-CHUNK = 1 << 15  # walks (rows times trees) at once: the arrays of one step stay in the processor's cache
-FEW = 16  # trees, up to which one row walks them one by one: faster than numpy, level by level
+CHUNK = 1 << 15  # rows times trees at once, so that the arrays fit into the processor's cache
+FEW = 16  # up to so many trees, a row walks one tree after the other, which is faster than numpy
 
 Flags = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
 class Trees:
-    """Nodes of all trees. A leaf is its own child; a child has a higher number than its parent."""
+    """The nodes of all trees. A leaf is its own child; any other child has a higher number than its parent."""
 
     roots: NDArray[np.int32]  # (trees,)
     columns: NDArray[np.int32]  # (nodes,) of x
@@ -54,7 +53,7 @@ class Questions:
 
 
 class TreesScorer(Scorer):
-    """See the module. ``questions`` has one entry per feature."""
+    """The tree scorer; ``questions`` has one entry per feature."""
 
     kind: ClassVar[str] = "trees"
 
@@ -79,7 +78,7 @@ class TreesScorer(Scorer):
     # One row
 
     def score_row(self, row: Row) -> float:
-        """The score of one row. All trees are walked at once, one level at a time; a few each by itself."""
+        """The score of one row; walks all trees at once level by level, or few trees one after the other."""
         head: list[float] = []
         for value, numeric in zip(row, self._numeric, strict=True):
             if not numeric:
@@ -160,7 +159,7 @@ class TreesScorer(Scorer):
             if level % 4 != 3:
                 node = after
                 continue
-            leaves[place] = after  # rows that have arrived need not go on
+            leaves[place] = after  # continue with the rows that are not at a leaf yet
             going = np.flatnonzero(children.take(after + after) != after)
             place, node, row = place[going], after[going], row[going]
         leaves[place] = node
@@ -168,7 +167,7 @@ class TreesScorer(Scorer):
             scores += values
 
     def cuts(self, feature: int) -> list[float]:
-        """The finite values of a number at which a node changes its mind, ascending; none for a category."""
+        """The finite values of a number at which a node changes its answer, ascending; empty for a category."""
         bins = self.questions[feature].bins
         if isinstance(bins, CategoryBins):
             return []
@@ -178,7 +177,7 @@ class TreesScorer(Scorer):
         return ascending
 
     def labels(self, feature: int) -> tuple[str, ...]:
-        """The labels of a category that the trees know; none for a number."""
+        """The labels of a category that the trees distinguish; empty for a number."""
         bins = self.questions[feature].bins
         return bins.labels if isinstance(bins, CategoryBins) else ()
 
@@ -227,7 +226,7 @@ class TreesScorer(Scorer):
 
 
 def _view(array: NDArray[Any]) -> memoryview:
-    """Element by element faster than the array itself; what was read from a file may lie at an odd address."""
+    """A view that is faster than the array for single elements; it copies an array from a file that is not aligned."""
     return memoryview(np.require(array, requirements=["ALIGNED"]).data)
 
 
@@ -257,7 +256,7 @@ def _read_trees(parts: Parts, width: int) -> Trees:
 
 
 def _depth(trees: Trees) -> int:
-    """Steps from a root to the farthest leaf; stops counting after :data:`DEEPEST`."""
+    """The largest number of steps from a root to a leaf, counted up to :data:`DEEPEST` plus one."""
     level = trees.roots
     for depth in range(DEEPEST + 1):
         below = trees.children[level]

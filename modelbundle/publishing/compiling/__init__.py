@@ -1,4 +1,4 @@
-"""From a fitted scikit-learn pipeline to a scorer. Used when publishing only; needs scikit-learn."""
+"""Compiling a fitted scikit-learn pipeline into a scorer. Only publishing uses it; it needs scikit-learn."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from modelbundle.publishing.compiling.calibration import calibrated, is_calibrated, on_a_line
 from modelbundle.publishing.compiling.ebm import compile_ebm
-from modelbundle.publishing.compiling.encoding import Encoded, NotCompilable, NotUnderstood
+from modelbundle.publishing.compiling.encoding import Encoded, NotCompilable, NotSupported
 from modelbundle.publishing.compiling.ensembles import READERS, read_ensemble
 from modelbundle.publishing.compiling.linear import compile_logistic
 from modelbundle.publishing.compiling.preprocessing import encode, raw_columns
@@ -23,28 +23,24 @@ Compile = Callable[[Any, Sequence[Encoded], Schema], Scorer]
 
 
 def compile_candidates(pipeline: Any, schema: Schema) -> list[Scorer | NotCompilable]:
-    """What could serve ``pipeline``, the best first. Equality is not claimed here: see
-    :mod:`modelbundle.publishing.compiling.proof`.
-    """
+    """The scorers that may equal ``pipeline``, the fastest first; :mod:`modelbundle.publishing.compiling.proof` compares them."""
     found: list[Scorer | NotCompilable] = []
     kinds: dict[str, Compile] = {"additive": _additive, "trees": _trees}
     for kind, compile_one in kinds.items():
         try:
             if len(pipeline.classes_) != 2:
-                raise NotUnderstood("a compiled scorer has two classes")
+                raise NotSupported("a compiled scorer has two classes")
             found.append(_compile(compile_one, pipeline, schema))
-        except NotUnderstood as reason:
+        except NotSupported as reason:
             found.append(NotCompilable(kind, str(reason)))
-        except (
-            Exception
-        ) as error:  # other versions, subclasses: their surprises must not keep a model from being published
+        except Exception as error:  # an unknown version or subclass must not prevent publishing
             found.append(NotCompilable(kind, f"reading the pipeline failed ({type(error).__name__}: {error})"))
     found.append(PipelineScorer.from_pipeline(pipeline, schema))
     return found
 
 
 def _compile(compile_one: Compile, pipeline: Any, schema: Schema) -> Scorer:
-    """Follow the columns through pipelines and calibrations, the one in the other, down to the model."""
+    """Follow the columns through nested pipelines and calibrations to the model, and compile it."""
     model, columns = pipeline, raw_columns(schema)
     names: list[str] | None = list(schema.names)
     lines = []
@@ -72,9 +68,9 @@ def _additive(model: Any, encoded: Sequence[Encoded], schema: Schema) -> Scorer:
     if package == "sklearn" and name in READERS:
         ensemble = read_ensemble(model, encoded)
         if ensemble.link != "logit":
-            raise NotUnderstood("a mean of trees' probabilities is not a sum of log-odds")
+            raise NotSupported("a mean of trees' probabilities is not a sum of log-odds")
         return sum_of_trees(compile_trees(ensemble, schema), schema)
-    raise NotUnderstood(f"{name} is not known to be additive")
+    raise NotSupported(f"{name} is not known to be additive")
 
 
 def _trees(model: Any, encoded: Sequence[Encoded], schema: Schema) -> Scorer:

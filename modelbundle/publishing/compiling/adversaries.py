@@ -1,4 +1,4 @@
-"""Rows made to find a difference between a pipeline and a scorer."""
+"""Adversarial rows, which are likely to show a difference between a pipeline and a scorer."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SEED = 0
-MOST_THRESHOLDS = 1_200  # tried per feature
-MIXED_ROWS = 2_000  # in which every value is an odd one
+MOST_THRESHOLDS = 1_200  # per feature
+MIXED_ROWS = 2_000  # rows in which every value is adversarial
 EXTREMES = (0.0, -0.0, 5e-324, -5e-324, 2.2e-308, 1e-300, 1.0, -1.0, 1e15, -1e15, 1e30, -1e30)
 ABSURD = (3.4e38, -3.4e38, 1e100, 1e308, -1e308, LARGEST, -LARGEST)
 UNSEEN = ("", " ", "(unseen)", "nan", "None", "UNSEEN", "1", "0.0")
@@ -25,7 +25,7 @@ UNSEEN = ("", " ", "(unseen)", "nan", "None", "UNSEEN", "1", "0.0")
 
 @dataclass(frozen=True)
 class Adversaries:
-    """The rows, as a frame like the training one, and how many thresholds there are and were tried."""
+    """Adversarial rows as a frame, the number of thresholds, and the number of those that were tried."""
 
     rows: pd.DataFrame
     thresholds: int
@@ -35,12 +35,14 @@ class Adversaries:
 def adversaries(
     scorer: Scorer, frame: pd.DataFrame, schema: Schema, accepts: Callable[[pd.DataFrame], bool]
 ) -> Adversaries:
-    """Rows on, just below and just above every threshold, with missing, unseen and extreme values, one feature at a time
-    against a background of training rows; and rows in which every feature is such a value, though none an extreme one: what is
-    left of the difference of two huge terms depends on the order of additions, so there it would prove nothing.
+    """Adversarial rows for a pipeline and its scorer.
 
-    Where a feature has too many thresholds some are drawn, with the seed :data:`SEED`. Extremes that the pipeline does not
-    accept are left out: there is nothing to be equal to.
+    In most rows, one feature of a training row is set to a value on, just below or just above a threshold, or to a missing,
+    unseen or extreme value. In the mixed rows, every feature has such a value, but none an extreme one: the difference of two
+    huge terms depends on the order of additions, so it would prove nothing.
+
+    Where a feature has too many thresholds, the seed :data:`SEED` draws a sample. Extremes that the pipeline refuses are
+    left out.
     """
     rng = random.Random(SEED)
     values: list[list[Value]] = []
@@ -78,7 +80,7 @@ def _numbers(feature: Feature, cuts: list[float]) -> list[float]:
 
 
 def _accepted(frame: pd.DataFrame, feature: Feature, accepts: Callable[[pd.DataFrame], bool]) -> list[float]:
-    """Those of the extreme values of a number that the pipeline does not refuse."""
+    """The extreme values of a number that the pipeline accepts."""
 
     def accepted(values: tuple[float, ...]) -> bool:
         rows = frame.iloc[[0] * len(values)].reset_index(drop=True)

@@ -1,8 +1,8 @@
-"""What a preprocessing step makes of one raw column: the small language between a pipeline and a scorer.
+"""The intermediate representation of a raw column after preprocessing, between a pipeline and a scorer.
 
-A column on the way through a pipeline is one of three things. A :class:`Number` is a raw number after filling and scaling, and
-rises with it. :class:`Labels` are a raw category as it is, perhaps filled. :class:`Steps` are anything with finitely many
-values: an encoded category, a binned number, a mark for missing values.
+An encoded column is one of three. A :class:`Number` is a raw number after filling and scaling, and rises with it.
+:class:`Labels` are a raw category, perhaps filled. :class:`Steps` have finitely many values: an encoded category, a binned
+number, an indicator of missing values.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ INFINITY_BITS = 0x7FF0000000000000
 
 @dataclass(frozen=True, slots=True)
 class NotCompilable(Exception):
-    """A scorer kind that cannot be made of this pipeline, and why, in a sentence."""
+    """A kind of scorer that the pipeline cannot be compiled into, and the reason in a sentence."""
 
     kind: str
     reason: str
@@ -32,8 +32,8 @@ class NotCompilable(Exception):
         return f"{self.kind}: {self.reason}"
 
 
-class NotUnderstood(Exception):
-    """A step or model that is not understood, whatever the kind of scorer; the message is a sentence."""
+class NotSupported(Exception):
+    """The compiler does not support a step or a model; the message is a sentence that says which."""
 
 
 OPERATIONS: dict[str, np.ufunc] = {
@@ -48,22 +48,22 @@ OPERATIONS: dict[str, np.ufunc] = {
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """A raw number after ``chain``: operations by name, each with its operand; ``fill`` replaces missing values.
+    """A raw number after the operations of ``chain`` (name, operand); ``fill`` replaces missing values first.
 
-    Every operation rises with its input (factors are positive) and is monotone in floating point too, so the chain is.
+    Every operation is monotone and rises with its input, in floating point too, and so does the chain.
     """
 
     feature: int
     chain: tuple[tuple[str, float], ...] = ()
 
     def then(self, operation: str, operand: float) -> Number:
-        """The same with one more operation."""
+        """The column after one more operation."""
         if operation in ("divide", "multiply") and not operand > 0:
-            raise NotUnderstood("a number is scaled by a factor that is not positive")
+            raise NotSupported("a number is scaled by a factor that is not positive")
         return replace(self, chain=(*self.chain, (operation, float(operand))))
 
     def at(self, raw: FloatArray) -> FloatArray:
-        """The encoded values of raw ones, in the pipeline's own arithmetic; NaN is missing."""
+        """The encoded values of raw ones (NaN is missing), computed as the pipeline does, shape (n,)."""
         values = np.array(raw, dtype=np.float64)
         with np.errstate(all="ignore"):
             for operation, operand in self.chain:
@@ -71,12 +71,12 @@ class Number:
         return values
 
     def first(self, reached: Reached, count: int) -> FloatArray:
-        """For ``count`` conditions at once the smallest raw float64 whose encoded value meets them; infinity where none does.
+        """The smallest raw float64 whose encoded value meets each of ``count`` conditions; infinity for none. Shape (count,).
 
-        ``reached`` takes one encoded value per condition and must stay true once it is. The search halves the sequence of
+        ``reached`` takes one encoded value per condition and stays true for larger values. The search halves the sequence of
         all finite floats, so it is exact whatever the rounding of the chain.
         """
-        low = np.full(count, -(INFINITY_BITS - 1), dtype=np.int64)  # every float below is known not to reach
+        low = np.full(count, -(INFINITY_BITS - 1), dtype=np.int64)  # no float below meets the condition
         high = np.full(count, INFINITY_BITS, dtype=np.int64)
         while bool((low < high).any()):
             middle = (low >> 1) + (high >> 1) + (low & high & 1)
@@ -100,21 +100,21 @@ class Number:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Steps:
-    """A column of finitely many values, one per bin of the raw column, the missing bin and (of categories) the unknown."""
+    """A column of finitely many values: one per bin of the raw column, with the missing and, of categories, the unknown bin."""
 
     feature: int
     bins: Bins
     values: FloatArray
 
     def then(self, operation: str, operand: float) -> Steps:
-        """The same after one more operation on its values."""
+        """The column after one more operation."""
         with np.errstate(all="ignore"):
             return replace(self, values=run(operation, float(operand), self.values))
 
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """A raw category as it is; ``fill`` is what a missing one becomes (None: it stays missing)."""
+    """A raw category; ``fill`` replaces a missing value, None keeps it missing."""
 
     feature: int
     fill: str | None = None
@@ -124,7 +124,7 @@ Encoded = Number | Steps | Labels
 
 
 def run(operation: str, operand: float, values: FloatArray) -> FloatArray:
-    """One operation of a chain."""
+    """The result of one operation of a chain."""
     if operation == "fill":
         return np.where(np.isnan(values), operand, values)
     result: FloatArray = OPERATIONS[operation](values, operand)
@@ -132,6 +132,6 @@ def run(operation: str, operand: float, values: FloatArray) -> FloatArray:
 
 
 def _float(ordered: NDArray[np.int64]) -> FloatArray:
-    """The float64 at a place in the order of all floats: 0 is 0.0, 1 the smallest denormal, -1 its negative."""
+    """The float64 at a position in the order of all floats: 0 is 0.0, 1 the smallest denormal, -1 its negative."""
     bits = np.where(ordered >= 0, ordered, np.int64(-(2**63)) - ordered)
     return bits.view(np.float64)

@@ -1,4 +1,4 @@
-"""scikit-learn's fitted tree ensembles, read into one form: nodes over the columns that the model sees."""
+"""Reads scikit-learn's fitted tree ensembles into one form: nodes over the model's input columns."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from modelbundle.publishing.compiling.encoding import Encoded, NotUnderstood
+from modelbundle.publishing.compiling.encoding import Encoded, NotSupported
 from modelbundle.publishing.compiling.preprocessing import encode
 from modelbundle.scorers.base import FloatArray
 
@@ -19,11 +19,11 @@ Bools = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Ensemble:
-    """All nodes of all trees, a tree's nodes together and its root first.
+    """The nodes of all trees; the nodes of one tree are contiguous, its root first.
 
-    A row goes left where its value of ``column`` is at most ``threshold`` (after a cast to float32 where ``narrow``); where
-    ``subset`` is not -1, where the value is one of the categories in that row of ``subsets``; a missing value where
-    ``missing_left``, and so does a category of which ``known`` says nothing.
+    A row goes left if its value of ``column`` is at most ``threshold`` (as float32 if ``narrow``). At a node with a ``subset``
+    (not -1), it goes left if its category is in that row of ``subsets``. A missing value and a category that is not ``known``
+    go left if ``missing_left``.
     """
 
     encoded: Sequence[Encoded]
@@ -43,17 +43,17 @@ class Ensemble:
 
     @property
     def inner(self) -> Bools:
-        """Which nodes are not leaves."""
+        """Which nodes are not leaves, shape (nodes,)."""
         found: Bools = self.left != np.arange(len(self.left))
         return found
 
 
 def read_ensemble(model: Any, encoded: Sequence[Encoded]) -> Ensemble:
-    """The trees of a fitted binary classifier whose input is ``encoded``; raises :class:`NotUnderstood`."""
+    """The trees of a fitted binary classifier with inputs ``encoded``; raises :class:`NotSupported`."""
     kind = type(model)
     read = READERS.get(kind.__name__) if kind.__module__.startswith("sklearn.") else None
     if read is None:
-        raise NotUnderstood(f"{kind.__name__} is not a tree ensemble that is understood")
+        raise NotSupported(f"{kind.__name__} is not a supported tree ensemble")
     found: Ensemble = read(model, encoded)
     return found
 
@@ -61,15 +61,15 @@ def read_ensemble(model: Any, encoded: Sequence[Encoded]) -> Ensemble:
 def _forest(model: Any, encoded: Sequence[Encoded]) -> Ensemble:
     estimators = list(model.estimators_) if hasattr(model, "estimators_") else [model]
     if model.n_outputs_ != 1:
-        raise NotUnderstood("a forest with more than one outcome is not understood")
+        raise NotSupported("a forest with more than one outcome is not supported")
     trees = [estimator.tree_ for estimator in estimators]
     return _of_trees(trees, encoded, "identity", 0.0, [tree.value[:, 0, -1] for tree in trees])
 
 
 def _gradient_boosting(model: Any, encoded: Sequence[Encoded]) -> Ensemble:
     if not (isinstance(model.init_, str) and model.init_ == "zero") and type(model.init_).__name__ != "DummyClassifier":
-        raise NotUnderstood("gradient boosting that starts from another model is not understood")
-    factor = {"log_loss": 1.0, "exponential": 2.0}[model.loss]  # the latter's scores are half the log-odds
+        raise NotSupported("gradient boosting that starts from another model is not supported")
+    factor = {"log_loss": 1.0, "exponential": 2.0}[model.loss]  # exponential loss scores half the log-odds
     start = float(model._raw_predict_init(np.zeros((1, model.n_features_in_), dtype=np.float32))[0, 0])
     trees = [estimator.tree_ for estimator in model.estimators_[:, 0]]
     values = [factor * (model.learning_rate * tree.value[:, 0, 0]) for tree in trees]
@@ -145,7 +145,7 @@ def _histogram_boosting(model: Any, encoded: Sequence[Encoded]) -> Ensemble:
 
 
 def _before_histograms(model: Any, encoded: Sequence[Encoded]) -> list[Encoded]:
-    """The columns after the model's own encoding: categories first, as codes, then numbers as they are."""
+    """The columns after the model's internal encoding: categories first, as codes, then numbers."""
     if model._preprocessor is None:
         return list(encoded)
     chosen = {name: mask for name, _, mask in model._preprocessor.transformers_ if name != "remainder"}

@@ -1,4 +1,4 @@
-"""Logistic regression on encoded columns."""
+"""Compiling logistic regression on encoded columns."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from modelbundle.publishing.compiling.encoding import Encoded, Labels, NotUnderstood, Number
+from modelbundle.publishing.compiling.encoding import Encoded, Labels, NotSupported, Number
 from modelbundle.publishing.compiling.terms import Terms
 from modelbundle.schema import Schema
 from modelbundle.scorers.additive import AdditiveScorer
@@ -15,15 +15,15 @@ from modelbundle.scorers.bins import NumberBins
 
 
 def compile_logistic(model: Any, encoded: Sequence[Encoded], schema: Schema) -> AdditiveScorer:
-    """A line per number and a table per column of finitely many values; raises :class:`NotUnderstood`."""
+    """The scorer with a line per number and a table per column of finitely many values; raises :class:`NotSupported`."""
     weights = np.asarray(model.coef_, dtype=np.float64)
     if weights.shape != (1, len(encoded)):
-        raise NotUnderstood("the regression does not have one weight per column")
+        raise NotSupported("the regression does not have one weight per column")
     terms = Terms(schema)
     terms.intercept = float(np.ravel(model.intercept_)[0])
     for column, weight in zip(encoded, weights[0].tolist(), strict=True):
         if isinstance(column, Labels):
-            raise NotUnderstood("a category reaches the regression without having been encoded")
+            raise NotSupported("a category reaches the regression without having been encoded")
         if isinstance(column, Number):
             _add_line(terms, column, weight)
         else:
@@ -32,19 +32,19 @@ def compile_logistic(model: Any, encoded: Sequence[Encoded], schema: Schema) -> 
 
 
 def _add_line(terms: Terms, column: Number, weight: float) -> None:
-    """``weight`` times the column as a line of the raw number, and a table for what a missing one is filled with."""
+    """Add ``weight`` times the column: a line of the raw number, and a table for the filled missing value."""
     scale, shift = 1.0, 0.0  # encoded = scale * raw + shift
     center = 0.0
     for operation, operand in column.chain:
         if operation == "subtract" and scale == 1.0 and shift == 0.0 and center == 0.0:
-            center = operand  # kept apart: the difference is rounded as in the pipeline
+            center = operand  # separate, so that the difference is rounded as in the pipeline
         elif operation in ("subtract", "add"):
             shift += operand if operation == "add" else -operand
         elif operation in ("multiply", "divide"):
             factor = operand if operation == "multiply" else 1.0 / operand
             scale, shift = scale * factor, shift * factor
         elif operation != "fill":
-            raise NotUnderstood("a clipped number is not a line")
+            raise NotSupported("a clipped number is not a line")
     missing = float(column.at(np.array([np.nan]))[0])
     terms.add_line(column.feature, weight * scale, center)
     terms.intercept += weight * shift

@@ -1,8 +1,7 @@
-"""From fitted scikit-learn preprocessing to encoded columns.
+"""Reads fitted scikit-learn preprocessing into encoded columns.
 
-Numbers are followed symbolically through filling and scaling. As soon as a column has finitely many values, the fitted step
-itself is asked what it makes of each: so options such as ``drop``, ``min_frequency`` or ``encoded_missing_value`` mean here
-what they mean there.
+Numbers are followed symbolically through filling and scaling. Once a column has finitely many values, the fitted step itself
+transforms each of them, so options such as ``drop``, ``min_frequency`` or ``encoded_missing_value`` have their exact effect.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from modelbundle.publishing.compiling.encoding import Encoded, Labels, NotUnderstood, Number, Steps
+from modelbundle.publishing.compiling.encoding import Encoded, Labels, NotSupported, Number, Steps
 from modelbundle.schema import Schema
 from modelbundle.scorers.base import FloatArray
 from modelbundle.scorers.bins import CategoryBins
@@ -22,16 +21,16 @@ UNKNOWN = "\x00 a label that no training frame has \x00"
 
 
 def raw_columns(schema: Schema) -> list[Encoded]:
-    """The frame's columns before any step."""
+    """The columns of the frame before the first step."""
     return [Number(i) if feature.kind == "number" else Labels(i) for i, feature in enumerate(schema)]
 
 
 def encode(
     step: Any, columns: Sequence[Encoded], names: Sequence[str] | None
 ) -> tuple[list[Encoded], list[str] | None]:
-    """What a fitted ``step`` makes of ``columns``, and the new columns' names where they have any.
+    """The columns that a fitted ``step`` makes of ``columns``, and their names if they have any.
 
-    Raises :class:`NotUnderstood` for steps, options or values that are not known to give exactly that.
+    Raises :class:`NotSupported` for steps, options or values that it cannot reproduce exactly.
     """
     if step is None or (isinstance(step, str) and step == "passthrough"):
         return list(columns), None if names is None else list(names)
@@ -39,7 +38,7 @@ def encode(
         return [], []
     kind = type(step)
     if kind.__module__.partition(".")[0] != "sklearn" or kind.__name__ not in STEPS:
-        raise NotUnderstood(f"the step {kind.__name__} is not understood")
+        raise NotSupported(f"the step {kind.__name__} is not supported")
     found = STEPS[kind.__name__](step, list(columns), names)
     return found, _names(step, names, len(found))
 
@@ -61,7 +60,7 @@ def _pipeline(step: Any, columns: list[Encoded], names: Sequence[str] | None) ->
 def _column_transformer(step: Any, columns: list[Encoded], names: Sequence[str] | None) -> list[Encoded]:
     found: list[Encoded] = []
     if step.transformer_weights:
-        raise NotUnderstood("a ColumnTransformer with weights is not understood")
+        raise NotSupported("a ColumnTransformer with weights is not supported")
     for _, inner, chosen in step.transformers_:
         places = _places(chosen, names, len(columns))
         inner_names = None if names is None else [names[k] for k in places]
@@ -70,10 +69,10 @@ def _column_transformer(step: Any, columns: list[Encoded], names: Sequence[str] 
 
 
 def _places(chosen: Any, names: Sequence[str] | None, count: int) -> list[int]:
-    """The positions of a ColumnTransformer's columns, which it may choose by name, number, slice or mask."""
+    """The positions of the columns that a ColumnTransformer selects by name, number, slice or mask."""
     if isinstance(chosen, slice):
         if isinstance(chosen.start, str) or isinstance(chosen.stop, str):
-            raise NotUnderstood("columns chosen by a slice of names are not understood")
+            raise NotSupported("columns selected by a slice of names are not supported")
         return list(range(count)[chosen])
     listed = list(np.atleast_1d(np.asarray(chosen, dtype=object)))
     if listed and all(isinstance(c, (bool, np.bool_)) for c in listed):
@@ -82,7 +81,7 @@ def _places(chosen: Any, names: Sequence[str] | None, count: int) -> list[int]:
     for c in listed:
         if isinstance(c, str):
             if names is None or c not in names:
-                raise NotUnderstood("columns are chosen by names that are not known here")
+                raise NotSupported("columns are selected by unknown names")
             places.append(list(names).index(c))
         else:
             places.append(range(count)[int(c)])
@@ -92,24 +91,24 @@ def _places(chosen: Any, names: Sequence[str] | None, count: int) -> list[int]:
 def _identity(step: Any, columns: list[Encoded], names: Sequence[str] | None) -> list[Encoded]:
     del names
     if step.func is not None:
-        raise NotUnderstood("a FunctionTransformer with a function of its own is not understood")
+        raise NotSupported("a FunctionTransformer with a custom function is not supported")
     return columns
 
 
 def _imputer(step: Any, columns: list[Encoded], names: Sequence[str] | None) -> list[Encoded]:
     del names
     if not (step.missing_values is None or step.missing_values != step.missing_values):
-        raise NotUnderstood("a SimpleImputer that fills other values than missing ones is not understood")
+        raise NotSupported("a SimpleImputer that fills other values than missing ones is not supported")
     found: list[Encoded] = []
     for column, statistic in zip(columns, step.statistics_, strict=True):
         if isinstance(column, Labels):
             if not isinstance(statistic, str):
-                raise NotUnderstood("a category is filled with something that is not a string")
+                raise NotSupported("a category is filled with something that is not a string")
             found.append(column if column.fill is not None else Labels(column.feature, statistic))
         elif not isinstance(statistic, str) and statistic is not None and statistic == statistic:
             found.append(column.then("fill", statistic))
         elif isinstance(statistic, str) or step.keep_empty_features:
-            raise NotUnderstood("a number is filled with something that is not a number")
+            raise NotSupported("a number is filled with something that is not a number")
     if step.add_indicator:
         found += [_missing_mark(columns[k]) for k in step.indicator_.features_]
     return found
@@ -123,12 +122,12 @@ def _missing_mark(column: Encoded) -> Encoded:
 
 
 def _scaler(*operations: tuple[str, str]) -> Callable[[Any, list[Encoded], Sequence[str] | None], list[Encoded]]:
-    """A step that applies ufuncs with one operand per column, each from an attribute that may be None."""
+    """Reads a step that applies ufuncs with one operand per column, from attributes that may be None."""
 
     def encode_all(step: Any, columns: list[Encoded], names: Sequence[str] | None) -> list[Encoded]:
         del names
         if any(isinstance(column, Labels) for column in columns):
-            raise NotUnderstood("a category is scaled")
+            raise NotSupported("a category is scaled")
         found = list(columns)
         for operation, attribute in operations:
             operands = getattr(step, attribute)
@@ -148,7 +147,7 @@ def _scaler(*operations: tuple[str, str]) -> Callable[[Any, list[Encoded], Seque
 def _encoder(step: Any, columns: list[Encoded], names: Sequence[str] | None) -> list[Encoded]:
     del names
     if step.handle_unknown == "error":
-        raise NotUnderstood(f"the {type(step).__name__} does not accept unknown values (handle_unknown)")
+        raise NotSupported(f"the {type(step).__name__} does not accept unknown values (handle_unknown)")
     points = [
         np.array([float(c) for c in categories if not isinstance(c, str) and c is not None and c == c])
         for categories in step.categories_
@@ -160,7 +159,7 @@ def _encoder(step: Any, columns: list[Encoded], names: Sequence[str] | None) -> 
 def _binner(step: Any, columns: list[Encoded], names: Sequence[str] | None) -> list[Encoded]:
     del names
     if any(isinstance(column, Labels) for column in columns):
-        raise NotUnderstood("a category is cut into bins")
+        raise NotSupported("a category is cut into bins")
     points = [np.asarray(edges, dtype=np.float64)[1:-1] for edges in step.bin_edges_]
     widths = [1] * len(columns) if step.encode == "ordinal" else [int(n) for n in step.n_bins_]
     return _tabulate(step, columns, points, widths, None)
@@ -169,7 +168,7 @@ def _binner(step: Any, columns: list[Encoded], names: Sequence[str] | None) -> l
 def _tabulate(
     step: Any, columns: list[Encoded], points: Sequence[FloatArray], widths: Sequence[int], categories: Any
 ) -> list[Encoded]:
-    """Ask the step what it makes of every value of every column; ``points`` are where a number's answer may change."""
+    """Transform every value of every column with the step; ``points`` are the values where a number's result may change."""
     finite = [c.steps(p) if isinstance(c, Number) else c for c, p in zip(columns, points, strict=True)]
     known = [None] * len(finite) if categories is None else categories
     inputs = [_values(column, k) for column, k in zip(finite, known, strict=True)]
@@ -177,7 +176,7 @@ def _tabulate(
     padded = [[*values, *[values[0]] * (longest - len(values))] for values in inputs]
     table = _transform(step, padded)
     if table.shape != (longest, sum(widths)):
-        raise NotUnderstood(f"the {type(step).__name__} makes an unexpected number of columns")
+        raise NotSupported(f"the {type(step).__name__} makes an unexpected number of columns")
     found: list[Encoded] = []
     start = 0
     for column, values, width in zip(finite, inputs, widths, strict=True):
@@ -190,9 +189,7 @@ def _tabulate(
 def _values(column: Labels | Steps, categories: Any) -> list[Any]:
     if isinstance(column, Steps):
         values = column.values
-        if (
-            categories is None
-        ):  # a binner takes no missing value; where one cannot arrive, what it would get does not matter
+        if categories is None:  # a binner refuses missing values; a column that has none needs no result for them
             values = np.where(np.isnan(values), values[0], values)
         return [float(v) for v in values]
     labels = sorted({str(c) for c in (*categories, column.fill) if isinstance(c, str)})
@@ -210,11 +207,11 @@ def _transform(step: Any, values: Sequence[list[Any]]) -> FloatArray:
     }
     frame = pd.DataFrame(columns)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of unknown categories, which are put in on purpose
+        warnings.simplefilter("ignore")  # about unknown categories, which are intended
         try:
             made = step.transform(frame if hasattr(step, "feature_names_in_") else frame.to_numpy())
         except (ValueError, TypeError) as error:
-            raise NotUnderstood(f"the {type(step).__name__} refuses a value that may arrive: {error}") from None
+            raise NotSupported(f"the {type(step).__name__} refuses a value that may arrive: {error}") from None
     made = made.toarray() if hasattr(made, "toarray") else made
     return np.asarray(made, dtype=np.float64)
 

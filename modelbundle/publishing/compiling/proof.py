@@ -1,4 +1,4 @@
-"""The proof that a compiled scorer is the pipeline: on the whole training frame and on rows made to find a difference."""
+"""The proof that a compiled scorer equals its pipeline: on the training frame and on adversarial rows."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ ROW_CHECKS = 2_000  # rows that are scored one by one too: the same bits as in c
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """Rows compared, how many of them were made adversarially, and the largest difference of a probability.
+    """The number of compared rows, of adversarial rows among them, and the largest difference of a probability.
 
-    ``thresholds`` is how many values of numbers change the score, ``thresholds_tried`` how many of them were tried (on, just
-    below, just above; where there are too many, those that ``seed`` draws).
+    ``thresholds`` is the number of values at which a number changes the score, ``thresholds_tried`` how many of them were tried
+    (on, just below, just above). Where there are too many, ``seed`` draws a sample.
     """
 
     rows: int
@@ -38,13 +38,13 @@ class Proof:
 
 
 class ProofFailed(Exception):
-    """The scorer is not the pipeline; the message says how far apart they are."""
+    """The scorer does not equal the pipeline; the message says by how much they differ."""
 
 
 def prove(pipeline: Any, scorer: Scorer, frame: pd.DataFrame, schema: Schema) -> Proof:
     """Compare ``scorer`` with ``pipeline.predict_proba`` row by row; raises :class:`ProofFailed`.
 
-    A pipeline scorer is compared on the training frame: its answers come from a frame built anew from plain values.
+    A pipeline scorer is compared on the training frame only, which it builds again from plain values.
     """
     worst = _compare(pipeline, scorer, frame, schema)
     if scorer.kind == "pipeline":
@@ -58,7 +58,7 @@ def prove(pipeline: Any, scorer: Scorer, frame: pd.DataFrame, schema: Schema) ->
 
 
 def frame_columns(schema: Schema, frame: pd.DataFrame) -> list[Column]:
-    """A frame as a scorer's columns."""
+    """The columns of ``frame`` (n rows) as a scorer takes them."""
     return [
         frame[f.name].to_numpy(dtype=np.float64, na_value=np.nan)
         if f.kind == "number"

@@ -1,4 +1,4 @@
-"""Boosted trees of which none looks at more than two features are a sum of curves and surfaces."""
+"""Boosted trees with at most two features each, as an additive scorer of curves and surfaces."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
-from modelbundle.publishing.compiling.encoding import NotUnderstood
+from modelbundle.publishing.compiling.encoding import NotSupported
 from modelbundle.publishing.compiling.preprocessing import UNKNOWN
 from modelbundle.publishing.compiling.terms import Terms
 from modelbundle.schema import LARGEST, Schema
@@ -18,21 +18,21 @@ from modelbundle.scorers.base import Column
 from modelbundle.scorers.bins import Bins, CategoryBins, NumberBins
 from modelbundle.scorers.trees import Trees, TreesScorer
 
-MOST_CELLS = 4_000_000  # of all pairs' tables
+MOST_CELLS = 4_000_000  # of the tables of all pairs
 
 
 def sum_of_trees(scorer: TreesScorer, schema: Schema) -> AdditiveScorer:
-    """The same scores as ``scorer`` up to the order of addition; raises :class:`NotUnderstood` where there is no such sum."""
+    """The additive scorer with the scores of ``scorer``, up to the order of addition; raises :class:`NotSupported`."""
     if scorer.link != "logit":
-        raise NotUnderstood("a mean of trees' probabilities is not a sum of log-odds")
+        raise NotSupported("a mean of trees' probabilities is not a sum of log-odds")
     features = _features(scorer)
     groups: dict[tuple[int, ...], list[int]] = {}
     for tree, seen in enumerate(features):
         groups.setdefault(seen, []).append(tree)
     if max(map(len, groups)) > 2:
-        raise NotUnderstood("its trees look at more than two features together")
+        raise NotSupported("its trees look at more than two features together")
     if sum(len(group) == 2 for group in groups) > MOST_PAIRS:
-        raise NotUnderstood(f"its trees look at more than {MOST_PAIRS} pairs of features")
+        raise NotSupported(f"its trees look at more than {MOST_PAIRS} pairs of features")
     terms = Terms(schema)
     terms.intercept = scorer.start
     cells = 0
@@ -41,7 +41,7 @@ def sum_of_trees(scorer: TreesScorer, schema: Schema) -> AdditiveScorer:
         bins = [_bins(part, feature) for feature in seen]
         cells += prod(b.size for b in bins) if len(bins) == 2 else 0
         if cells > MOST_CELLS:
-            raise NotUnderstood(f"the tables of its pairs have more than {MOST_CELLS} cells")
+            raise NotSupported(f"the tables of its pairs have more than {MOST_CELLS} cells")
         values = part.score_columns(_grid(schema, seen, bins)).reshape([b.size for b in bins] or [1])
         if len(bins) == 2:
             terms.add_pair((seen[0], seen[1]), (bins[0], bins[1]), values)
@@ -63,7 +63,7 @@ def _tree_of_nodes(trees: Trees) -> NDArray[np.int64]:
 
 
 def _features(scorer: TreesScorer) -> list[tuple[int, ...]]:
-    """The features that each tree looks at, ascending."""
+    """The features of each tree, ascending."""
     trees = scorer.trees
     inner = np.flatnonzero(trees.children[:, 0] != np.arange(len(trees.values)))
     seen = np.zeros((len(trees.roots), len(scorer.questions)), dtype=bool)

@@ -1,4 +1,4 @@
-"""Collects the terms of an additive model, each on bins of its own, and puts them on common ones."""
+"""Collects the terms of an additive model, each with its own bins, and gives each feature common bins."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from modelbundle.publishing.compiling.encoding import NotUnderstood
+from modelbundle.publishing.compiling.encoding import NotSupported
 from modelbundle.schema import Feature, Schema
 from modelbundle.scorers.additive import FARTHEST, AdditiveScorer, Line, Pair
 from modelbundle.scorers.base import FloatArray
@@ -18,12 +18,12 @@ Places = NDArray[np.int64]
 
 
 def union(feature: Feature, several: Sequence[Bins]) -> tuple[Bins, list[Places]]:
-    """Bins that are at least as fine as each of ``several``, and for each of those the place of every common bin in it."""
+    """The common refinement of ``several`` bins, and for each of them the bin that contains each common bin."""
     if feature.kind == "number":
         cuts = [bins.cuts for bins in several if isinstance(bins, NumberBins)]
         common = NumberBins(np.unique(np.concatenate([np.empty(0), *cuts])))
         lower = common.lower_ends()
-        # a common bin lies within one bin of each; its lower end tells which
+        # each common bin lies within one bin of each; its lower end says which
         return common, [np.append(np.searchsorted(c, lower, side="right"), len(c) + 1) for c in cuts]
     labels = [bins.labels for bins in several if isinstance(bins, CategoryBins)]
     every = CategoryBins(tuple(sorted({label for some in labels for label in some})))
@@ -36,7 +36,7 @@ def union(feature: Feature, several: Sequence[Bins]) -> tuple[Bins, list[Places]
 
 
 class Terms:
-    """A sum in the making."""
+    """The terms of an additive scorer, collected one by one."""
 
     def __init__(self, schema: Schema) -> None:
         self.schema = schema
@@ -58,7 +58,7 @@ class Terms:
         self._lines[feature, center] = self._lines.get((feature, center), 0.0) + slope
 
     def scorer(self) -> AdditiveScorer:
-        """The sum as one table per feature, lines and pairs. Raises :class:`NotUnderstood` where a number is not finite."""
+        """The sum as one table per feature, lines and pairs. Raises :class:`NotSupported` for a number that is not finite."""
         bins, tables, maps = [], [], []
         for i, feature in enumerate(self.schema):
             own = [(b, table) for f, b, table in self._mains if f == i]
@@ -76,7 +76,7 @@ class Terms:
         lines = [Line(feature, slope, center) for (feature, center), slope in self._lines.items() if slope]
         numbers = [np.array([self.intercept]), *tables, *(pair.table.reshape(-1) for pair in pairs)]
         if not all(bool((np.abs(part) < LIMIT).all()) for part in numbers):
-            raise NotUnderstood("a term of the model is not finite")
+            raise NotSupported("a term of the model is not finite")
         if any(not abs(line.slope) < LIMIT or not abs(line.center) < FARTHEST for line in lines):
-            raise NotUnderstood("a line of the model is not finite")
+            raise NotSupported("a line of the model is not finite")
         return AdditiveScorer(self.intercept, bins, tables, pairs, lines=lines)

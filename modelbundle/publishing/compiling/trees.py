@@ -1,4 +1,4 @@
-"""From trees over encoded columns to trees over raw values."""
+"""Compiling trees on encoded columns into trees on raw values."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from modelbundle.publishing.compiling.encoding import Labels, NotUnderstood, Number, Steps
+from modelbundle.publishing.compiling.encoding import Labels, NotSupported, Number, Steps
 from modelbundle.publishing.compiling.ensembles import Bools, Ensemble
 from modelbundle.publishing.compiling.terms import union
 from modelbundle.schema import Schema
@@ -18,7 +18,7 @@ from modelbundle.scorers.trees import Questions, Trees, TreesScorer
 
 @dataclass(frozen=True)
 class _Asked:
-    """The nodes that ask a column of finitely many values: ``right[bin, question]``, and each node's question."""
+    """The nodes that split a column of finitely many values: ``right[bin, question]``, and the question of each node."""
 
     bins: Bins
     right: Bools
@@ -27,7 +27,7 @@ class _Asked:
 
 
 def compile_trees(ensemble: Ensemble, schema: Schema) -> TreesScorer:
-    """A scorer for a tree ensemble on encoded columns; raises :class:`NotUnderstood`."""
+    """A scorer for a tree ensemble on encoded columns; raises :class:`NotSupported`."""
     nodes = len(ensemble.value)
     columns, cuts = np.zeros(nodes, dtype=np.int64), np.zeros(nodes)
     asked: list[list[_Asked]] = [[] for _ in schema]
@@ -37,7 +37,7 @@ def compile_trees(ensemble: Ensemble, schema: Schema) -> TreesScorer:
         if not len(at):
             continue
         if isinstance(encoded, Labels):
-            raise NotUnderstood("a category reaches the trees without having been encoded")
+            raise NotSupported("a category reaches the trees without having been encoded")
         if isinstance(encoded, Number):
             columns[at], cuts[at] = _cut(ensemble, encoded, at)
         else:
@@ -62,15 +62,15 @@ def compile_trees(ensemble: Ensemble, schema: Schema) -> TreesScorer:
 
 
 def _seen(ensemble: Ensemble, values: FloatArray) -> FloatArray:
-    """Values as the trees compare them."""
+    """The values with the precision in which the trees compare them."""
     with np.errstate(over="ignore"):
         return values.astype(np.float32).astype(np.float64) if ensemble.narrow else values
 
 
 def _cut(ensemble: Ensemble, encoded: Number, at: NDArray[np.int64]) -> tuple[NDArray[np.int64], FloatArray]:
-    """For nodes that compare a number: the column of x, whose half tells where a missing value goes, and the cut."""
+    """For nodes that split a number: the column of x, which decides where a missing value goes, and the cut."""
     if bool((ensemble.subset[at] >= 0).any()):
-        raise NotUnderstood("a number is split as a category without having been encoded")
+        raise NotSupported("a number is split as a category without having been encoded")
     thresholds, which = np.unique(ensemble.threshold[at], return_inverse=True)
     cuts = encoded.first(lambda v: ~(_seen(ensemble, v) <= thresholds), len(thresholds))[which]
     missing = _seen(ensemble, encoded.at(np.array([np.nan])))[0]

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelbundle.errors import FormatError
+from modelbundle.golden import columns
 from modelbundle.schema import Feature, Schema
 from modelbundle.scorers.additive import AdditiveScorer, Line, Pair
 from modelbundle.scorers.base import Value
@@ -35,15 +36,6 @@ def scorer() -> AdditiveScorer:
     )
 
 
-def columns(rows: list[tuple[Value, ...]]) -> list[Any]:
-    """Rows as columns."""
-    by_feature = zip(SCHEMA, zip(*rows, strict=True), strict=True)
-    return [
-        np.array([np.nan if v is None else v for v in column]) if f.kind == "number" else list(column)
-        for f, column in by_feature
-    ]
-
-
 @pytest.mark.parametrize(
     ("row", "expected"),
     [
@@ -63,8 +55,8 @@ def test_a_score_is_the_sum_of_what_the_values_look_up(row: tuple[Value, ...], e
 def test_rows_and_columns_give_the_same_bits(rows: list[tuple[Value, ...]]) -> None:
     """Score and contributions of a row are the same by itself and among others, and always finite."""
     model = scorer()
-    model.fit_averages(columns([(12.0, "A", 0.7), (25.0, "B", None), (None, None, 0.1)]))
-    together, terms = model.score_columns(columns(rows)), model.contributions_columns(columns(rows))
+    model.fit_averages(columns(SCHEMA, [(12.0, "A", 0.7), (25.0, "B", None), (None, None, 0.1)]))
+    together, terms = model.score_columns(columns(SCHEMA, rows)), model.contributions_columns(columns(SCHEMA, rows))
     for row, score, contributions in zip(rows, together.tolist(), terms.tolist(), strict=True):
         assert model.score_row(row) == score
         assert model.explain_row(row) == (score, contributions)
@@ -76,7 +68,7 @@ def test_rows_and_columns_give_the_same_bits(rows: list[tuple[Value, ...]]) -> N
 def test_baseline_and_contributions_are_the_score(rows: list[tuple[Value, ...]]) -> None:
     """They add up to 1e-9, relative to the largest of them."""
     model = scorer()
-    model.fit_averages(columns([(12.0, "A", 0.7), (25.0, "B", None), (None, None, 0.1)]))
+    model.fit_averages(columns(SCHEMA, [(12.0, "A", 0.7), (25.0, "B", None), (None, None, 0.1)]))
     for row in rows:
         score, contributions = model.explain_row(row)
         assert math.fsum([model.baseline, *contributions]) == pytest.approx(score, rel=1e-9, abs=1e-9)
@@ -85,7 +77,7 @@ def test_baseline_and_contributions_are_the_score(rows: list[tuple[Value, ...]])
 def test_contributions_are_against_the_average_training_row() -> None:
     """Over the training rows every feature's contributions average to 0, and the baseline is the mean score."""
     model = scorer()
-    training = columns([(12.0, "A", 0.7), (25.0, "B", None), (None, None, 0.1), (5.0, "A", 9.0)])
+    training = columns(SCHEMA, [(12.0, "A", 0.7), (25.0, "B", None), (None, None, 0.1), (5.0, "A", 9.0)])
     model.fit_averages(training)
     assert np.abs(model.contributions_columns(training).mean(axis=0)).max() < 1e-12
     assert model.baseline == pytest.approx(model.score_columns(training).mean(), rel=1e-12)
@@ -106,14 +98,17 @@ def test_a_pair_is_shared_equally() -> None:
 def test_parts_make_an_equal_scorer() -> None:
     """What is stored has plain little-endian types, and what is read from it gives the same bits."""
     model = scorer()
-    model.fit_averages(columns([(12.0, "A", 0.7), (25.0, "B", None)]))
+    model.fit_averages(columns(SCHEMA, [(12.0, "A", 0.7), (25.0, "B", None)]))
     header, arrays = model.to_parts()
     again = AdditiveScorer.from_parts(header, arrays, SCHEMA)
     rows: list[tuple[Value, ...]] = [(10.0, "A", 0.1), (None, None, None), (1e9, "Z", -3.0)]
     assert {array.dtype.str for array in arrays.values()} <= {"<f8", "<i8"}
     assert again.baseline == model.baseline
-    assert again.contributions_columns(columns(rows)).tolist() == model.contributions_columns(columns(rows)).tolist()
-    assert again.score_columns(columns(rows)).tolist() == model.score_columns(columns(rows)).tolist()
+    assert (
+        again.contributions_columns(columns(SCHEMA, rows)).tolist()
+        == model.contributions_columns(columns(SCHEMA, rows)).tolist()
+    )
+    assert again.score_columns(columns(SCHEMA, rows)).tolist() == model.score_columns(columns(SCHEMA, rows)).tolist()
 
 
 _NUMBER = {"kind": "number"}

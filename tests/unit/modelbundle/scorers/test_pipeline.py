@@ -27,7 +27,7 @@ def _neighbours() -> Pipeline:
     return Pipeline([("encode", encode), ("model", KNeighborsClassifier(15))])
 
 
-def test_a_model_that_is_not_understood_is_asked_itself() -> None:
+def test_a_model_that_is_not_supported_is_asked_itself() -> None:
     """Its probabilities are scikit-learn's, for rows and columns, missing and unknown values included."""
     frame, labels = book(300)
     pipeline = _neighbours().fit(frame, labels)

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelbundle.errors import FormatError
+from modelbundle.golden import columns
 from modelbundle.schema import Feature, Schema
 from modelbundle.scorers import trees as module
 from modelbundle.scorers.base import Value
@@ -53,11 +54,6 @@ def scorer() -> TreesScorer:
     return TreesScorer(0.5, "logit", questions(), two_trees())
 
 
-def columns(rows: list[tuple[Value, ...]]) -> list[Any]:
-    """Rows as columns."""
-    return [np.array([np.nan if row[0] is None else row[0] for row in rows]), [row[1] for row in rows]]
-
-
 @pytest.mark.parametrize(
     ("row", "expected"),
     [
@@ -86,7 +82,7 @@ def test_rows_and_columns_give_the_same_bits(few: int, rows: list[tuple[Value, .
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "FEW", few)
         model = scorer()
-    assert [model.score_row(row) for row in rows] == model.score_columns(columns(rows)).tolist()
+    assert [model.score_row(row) for row in rows] == model.score_columns(columns(SCHEMA, rows)).tolist()
 
 
 def test_chunks_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,9 +100,9 @@ def test_chunks_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     rows: list[tuple[Value, ...]] = [(float(v), "B") for v in rng.uniform(0, 30, 300)]
     model = TreesScorer(0.1, "logit", questions(), many)
-    expected = model.score_columns(columns(rows)).tolist()
+    expected = model.score_columns(columns(SCHEMA, rows)).tolist()
     monkeypatch.setattr(module, "CHUNK", 64 * 7)
-    assert model.score_columns(columns(rows)).tolist() == expected
+    assert model.score_columns(columns(SCHEMA, rows)).tolist() == expected
     assert [model.score_row(row) for row in rows] == expected
 
 
@@ -136,7 +132,7 @@ def test_parts_make_an_equal_scorer() -> None:
     again = TreesScorer.from_parts(header, arrays, SCHEMA)
     rows: list[tuple[Value, ...]] = [(10.0, "A"), (None, "B"), (25.0, None), (3.0, "?")]
     assert {array.dtype.str for array in arrays.values()} <= {"<f8", "<i4", "|u1"}
-    assert again.score_columns(columns(rows)).tolist() == scorer().score_columns(columns(rows)).tolist()
+    assert again.score_columns(columns(SCHEMA, rows)).tolist() == scorer().score_columns(columns(SCHEMA, rows)).tolist()
     assert (again.link, again.cuts(0), again.labels(1)) == ("logit", [10.0, 20.0], ("A", "B"))
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelbundle.publishing.compiling.encoding import NotUnderstood, Number, Steps
+from modelbundle.publishing.compiling.encoding import NotSupported, Number, Steps
 from modelbundle.publishing.compiling.terms import union
 from modelbundle.schema import LARGEST, Feature
 from modelbundle.scorers.bins import CategoryBins, NumberBins
@@ -71,9 +71,9 @@ def test_missing_values_go_through_the_chain() -> None:
 
 
 @pytest.mark.parametrize("operation", ["multiply", "divide"])
-def test_a_falling_chain_is_not_understood(operation: str) -> None:
+def test_a_falling_chain_is_not_supported(operation: str) -> None:
     """Only factors above 0 keep the order of values, on which everything here rests."""
-    with pytest.raises(NotUnderstood):
+    with pytest.raises(NotSupported):
         Number(0).then(operation, -1.0)
 
 

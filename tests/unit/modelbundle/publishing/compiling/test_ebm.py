@@ -134,7 +134,7 @@ def test_changed_scores_are_followed() -> None:
     assert proof.max_difference <= 1e-12
 
 
-def test_a_category_that_is_encoded_and_then_nominal_is_not_understood() -> None:
+def test_a_category_that_is_encoded_and_then_nominal_is_not_supported() -> None:
     """The machine would match codes as strings; that is left to the machine itself."""
     frame, labels = book()
     encode = ColumnTransformer([("ordered", ordinal(), ["grade", "tenure"])]).set_output(transform="pandas")

@@ -1,4 +1,4 @@
-"""Every preprocessing step that is understood, proven on a model behind it; and what is not understood."""
+"""Every preprocessing step that is supported, proven on a model behind it; and what is not supported."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def test_steps_after_steps_know_their_columns() -> None:
         ),
     ],
 )
-def test_what_is_not_understood_is_said(step: Any, word: str) -> None:
+def test_what_is_not_supported_is_said(step: Any, word: str) -> None:
     """The reason names the step, and the model is served as it is."""
     frame, labels = book()
     encode = ColumnTransformer([("text", step, CATEGORIES)], remainder=FILLED)

@@ -54,7 +54,7 @@ def test_a_frozen_model_is_looked_into() -> None:
         (CalibratedClassifierCV(RandomForestClassifier(5), ensemble=False), "no log-odds"),
     ],
 )
-def test_what_is_not_understood_is_said(model: Any, word: str) -> None:
+def test_what_is_not_supported_is_said(model: Any, word: str) -> None:
     """Means of several, other curves, and models without log-odds are served as they are."""
     frame, labels = book(300)
     frame = frame[["amount", "rate", "late"]]

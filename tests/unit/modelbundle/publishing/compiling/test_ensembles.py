@@ -1,4 +1,4 @@
-"""Every tree ensemble that is understood is proven equal to scikit-learn's own answers."""
+"""Every tree ensemble that is supported is proven equal to scikit-learn's own answers."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_histogram_boosting(how: str, chosen: str) -> None:
 
 
 def test_histogram_boosting_on_the_frame_itself() -> None:
-    """Columns of pandas categories are encoded by the model; text that the frame holds as such is not understood."""
+    """Columns of pandas categories are encoded by the model; text that the frame holds as such is not supported."""
     frame, labels = book()
     numbers = frame[NUMBERS]
     assert compiled(HistGradientBoostingClassifier(max_iter=20).fit(numbers, labels), numbers)[0].kind == "trees"
@@ -145,7 +145,7 @@ def test_thresholds_beyond_the_float32_grid() -> None:
     ],
 )
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-def test_what_is_not_understood_is_said(model: Any, word: str) -> None:
+def test_what_is_not_supported_is_said(model: Any, word: str) -> None:
     """The reason is a sentence about the model."""
     frame, labels = book(300)
     assert word in reasons(filled(model).fit(frame, labels), frame)["trees"]
