@@ -17,6 +17,7 @@ from modelbundle.format.unpickling import check_runtime, unpickle
 from modelbundle.model import Model
 from modelbundle.scorers import KINDS
 from modelbundle.scorers.base import Scorer
+from modelbundle.scorers.pipeline import PipelineScorer
 
 PIPELINE = "pipeline.joblib"
 SCORER = "scorer.json"
@@ -82,10 +83,7 @@ def _scorer(about: manifest.Manifest, entries: Mapping[str, bytes], allow_pickle
         if not allow_pickle:
             raise FormatError("scorer", "the bundle has no compiled scorer, and unpickling is not allowed here")
         check_runtime(about.runtime)
-        from modelbundle.scorers.pipeline import PipelineScorer
-
-        estimator = unpickle(entries.get(PIPELINE, b""))
-        return PipelineScorer.from_pipeline(estimator, about.schema)
+        return PipelineScorer(unpickle(entries.get(PIPELINE, b"")), about.schema)
     if len(about.classes) != 2:
         raise FormatError("scorer", "is compiled, which needs two classes")
     header = manifest.loads(SCORER, entries.get(SCORER, b""))

@@ -33,7 +33,7 @@ def load_plain(data: bytes, version: str, file_name: str) -> Model:
         Feature(str(n), "category" if n in texts else "number", required=False, title=str(n)) for n in names
     )
     schema = _with_required(estimator, Schema(features))
-    scorer = PipelineScorer.from_pipeline(estimator, schema)
+    scorer = PipelineScorer(estimator, schema)
     row = tuple(_sample(feature, estimator) for feature in schema)
     slug = re.sub(r"[^a-z0-9._-]+", "-", file_name.lower().rsplit(".", 1)[0]).strip("-._") or "model"
     public = {
@@ -82,7 +82,7 @@ def _sample(feature: Feature, estimator: Any) -> float | str:
 
 def _with_required(estimator: Any, schema: Schema) -> Schema:
     """The schema with ``required`` set for each feature without which the pipeline fails."""
-    scorer = PipelineScorer.from_pipeline(estimator, schema)
+    scorer = PipelineScorer(estimator, schema)
     sample = [_sample(feature, estimator) for feature in schema]
     try:
         scorer.score_columns(columns(schema, [sample]))

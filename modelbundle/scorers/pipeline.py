@@ -14,7 +14,7 @@ from modelbundle.scorers.base import AnyColumn, Column, FloatArray, Row, Scorer,
 
 
 class PipelineScorer(Scorer):
-    """Calls ``predict_proba`` on a frame of the schema's columns. The score is the last class's probability."""
+    """Calls ``estimator.predict_proba`` on a frame of the schema's columns; the score is the probability of the last class."""
 
     kind: ClassVar[str] = "pipeline"
     link = "identity"
@@ -22,11 +22,6 @@ class PipelineScorer(Scorer):
     def __init__(self, estimator: Any, schema: Schema) -> None:
         self.estimator = estimator
         self.schema = schema
-
-    @classmethod
-    def from_pipeline(cls, estimator: Any, schema: Schema) -> PipelineScorer:
-        """The scorer of a fitted classifier."""
-        return cls(estimator, schema)
 
     def score_row(self, row: Row) -> float:
         """The probability of the last class."""

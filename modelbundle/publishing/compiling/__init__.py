@@ -35,7 +35,7 @@ def compile_candidates(pipeline: Any, schema: Schema) -> list[Scorer | NotCompil
             found.append(NotCompilable(kind, str(reason)))
         except Exception as error:  # an unknown version or subclass must not prevent publishing
             found.append(NotCompilable(kind, f"reading the pipeline failed ({type(error).__name__}: {error})"))
-    found.append(PipelineScorer.from_pipeline(pipeline, schema))
+    found.append(PipelineScorer(pipeline, schema))
     return found
 
 

@@ -45,7 +45,7 @@ def test_more_than_two_classes_are_answered() -> None:
     frame, labels = book(300)
     pipeline = _neighbours().fit(frame, np.where(frame["late"] > 1, 2, labels))
     schema = Schema.from_frame(frame)
-    scorer = PipelineScorer.from_pipeline(pipeline, schema)
+    scorer = PipelineScorer(pipeline, schema)
     columns = frame_columns(schema, frame)
     assert scorer.probability_matrix(columns).tolist() == pipeline.predict_proba(frame).tolist()
     assert scorer.score_columns(columns).tolist() == pipeline.predict_proba(frame)[:, 2].tolist()

@@ -200,7 +200,7 @@ def test_a_pipeline_scorer_is_compared_on_the_frame() -> None:
     pipeline = Pipeline([("encode", encode), ("model", LogisticRegression())]).fit(frame, labels)
     schema = Schema.from_frame(frame)
     with pytest.raises(ProofFailed):
-        prove(pipeline, PipelineScorer.from_pipeline(pipeline, schema), frame, schema)
+        prove(pipeline, PipelineScorer(pipeline, schema), frame, schema)
 
 
 def test_a_frame_becomes_columns() -> None:
