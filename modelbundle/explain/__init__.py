@@ -1,1 +1,1 @@
-"""Why a score is what it is: reasons, curves, distributions."""
+"""Explanations of a score: reasons, curves of features, and their distributions."""

@@ -1,1 +1,1 @@
-"""The file format: archive, manifest, arrays, reference distributions, statements, plain pickles."""
+"""The file format of a bundle: archive, manifest, arrays, reference distributions, statements, and plain pickles."""

@@ -1,1 +1,1 @@
-"""From a fitted scikit-learn pipeline to a bundle. Needs scikit-learn; nothing that serves imports it."""
+"""Publishing a fitted scikit-learn pipeline as a bundle. It needs scikit-learn; services import only the annotations."""

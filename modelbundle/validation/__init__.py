@@ -1,1 +1,1 @@
-"""From what a caller sent to rows and columns, or to every problem at once."""
+"""Validation of inputs: JSON documents, whole columns and CSV cells, by the rules of one schema."""
