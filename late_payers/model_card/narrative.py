@@ -51,8 +51,8 @@ LATE_PAYERS: Final = Narrative(
 
     Deriving anything about a protected characteristic of a borrower.
 
-    `prediction` (the class at a threshold of 0.5) is no decision: at a late rate of about 2 % it is
-    always 'on time'.
+    Deciding with `prediction`, the class at a threshold of 0.5. At a late rate of about 2 % it is
+    almost always 'on time'. Decide with the band or the probability.
     """,
     assumptions_and_limits="""
     The outcome is a snapshot: a loan counts as late if it was late on one day. A loan that was late and
@@ -70,8 +70,8 @@ LATE_PAYERS: Final = Narrative(
     as 'among loans of the same grade and rate'. That is why a low use of credit limits or few debts can
     raise the risk here: the grade already gave credit for them.
 
-    Grades F and G, the purpose renewable_energy and incomes above the training range are rare; their
-    curves rest on few loans and their intervals are wide.
+    Grades F and G, the purpose renewable_energy and incomes above the training range are rare. Their
+    curves rest on few loans, so their intervals are wide.
 
     A new rate sheet changes what an interest rate means. The training quarter holds two; steps finer
     than their difference are kept out of the model.
@@ -82,18 +82,18 @@ LATE_PAYERS: Final = Narrative(
     people differently by them directly, and for the same reason disparate impact cannot be measured
     with these data.
 
-    That no such column is used does not mean that no effect exists: home ownership, income, time in job
-    and purpose can stand in for age, origin or marital status. Before use, the lender has to test
+    An effect can exist all the same: home ownership, income, time in job and purpose can stand in for
+    age, origin or marital status. Before use, the lender has to test
     outcomes by group with a proxy method or with data it may lawfully hold, and keep the result with
     this card.
 
-    The table of slices shows how well the model ranks and is calibrated for groups that the data do
+    The table of slices shows the ranking and the calibration of the model for the groups that the data
     have.
     """,
     monitoring="""
     Following SR 11-7 (Guidance on Model Risk Management): this card is part of the development
-    documentation; validation by somebody who did not build the model, ongoing monitoring and outcomes
-    analysis are the lender's to run.
+    documentation. The lender runs the independent validation, the ongoing monitoring and the outcomes
+    analysis.
 
     Ongoing monitoring, weekly: share of missing, unseen and out-of-range values; population stability
     index of the score and of each column against the reference inside the bundle (look above 0.1, act
@@ -115,10 +115,10 @@ LATE_PAYERS: Final = Narrative(
     terms in which a loan falls furthest on the risky side of the average loan, at most four, the method
     that the commentary on Regulation B, 9(b)(2)-5, names.
 
-    A pair's term is shared between its two columns by a stated rule, so nothing is left unexplained.
+    Each of the two columns of a pair gets half of the pair's term, so the reasons explain the whole score.
 
     Grade and interest rate are never given as a reason: they are the lender's own judgement, and a
-    borrower can neither act on nor contest them.
+    borrower can neither act on them nor contest them.
 
     The model is not meant for credit decisions. Should a step taken on it be an adverse action under
     the Equal Credit Opportunity Act, the notice must state the principal reasons that were really used
@@ -128,7 +128,7 @@ LATE_PAYERS: Final = Narrative(
     ownership="""
     Owner: the lender's credit risk analytics team, which approves each pin.
 
-    Questions and complaints about a score go to that team with the prediction's id; it can be looked up
-    for as long as the prediction log is kept.
+    Questions and complaints about a score go to that team, with the prediction's id. The team finds the
+    prediction by its id as long as the prediction log is kept.
     """,
 )
