@@ -1,28 +1,84 @@
-"""Files that are there whole or not at all."""
+"""Atomic and durable writes: a file is complete under its name, or it is not there.
+
+All file operations go through :class:`Disk`. A test that makes the Nth operation fail subclasses it.
+"""
 
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
+from typing import Any
 
 
-def write(path: Path, content: bytes) -> None:
-    """Replace ``path`` by ``content`` atomically and durably; raises :class:`OSError` and leaves nothing behind."""
+class Disk:
+    """The operations on files. Every method raises :class:`OSError`."""
+
+    def open(self, path: Path, flags: int) -> int:
+        """Return a new file descriptor."""
+        return os.open(path, flags | os.O_CLOEXEC, 0o644)
+
+    def write(self, descriptor: int, data: bytes | memoryview) -> None:
+        """Write all of ``data``."""
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
+
+    def fsync(self, descriptor: int) -> None:
+        """Make what was written durable."""
+        os.fsync(descriptor)
+
+    def replace(self, source: Path, target: Path) -> None:
+        """Rename atomically."""
+        os.replace(source, target)
+
+    def symlink(self, content: str, path: Path) -> None:
+        """Make a link whose target is ``content``."""
+        os.symlink(content, path)
+
+    def unlink(self, path: Path) -> None:
+        """Remove a file; a missing file is not an error."""
+        path.unlink(missing_ok=True)
+
+    def write_file(
+        self, path: Path, data: bytes | memoryview, *, durable: bool = False, mode: int | None = None
+    ) -> None:
+        """Replace ``path`` by ``data`` atomically. Nothing is left behind when it fails.
+
+        ``mode`` sets the permissions; without it they follow the umask.
+        """
+        temporary = path.parent / f".{path.name}.{os.urandom(4).hex()}"
+        descriptor = self.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+        try:
+            try:
+                self.write(descriptor, data)
+                if mode is not None:
+                    os.fchmod(descriptor, mode)
+                if durable:
+                    self.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            self.replace(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        if durable:
+            self.sync_directory(path.parent)
+
+    def sync_directory(self, path: Path) -> None:
+        """Make the renames in a directory durable."""
+        descriptor = self.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            self.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def write(path: Path, content: Any) -> int:
+    """Replace ``path`` by ``content`` atomically and durably, readable for every user; returns the size in bytes.
+
+    ``content`` is bytes or another buffer. Missing directories are made. Raises :class:`OSError`.
+    """
+    data = memoryview(content).cast("B")
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    Disk().write_file(path, data, durable=True, mode=0o644)
+    return len(data)

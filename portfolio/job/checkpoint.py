@@ -133,14 +133,3 @@ class Work:
 def _identity(path: Path) -> list[int]:
     facts = path.stat()
     return [facts.st_ino, facts.st_mtime_ns]
-
-
-def write(path: Path, content: Any) -> int:
-    """Write a file of the work directory, whole or not at all; returns its size."""
-    temporary = path.with_suffix(".writing")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-    return len(memoryview(content).cast("B"))

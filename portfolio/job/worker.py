@@ -15,12 +15,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from modelbundle.durable import write
 from modelbundle.format import bundle
 from modelbundle.model import Model
 from portfolio.files.csv_columns import Aside, Rows, numbered, read
 from portfolio.files.locations import CSV
 from portfolio.files.readers import Chunk
-from portfolio.job.checkpoint import Done, part, write
+from portfolio.job.checkpoint import Done, part
 from portfolio.job.checkpoint import aside as aside_path
 from portfolio.scoring import score, with_numbers
 

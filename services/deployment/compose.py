@@ -9,7 +9,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from services.deployment.target import DeploymentError, Pin, Target, replace_text, trouble
+from modelbundle.durable import write
+from services.deployment.target import DeploymentError, Pin, Target, trouble
 from services.predictionlog import event
 
 CHAMPION = ("MODEL_FILE_NAME", "MODEL_SHA256")
@@ -118,7 +119,8 @@ def write_env(path: Path, values: dict[str, str]) -> None:
     """Set some assignments of an env file in one atomic step; other lines stay as they are."""
     lines = path.read_text("utf-8").splitlines() if path.exists() else []
     kept = [line for line in lines if line.partition("=")[0].strip() not in values]
-    replace_text(path, "\n".join([*kept, *(f"{name}={value}" for name, value in values.items())]) + "\n")
+    assignments = [f"{name}={value}" for name, value in values.items()]
+    write(path, ("\n".join([*kept, *assignments]) + "\n").encode())
 
 
 def defaults(path: Path) -> dict[str, str]:

@@ -21,7 +21,7 @@ from typing import Any
 
 import requests
 
-from services.deployment.target import replace_text
+from modelbundle.durable import write
 
 SHIPPED = "late-payers.bundle"
 PINS = ("MODEL_FILE_NAME", "MODEL_SHA256", "CHALLENGER_FILE_NAME", "CHALLENGER_SHA256")  # they stand in run/pin.json
@@ -45,7 +45,7 @@ def main() -> int:
         if not shipped.exists():
             return complain(f"{shipped} is missing: train it with `make train`")
         sha256 = hashlib.sha256(shipped.read_bytes()).hexdigest()
-        replace_text(pin, json.dumps({"file": SHIPPED, "sha256": sha256}) + "\n")
+        write(pin, json.dumps({"file": SHIPPED, "sha256": sha256}).encode() + b"\n")
     supervisor = Supervisor(run, port, free_port())
     code = supervisor.start(began)
     return supervisor.stay() if code is None else code
@@ -87,7 +87,7 @@ class Supervisor:
         self.model = self.spawn("services.model", self.model_env)
         self.predict = self.spawn("services.predict", self.predict_env)
         facts = {"pid": os.getpid(), "url": self.url, "model_url": self.model_url, "data_dir": self.data_dir}
-        replace_text(self.run / "running.json", json.dumps(facts) + "\n")
+        write(self.run / "running.json", json.dumps(facts).encode() + b"\n")
         deadline = time.monotonic() + 30
         ready: dict[str, Any] = {}
         while not ready.get("ready"):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from modelbundle.durable import write
 from services.predictionlog import event
 
 
@@ -97,7 +97,7 @@ class Local(Target):
 
     def set_pins(self, pin: Pin, challenger: Pin | None) -> None:
         other = {"challenger": asdict(challenger)} if challenger else {}
-        replace_text(self.run / "pin.json", json.dumps({**asdict(pin), **other}) + "\n")
+        write(self.run / "pin.json", f"{json.dumps({**asdict(pin), **other})}\n".encode())
 
     def replicas(self) -> dict[str, dict[str, Any]]:
         import requests
@@ -136,18 +136,3 @@ def _pin(data: Any) -> Pin | None:
         return Pin(data["file"], data["sha256"])
     except (KeyError, TypeError):
         return None
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Replace a small text file atomically and durably."""
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise

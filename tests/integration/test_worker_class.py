@@ -19,9 +19,9 @@ import pytest
 from tests.integration.system import ROOT, ask, children, free_port, until
 
 PROGRAM = """
-from services.predict.server import worker_class as lanes
+from services.predict.server import worker_class as own
 
-worker_class = lanes.Lanes
+worker_class = own.Lanes
 threads = 2
 keepalive = 60
 graceful_timeout = 60
@@ -36,7 +36,7 @@ def app(environ, start):
     environ["wsgi.input"].read()
     start("200 OK", [("Content-Length", "4")] if path == "/fails" else [])
     return fails() if path == "/fails" else [str(started[0].connections).encode() if path == "/count" else
-                                             b"side" if lanes.beside() else b"main"]
+                                             b"side" if own.beside() else b"main"]
 
 def fails():
     yield b""

@@ -25,8 +25,8 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+from modelbundle.durable import Disk
 from modelbundle.format.statement import SUFFIX
-from services.predict.rollout.disk import Disk
 from services.predict.rollout.state_machine import NOTHING, Candidate, Generation, PinnedVersion, Vote
 
 

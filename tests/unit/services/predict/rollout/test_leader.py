@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from modelbundle.durable import Disk
 from services.predict.app import loader
 from services.predict.rollout import leader as leading
 from services.predict.rollout import staging, state_machine
-from services.predict.rollout.disk import Disk
 from services.predict.rollout.leader import LeaderThread
 from services.predict.rollout.model_client import ModelClient, ModelClientError
 from services.predict.rollout.rehearsal import RehearsalFailed

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from services.predict.rollout.disk import Disk
+from modelbundle.durable import Disk
 from services.predict.rollout.state_dir import LeaderLock, StateDir, WorkerEntry
 from services.predict.rollout.state_machine import NOTHING, Candidate, Generation, PinnedVersion, Vote
 
