@@ -83,9 +83,8 @@ LATE_PAYERS: Final = Narrative(
     with these data.
 
     An effect can exist all the same: home ownership, income, time in job and purpose can stand in for
-    age, origin or marital status. Before use, the lender has to test
-    outcomes by group with a proxy method or with data it may lawfully hold, and keep the result with
-    this card.
+    age, origin or marital status. Before use, the lender has to test outcomes by group with a proxy
+    method or with data it may lawfully hold, and keep the result with this card.
 
     The table of slices shows the ranking and the calibration of the model for the groups that the data
     have.
@@ -115,7 +114,7 @@ LATE_PAYERS: Final = Narrative(
     terms in which a loan falls furthest on the risky side of the average loan, at most four, the method
     that the commentary on Regulation B, 9(b)(2)-5, names.
 
-    Each of the two columns of a pair gets half of the pair's term, so the reasons explain the whole score.
+    Each of the two columns of a pair gets half of the pair's term, so the terms explain the whole score.
 
     Grade and interest rate are never given as a reason: they are the lender's own judgement, and a
     borrower can neither act on them nor contest them.

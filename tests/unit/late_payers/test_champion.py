@@ -37,7 +37,7 @@ def few_bags(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_slim_champion_predicts_the_same(loans: Book, few_bags: None) -> None:
-    """Dropping the single bags changes no bit of a prediction, and nothing is warned about."""
+    """Without the single bags, each prediction has the same bits, and no warning appears."""
     pipeline = recipe.fit(*loans)
     before = pipeline.predict_proba(loans[0])
     assert hasattr(pipeline[-1], "bagged_scores_")
@@ -63,7 +63,7 @@ def test_the_published_champion(quarter: Any, few_bags: None, tmp_path: Path) ->
 
 
 def test_the_same_loans_give_the_same_bundle(quarter: Any, few_bags: None, tmp_path: Path) -> None:
-    """Published twice from the same quarter the file has the same bytes."""
+    """Publishing the same quarter twice gives the same bytes."""
     first, second = (champion.train(quarter, tmp_path / f"{name}.bundle") for name in "ab")
     assert first.sha256 == second.sha256
 

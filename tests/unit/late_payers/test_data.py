@@ -34,7 +34,7 @@ def test_a_table_is_read_as_it_is_written() -> None:
 
 
 def test_other_columns_another_order_and_percentages_are_understood() -> None:
-    """What is unambiguous is no reason to refuse a file."""
+    """A file with further columns, another order or percentages is read."""
     columns = [*reversed(COLUMNS), TARGET]
     values = dict(zip([*COLUMNS, TARGET], ROW.split(","), strict=True)) | {"int_rate": "20.39%"}
     content = f"index,{','.join(columns)}\n7,{','.join(values[c] for c in columns)}\n".encode()
@@ -54,14 +54,14 @@ def test_other_columns_another_order_and_percentages_are_understood() -> None:
     ],
 )
 def test_what_cannot_be_used_is_named(content: bytes, words: str) -> None:
-    """File, column, row and what was expected, in one line."""
+    """The error names the file, the column, the row and the expectation, in one line."""
     with pytest.raises(DataError, match="here") as caught:
         read_table(content, "here")
     assert words in str(caught.value)
 
 
 def test_the_archive_is_found_before_the_tables(tmp_path: Path) -> None:
-    """Files of any folder inside it count; a Mac's shadows do not."""
+    """The archive comes first; its folders do not matter, and the hidden files of macOS are ignored."""
     (tmp_path / TRAINING_FILE).write_bytes(TABLE)
     said: list[str] = []
     assert load(tmp_path, say=said.append).source == "training only"
@@ -75,7 +75,7 @@ def test_the_archive_is_found_before_the_tables(tmp_path: Path) -> None:
 
 
 def test_a_damaged_archive_is_one_clear_error(tmp_path: Path) -> None:
-    """Truncated, or without the table."""
+    """A truncated archive and an archive without the table give one clear error."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as made:
         made.writestr(TEST_FILE, TABLE)
@@ -90,7 +90,7 @@ def test_a_damaged_archive_is_one_clear_error(tmp_path: Path) -> None:
 def test_without_the_original_the_stand_in_is_used_and_the_first_line_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody mistakes simulated loans for real ones."""
+    """Without original files, the loader says that the loans are simulated."""
     from late_payers import simulation
 
     small = simulation.stand_in(500, 100)

@@ -39,7 +39,7 @@ LABELS = (np.arange(200) % 10 == 0).astype(np.int64)
 
 @pytest.mark.parametrize("scheme", [lambda *a: out_of_fold(*a).probabilities, by_stretch_of_time])
 def test_no_loan_is_scored_by_a_model_that_saw_it(scheme: Any) -> None:
-    """A model that knows its training loans by heart recognises none."""
+    """A model that recognises its training loans recognises none of the loans that it scores."""
     assert (scheme(Memory, FEATURES, LABELS) == 0).all()
 
 
@@ -56,6 +56,6 @@ def test_folds_are_seeded() -> None:
 
 
 def test_stretches_are_contiguous() -> None:
-    """Rows that stand together are scored by the same model."""
+    """One model scores each contiguous stretch of rows."""
     p = by_stretch_of_time(Noise, FEATURES, LABELS, parts=4)
     assert [len(set(p[start : start + 50])) for start in range(0, 200, 50)] == [1, 1, 1, 1]

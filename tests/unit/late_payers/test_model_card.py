@@ -107,7 +107,7 @@ def test_a_rare_category_is_an_average_one(loans: Book) -> None:
 
 
 def test_the_card_has_every_section_and_figure(evidence: Evidence) -> None:
-    """Both forms say what the issue of a model card asks for, with intervals, bands, slices and terms."""
+    """Markdown and HTML have all sections, with intervals, bands, slices and terms."""
     markdown, html = render("Late payers", evidence, LATE_PAYERS)
     for heading in (
         "Intended use",
@@ -133,7 +133,7 @@ def test_the_card_has_every_section_and_figure(evidence: Evidence) -> None:
 
 
 def test_the_card_is_one_page_with_pictures(evidence: Evidence) -> None:
-    """The HTML has its pictures inside, no script, and refers to nothing outside."""
+    """The HTML has inline pictures, no script and no external reference."""
     _, html = render("Late payers", evidence, LATE_PAYERS)
     assert html.count("<svg") == html.count("</svg>") == 3
     assert "<script" not in html
@@ -148,7 +148,7 @@ def test_the_card_is_reproducible(evidence: Evidence) -> None:
 
 @pytest.mark.parametrize("name", Narrative.__dataclass_fields__)
 def test_a_blank_section_is_refused(name: str, evidence: Evidence) -> None:
-    """A card without one of the human sections is no card."""
+    """A card with an empty written section is refused."""
     with pytest.raises(PublishError, match=name):
         render("Late payers", evidence, replace(LATE_PAYERS, **{name: " \n \n"}))
 

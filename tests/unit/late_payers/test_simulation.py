@@ -18,7 +18,7 @@ def quarter() -> object:
 
 
 def test_the_same_seed_gives_the_same_bytes() -> None:
-    """And another seed gives others."""
+    """The same seed gives the same loans, another seed gives others."""
     first, again, other = (simulation.simulate(2000, seed).to_csv() for seed in (1, 1, 2))
     assert first == again
     assert first != other
@@ -40,7 +40,7 @@ def test_the_stated_facts_hold(quarter) -> None:  # type: ignore[no-untyped-def]
 
 
 def test_the_following_quarter_is_late_less_often() -> None:
-    """About 1.4 %, as in the original's sample."""
+    """The late rate of the following quarter is about 1.4 %, as in the original's sample."""
     after = simulation.simulate(ROWS, 3, shift=simulation.TEST_SHIFT)
     assert after[TARGET].mean() == pytest.approx(0.0140, abs=0.0025)
 

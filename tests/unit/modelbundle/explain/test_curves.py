@@ -68,7 +68,7 @@ def number(drawn: Curves, i: int) -> NumberCurve:
 @pytest.mark.parametrize("amount", [-5.0, 9.99, 10.0, 15.0, 20.0, 1e6, None])
 @pytest.mark.parametrize("rate", [0.0, 0.31, 0.999, None])
 def test_without_pairs_the_curves_are_the_contributions(amount: float | None, rate: float | None) -> None:
-    """A table's term is the very contribution; a line's agrees to rounding."""
+    """The term of a table equals the contribution exactly, the term of a line up to rounding."""
     scorer = additive(pairs=False)
     drawn = curves(model(scorer), REFERENCE)
     expected = scorer.contributions_row([amount, "B", rate])
@@ -82,7 +82,7 @@ def test_without_pairs_the_curves_are_the_contributions(amount: float | None, ra
 
 
 def test_a_contribution_is_the_curve_and_half_of_each_surface(drawn: Curves) -> None:
-    """So curves and surfaces together leave nothing of a score unexplained."""
+    """Curves and surfaces together explain the whole score."""
     contributions = additive().contributions_row([25.0, "A", 0.5])
     surface = drawn.surfaces[0]
     assert surface.features == ("amount", "grade")
@@ -92,21 +92,21 @@ def test_a_contribution_is_the_curve_and_half_of_each_surface(drawn: Curves) -> 
 
 
 def test_steps_of_a_surface_that_share_a_place_in_its_table_are_one(drawn: Curves) -> None:
-    """The pair's bins are coarser than the feature's: amounts below 10 and from 10 to 20 are one row."""
+    """The pair's bins are coarser than the feature's, so amounts below 10 and from 10 to 20 share a row."""
     surface = drawn.surfaces[0]
     assert surface.rows.edges[1:-1] == (20.0,)
     assert surface.terms.shape == (2, 2)
 
 
 def test_the_shown_range_leaves_out_the_far_tail(drawn: Curves) -> None:
-    """An amount of a billion does not hide the steps between 10 and 20; the deciles and the cuts are inside."""
+    """An amount of a billion does not hide the steps between 10 and 20."""
     curve = number(drawn, 0)
     assert curve.edges[0] == 0.0
     assert curve.edges[-1] == 50.0  # the last decile, and the deciles' width once more
 
 
 def test_rare_categories_are_not_named(drawn: Curves) -> None:
-    """The scorer's tables know a label that the schema does not name: it could point at a person."""
+    """A label that the scorer has and the schema does not name is not shown, because it could identify a person."""
     grades = drawn.curves[1]
     assert isinstance(grades, CategoryCurve)
     assert grades.names == ("A", "B")
@@ -114,7 +114,7 @@ def test_rare_categories_are_not_named(drawn: Curves) -> None:
 
 
 def test_the_density_is_the_share_of_training_rows(drawn: Curves) -> None:
-    """Bins that hold whole numbers reach half a unit further, the narrowest are drawn with their neighbour, none is lost."""
+    """Bins of whole numbers end half a unit later, narrow bins are merged, and no row is lost."""
     density = number(drawn, 0).density
     assert density is not None
     assert density.edges == (0.0, 10.5, 30.5, 50.0)
@@ -128,7 +128,7 @@ def test_the_density_is_the_share_of_training_rows(drawn: Curves) -> None:
 
 
 def test_the_size_is_the_mean_absolute_term_over_the_training_rows(drawn: Curves) -> None:
-    """Missing values count with their own term."""
+    """Missing values count with their term."""
     grades = drawn.curves[1]
     assert isinstance(grades, CategoryCurve)
     expected = 0.6 * abs(grades.terms[0]) + 0.3 * abs(grades.terms[1]) + 0.1 * abs(grades.missing)
@@ -150,7 +150,7 @@ def test_without_a_reference_there_are_curves_but_no_density(reference: dict[str
 
 
 def test_a_model_that_is_not_additive_has_no_curves() -> None:
-    """And what-if still answers."""
+    """Only an additive model has curves; what-if works for every model."""
     trees = TreesScorer(
         0.5,
         "logit",
@@ -174,7 +174,7 @@ def test_a_model_that_is_not_additive_has_no_curves() -> None:
 
 
 def test_what_if_is_what_the_model_answers() -> None:
-    """One feature varies and all others stay, pairs included: the same bits as asking for each row."""
+    """What-if varies one feature and gives the same bits as a request for each row."""
     asked = model(additive())
     values = steps(SCHEMA.features[0], curves(asked, REFERENCE).curves[0], REFERENCE)
     found = what_if(asked, ROWS[0], "amount", values)
@@ -185,7 +185,7 @@ def test_what_if_is_what_the_model_answers() -> None:
 
 
 def test_the_steps_show_both_sides_of_every_jump(drawn: Curves) -> None:
-    """Of a curve: its ends, and around each cut the last value below it and the cut itself."""
+    """The steps of a curve are its ends and, at each cut, the last value below it and the cut itself."""
     values = steps(SCHEMA.features[0], drawn.curves[0], REFERENCE)
     assert values == [0.0, float(np.nextafter(10.0, 0)), 10.0, float(np.nextafter(20.0, 0)), 20.0, 50.0]
     assert steps(SCHEMA.features[1], drawn.curves[1], REFERENCE) == ["A", "B"]
@@ -203,7 +203,7 @@ def test_the_steps_show_both_sides_of_every_jump(drawn: Curves) -> None:
     ],
 )
 def test_without_a_curve_the_steps_are_even(feature: Feature, check: Callable[[list[Value]], bool]) -> None:
-    """Over the range that training saw, whole numbers where it saw only those."""
+    """The steps are evenly spaced over the range seen in training, and whole where all its values are."""
     assert check(steps(feature, None, {}))
 
 
@@ -216,5 +216,5 @@ def test_without_a_curve_the_steps_are_even(feature: Feature, check: Callable[[l
     ],
 )
 def test_categories_with_numbers_are_listed_by_them(names: list[str], expected: list[str]) -> None:
-    """As a person would; others stay in the schema's order."""
+    """Categories with numbers are ordered by the number; others keep the schema's order."""
     assert in_order(names) == expected

@@ -47,7 +47,7 @@ def reference(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_what_was_signed_is_accepted(keys: tuple[Path, Path]) -> None:
-    """With its sequence and its signer."""
+    """A verified statement gives its sequence and its signer."""
     found = statement.verify(signed(keys), SHA256, trusted(keys))
     assert (found.sha256, found.sequence) == (SHA256, 7)
     assert found.key == hashlib.sha256(keys[1].read_bytes()).hexdigest()
@@ -55,14 +55,14 @@ def test_what_was_signed_is_accepted(keys: tuple[Path, Path]) -> None:
 
 
 def test_without_a_number_the_clock_gives_one(keys: tuple[Path, Path]) -> None:
-    """So that statements rise without anybody counting."""
+    """The default sequence is the time in milliseconds, so it rises with every statement."""
     first, second = (statement.verify(signed(keys, None), SHA256, trusted(keys)).sequence for _ in range(2))
     assert 1_700_000_000_000 < first <= second
 
 
 @pytest.mark.parametrize("role", statement.SUFFIXES)
 def test_the_reference_implementation_accepts_ours(keys: tuple[Path, Path], tmp_path: Path, role: str) -> None:
-    """And refuses the same file with one byte changed."""
+    """``model_signing`` verifies our statement, and refuses the same model with one byte changed."""
     file = tmp_path / "m.bundle"
     file.write_bytes(CONTENT)
     signature = statement.sign_file(file, keys[0], role=role)
@@ -74,7 +74,7 @@ def test_the_reference_implementation_accepts_ours(keys: tuple[Path, Path], tmp_
 
 
 def test_one_of_the_reference_implementation_lacks_only_the_sequence(keys: tuple[Path, Path], tmp_path: Path) -> None:
-    """So it is not accepted, and the reason says what to do."""
+    """A statement of ``model_signing`` has no sequence, so it is refused, and the message says what to do."""
     file, signature = tmp_path / "m.bundle", tmp_path / "theirs.sig"
     file.write_bytes(CONTENT)
     made = reference("sign", "key", "--private_key", str(keys[0]), "--signature", str(signature), str(file))
@@ -84,7 +84,7 @@ def test_one_of_the_reference_implementation_lacks_only_the_sequence(keys: tuple
 
 
 def test_a_statement_is_good_for_one_role(keys: tuple[Path, Path]) -> None:
-    """What may be scored silently may not answer for that, nor the other way round."""
+    """A challenger's statement does not allow the model to answer, and a champion's does not make it a challenger."""
     own = {role: statement.sign(SHA256, "m", statement.read_private(keys[0]), 7, role) for role in statement.SUFFIXES}
     for role, raw in own.items():
         assert statement.verify(raw, SHA256, trusted(keys), role).sequence == 7
@@ -94,7 +94,7 @@ def test_a_statement_is_good_for_one_role(keys: tuple[Path, Path]) -> None:
 
 
 def test_any_of_several_keys_will_do(keys: tuple[Path, Path], tmp_path: Path) -> None:
-    """Keys are rotated by naming the new one beside the old one, and later removing the old one."""
+    """During a rotation, the file of trusted keys has the old and the new key, and either verifies."""
     statement.make_keys(tmp_path / "new.pem", tmp_path / "new-public.pem")
     both = tmp_path / "both.pem"
     both.write_bytes(b"# the next one\n" + (tmp_path / "new-public.pem").read_bytes() + keys[1].read_bytes())
@@ -104,7 +104,7 @@ def test_any_of_several_keys_will_do(keys: tuple[Path, Path], tmp_path: Path) ->
 
 
 def test_another_file_is_not_meant(keys: tuple[Path, Path]) -> None:
-    """A statement is about one file's bytes."""
+    """A statement about other bytes is refused."""
     with pytest.raises(StatementError, match="is not about the model"):
         statement.verify(signed(keys), hashlib.sha256(b"other").hexdigest(), trusted(keys))
 
@@ -146,7 +146,7 @@ def resigned(keys: tuple[Path, Path], change: Any) -> bytes:
     ],
 )
 def test_a_signed_payload_that_says_something_else_is_refused(keys: tuple[Path, Path], change: Any) -> None:
-    """The key's owner can err too."""
+    """A valid signature on a wrong payload is refused."""
     assert statement.verify(resigned(keys, lambda p: p), SHA256, trusted(keys)).sequence == 7
     with pytest.raises(StatementError):
         statement.verify(resigned(keys, change), SHA256, trusted(keys))
@@ -179,13 +179,13 @@ def test_no_changed_byte_is_accepted_with_another_meaning(
     "raw", [b"", b"{}", b"[]", b"null", b"[" * 60_000, b"x" * 70_000, b'{"dsseEnvelope": {"signatures": []}}', b"\xff"]
 )
 def test_what_is_no_statement_is_refused(keys: tuple[Path, Path], raw: bytes) -> None:
-    """With a reason, quickly."""
+    """Any other bytes are refused quickly, with a reason."""
     with pytest.raises(StatementError):
         statement.verify(raw, SHA256, trusted(keys))
 
 
 def test_other_kinds_of_keys_are_refused(tmp_path: Path) -> None:
-    """Readers of statements agree on P-256 alone."""
+    """Only keys on P-256 are accepted."""
     for number, key in enumerate((ed25519.Ed25519PrivateKey.generate(), ec.generate_private_key(ec.SECP384R1()))):
         private, public = tmp_path / f"k{number}.pem", tmp_path / f"p{number}.pem"
         private.write_bytes(
@@ -207,7 +207,7 @@ def test_other_kinds_of_keys_are_refused(tmp_path: Path) -> None:
 
 
 def test_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """keys, sign, verify; a key is never overwritten, and errors are one line."""
+    """keys, sign and verify work; an existing key is never overwritten, and an error is one line."""
     file, private, public = tmp_path / "m.bundle", tmp_path / "key.pem", tmp_path / "public.pem"
     file.write_bytes(CONTENT)
     assert main(["keys", str(private), str(public)]) == 0

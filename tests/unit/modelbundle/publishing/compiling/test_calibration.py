@@ -29,7 +29,7 @@ BOOSTED = GradientBoostingClassifier(n_estimators=10, random_state=0)
     ids=["pipeline inside", "trees", "inside a pipeline"],
 )
 def test_a_sigmoid_is_a_line_through_the_log_odds(model: Any, kind: str) -> None:
-    """The calibrated model is compiled like the one inside, and proven."""
+    """A calibrated model is compiled like the model inside, and proven."""
     frame, labels = book()
     frame = frame[["amount", "rate", "late"]]
     scorer, proof = compiled(model.fit(frame, labels), frame)
@@ -38,7 +38,7 @@ def test_a_sigmoid_is_a_line_through_the_log_odds(model: Any, kind: str) -> None
 
 
 def test_a_frozen_model_is_looked_into() -> None:
-    """Calibrated on loans of its own, after the model was fitted."""
+    """A model that is calibrated on separate loans after fitting is compiled too."""
     frame, labels = book()
     frame = frame[["amount", "rate", "late"]]
     inner = SCALED.fit(frame[:400], labels[:400])
@@ -55,7 +55,7 @@ def test_a_frozen_model_is_looked_into() -> None:
     ],
 )
 def test_what_is_not_supported_is_said(model: Any, word: str) -> None:
-    """Means of several, other curves, and models without log-odds are served as they are."""
+    """Means of several models, other curves and models without log-odds keep the pipeline, with a reason."""
     frame, labels = book(300)
     frame = frame[["amount", "rate", "late"]]
     with warnings.catch_warnings():

@@ -69,7 +69,7 @@ def like_the_champion(encoder: Any, **settings: Any) -> Pipeline:
     ids=["defaults", "few bins", "coarser pairs", "no pairs", "chosen pairs"],
 )
 def test_after_an_ordinal_encoding(settings: dict[str, Any]) -> None:
-    """Proven on all rows, thresholds, unknown and missing values, with as many pairs as the machine has."""
+    """The tables have all pairs and are proven on all rows, thresholds, unknown and missing values."""
     frame, labels = book()
     pipeline = fit(like_the_champion(ordinal(), **settings), frame, labels)
     scorer, proof = compiled(pipeline, frame)
@@ -81,14 +81,14 @@ def test_after_an_ordinal_encoding(settings: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("codes", [(-1, -2), (np.nan, -1), (99, np.nan)], ids=str)
 def test_unknown_and_missing_have_the_codes_they_are_given(codes: tuple[float, float]) -> None:
-    """They fall into the bins of those codes, or into the one for missing values."""
+    """Unknown and missing categories are in the bins of their codes, or in the bin of missing values."""
     frame, labels = book()
     pipeline = fit(like_the_champion(ordinal(*codes)), frame, labels)
     assert compiled(pipeline, frame)[0].kind == "additive"
 
 
 def test_numbers_that_are_filled_and_scaled_first() -> None:
-    """The cuts are those raw values at which the scaled ones pass the machine's."""
+    """The cuts are the raw values whose scaled values are the machine's cuts."""
     frame, labels = book()
     frame = frame[["amount", "rate", "income"]]
     steps = make_pipeline(StandardScaler(), SimpleImputer(strategy="median"))
@@ -99,7 +99,7 @@ def test_numbers_that_are_filled_and_scaled_first() -> None:
 
 
 def test_on_the_frame_itself() -> None:
-    """Nominal columns are matched as strings, and missing and unknown labels have scores of their own."""
+    """Nominal columns are compared as strings; missing and unknown labels have separate scores."""
     frame, labels = book()
     types = ["continuous", "nominal", "continuous", "nominal", "continuous", "nominal", "continuous"]
     scorer, _ = compiled(fit(machine(types), frame, labels), frame)
@@ -123,7 +123,7 @@ def test_contributions_are_the_machines_terms() -> None:
 
 
 def test_changed_scores_are_followed() -> None:
-    """An author who edits a fitted machine gets what the edited machine says."""
+    """The compiled scorer has the scores of the machine that an author has edited."""
     frame, labels = book()
     pipeline = fit(like_the_champion(ordinal()), frame, labels)
     before, _ = compiled(pipeline, frame)
@@ -135,7 +135,7 @@ def test_changed_scores_are_followed() -> None:
 
 
 def test_a_category_that_is_encoded_and_then_nominal_is_not_supported() -> None:
-    """The machine would match codes as strings; that is left to the machine itself."""
+    """The machine would compare codes as strings, so the pipeline answers."""
     frame, labels = book()
     encode = ColumnTransformer([("ordered", ordinal(), ["grade", "tenure"])]).set_output(transform="pandas")
     pipeline = Pipeline([("encode", encode), ("model", machine(["nominal", "continuous"]))])

@@ -53,7 +53,7 @@ def test_a_cut_takes_the_cast_of_trees_along() -> None:
 def test_steps_keep_the_order_relative_to_their_points(
     points: list[float], chain: tuple[tuple[str, float], ...], values: list[float]
 ) -> None:
-    """A number and what stands for it lie both below every point, both on it or both above it."""
+    """A number and its stand-in are both below, on or above each point."""
     number = Number(0, chain)
     steps = number.steps(np.array(points))
     raw = np.array(values)
@@ -72,13 +72,13 @@ def test_missing_values_go_through_the_chain() -> None:
 
 @pytest.mark.parametrize("operation", ["multiply", "divide"])
 def test_a_falling_chain_is_not_supported(operation: str) -> None:
-    """Only factors above 0 keep the order of values, on which everything here rests."""
+    """Only positive factors keep the order of values, which the compiler needs."""
     with pytest.raises(NotSupported):
         Number(0).then(operation, -1.0)
 
 
 def test_common_bins_remember_the_place_in_each() -> None:
-    """The union of cuts or labels is as fine as all, and leads back to the bin in each."""
+    """The union of cuts or labels is as fine as each of them, and maps to the bins of each."""
     number, category = Feature("n", "number", False), Feature("c", "category", False)
     bins, places = union(number, [NumberBins(np.array([1.0, 3.0])), NumberBins(np.array([2.0]))])
     assert isinstance(bins, NumberBins)

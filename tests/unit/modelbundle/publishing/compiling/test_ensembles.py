@@ -59,7 +59,7 @@ def coded(model: Any) -> Pipeline:
 
 @pytest.mark.parametrize("name", [*FORESTS, *BOOSTED])
 def test_ensembles_behind_an_encoding(name: str) -> None:
-    """With filled numbers and one-hot categories: trees, proven on every row, threshold and extreme that is accepted."""
+    """With filled numbers and one-hot categories, the trees are proven on every row, threshold and accepted extreme."""
     frame, labels = book()
     pipeline = filled({**FORESTS, **BOOSTED}[name]).fit(frame, labels)
     scorer, proof = compiled(pipeline, frame)
@@ -71,14 +71,14 @@ def test_ensembles_behind_an_encoding(name: str) -> None:
 
 @pytest.mark.parametrize("name", [n for n in FORESTS if n != "extra trees"])
 def test_forests_that_are_given_missing_values(name: str) -> None:
-    """Nodes that have learned where missing values go send them there."""
+    """A node sends a missing value to the side that it learned."""
     frame, labels = book()
     scorer, _ = compiled(coded(FORESTS[name]).fit(frame, labels), frame)
     assert scorer.kind == "trees"
 
 
 def test_forests_on_numbers_alone() -> None:
-    """Without any step before it, a forest sees the frame itself."""
+    """A forest without preprocessing is compiled on the frame itself."""
     frame, labels = book()
     frame = frame[NUMBERS]
     assert compiled(RandomForestClassifier(10, random_state=0).fit(frame, labels), frame)[0].kind == "trees"
@@ -90,7 +90,7 @@ CATEGORICAL = {"as codes": [0, 1, 2], "codes, a count too": [0, 1, 2, 6], "none"
 @pytest.mark.parametrize("chosen", CATEGORICAL)
 @pytest.mark.parametrize("how", ["free", "pairs", "additive"])
 def test_histogram_boosting(how: str, chosen: str) -> None:
-    """Missing values, category splits and unknown categories; without interactions, or in pairs, as an additive model."""
+    """Missing values, category splits and unknown categories are followed; at most pairs give an additive model."""
     frame, labels = book()
     groups = [{0, 3}, {1, 4}, {2}, {5}, {6}]
     interactions: Any = {"free": None, "pairs": groups, "additive": "no_interactions"}[how]
@@ -105,14 +105,14 @@ def test_histogram_boosting(how: str, chosen: str) -> None:
 
 
 def test_histogram_boosting_on_the_frame_itself() -> None:
-    """Columns of pandas categories are encoded by the model; text that the frame holds as such is not supported."""
+    """The compiler follows the model's encoding of pandas categories; it does not support text columns."""
     frame, labels = book()
     numbers = frame[NUMBERS]
     assert compiled(HistGradientBoostingClassifier(max_iter=20).fit(numbers, labels), numbers)[0].kind == "trees"
 
 
 def test_stumps_are_an_additive_model() -> None:
-    """Boosting with trees of one split is a sum of curves, whatever the encoding; those of two are curves and surfaces."""
+    """Boosting with one split per tree is a sum of curves; with two splits, of curves and surfaces."""
     frame, labels = book()
     for depth in (1, 2):
         model = GradientBoostingClassifier(n_estimators=40, max_depth=depth, random_state=0)
@@ -152,7 +152,7 @@ def test_what_is_not_supported_is_said(model: Any, word: str) -> None:
 
 
 def test_three_classes_are_not_compiled() -> None:
-    """A compiled scorer has two classes."""
+    """A model with three classes keeps the pipeline, because a compiled scorer has two."""
     frame, labels = book(300)
     given = reasons(filled(RandomForestClassifier(3)).fit(frame, np.where(frame["late"] > 1, 2, labels)), frame)
     assert set(given.values()) == {"a compiled scorer has two classes"}

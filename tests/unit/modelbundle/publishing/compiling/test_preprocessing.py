@@ -68,7 +68,7 @@ MODELS = {
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("step", OF_NUMBERS)
 def test_numbers(step: str, model: str) -> None:
-    """A model behind the step is compiled and proven (a clipped number is no line, so the regression is left to itself)."""
+    """A model after the step is compiled and proven, except a regression on a clipped number, which is not linear."""
     frame, labels = book()
     encode = ColumnTransformer([("numbers", OF_NUMBERS[step], NUMBERS), ("text", OneHotEncoder(**IGNORE), CATEGORIES)])
     pipeline = Pipeline([("encode", encode), ("model", MODELS[model]())]).fit(frame, labels)
@@ -81,7 +81,7 @@ def test_numbers(step: str, model: str) -> None:
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("step", OF_CATEGORIES)
 def test_categories(step: str, model: str) -> None:
-    """A model behind the step is compiled and proven, unknown and missing categories included."""
+    """A model after the step is compiled and proven, with unknown and missing categories."""
     frame, labels = book()
     encode = ColumnTransformer([("text", OF_CATEGORIES[step], CATEGORIES)], remainder=FILLED)
     pipeline = Pipeline([("encode", encode), ("model", MODELS[model]())]).fit(frame, labels)
@@ -102,7 +102,7 @@ def test_categories(step: str, model: str) -> None:
     ids=["numbers", "slice", "mask", "selector", "names"],
 )
 def test_columns_are_found_however_they_are_chosen(chosen: Any) -> None:
-    """By name, position, slice, mask or selector; the rest is filled, and columns may change places."""
+    """Columns are selected by name, position, slice, mask or selector, and may change places."""
     frame, labels = book()
     frame = frame[["amount", "income", "rate", "grade", "purpose", "tenure", "late"]]
     numbers = make_pipeline(FILLED, StandardScaler())
@@ -114,7 +114,7 @@ def test_columns_are_found_however_they_are_chosen(chosen: Any) -> None:
 
 
 def test_numbers_as_categories() -> None:
-    """A small count that is one-hot encoded, or given codes, is followed to the value."""
+    """A small count that is one-hot or ordinal encoded is compiled."""
     frame, labels = book()
     encode = ColumnTransformer(
         [("hot", OneHotEncoder(**IGNORE), ["late"]), ("code", OrdinalEncoder(**CODES), ["late"])]
@@ -157,7 +157,7 @@ def test_steps_after_steps_know_their_columns() -> None:
     ],
 )
 def test_what_is_not_supported_is_said(step: Any, word: str) -> None:
-    """The reason names the step, and the model is served as it is."""
+    """The reason names the step, and the bundle has the pipeline."""
     frame, labels = book()
     encode = ColumnTransformer([("text", step, CATEGORIES)], remainder=FILLED)
     pipeline = Pipeline([("encode", encode), ("model", LogisticRegression())]).fit(frame, labels)
@@ -168,7 +168,7 @@ def test_what_is_not_supported_is_said(step: Any, word: str) -> None:
 
 
 def test_a_subclass_is_not_taken_for_its_parent() -> None:
-    """A step of somebody else's, even one derived from scikit-learn's, may do anything."""
+    """A step of a derived class may behave differently, so it is not supported."""
 
     class Doubling(StandardScaler):
         def transform(self, X: Any, copy: Any = None) -> Any:

@@ -49,7 +49,7 @@ def trees() -> tuple[Pipeline, pd.DataFrame, TreesScorer]:
 
 
 def test_a_proof_counts_what_it_did() -> None:
-    """Rows of the frame and made ones, all thresholds where they are few, and the largest difference."""
+    """The proof has the number of rows, of adversarial rows and of thresholds, and the largest difference."""
     pipeline, frame, scorer = trees()
     found = prove(pipeline, scorer, frame, Schema.from_frame(frame))
     assert found.rows == len(frame) + found.adversarial
@@ -59,7 +59,7 @@ def test_a_proof_counts_what_it_did() -> None:
 
 
 def test_a_threshold_moved_by_one_bit_is_found() -> None:
-    """Whichever of the numeric cuts is moved to the next float, up or down."""
+    """The proof fails if any numeric cut is moved to the next float, up or down."""
     pipeline, frame, scorer = trees()
     schema = Schema.from_frame(frame)
     inner = np.flatnonzero((scorer.trees.columns < 2 * len(schema)) & (scorer.trees.cuts != 0))
@@ -72,7 +72,7 @@ def test_a_threshold_moved_by_one_bit_is_found() -> None:
 
 
 def test_a_missing_value_sent_the_other_way_is_found() -> None:
-    """A node that sends what is missing to the wrong side."""
+    """The proof fails if one node sends missing values to the wrong side."""
     pipeline, frame, scorer = trees()
     schema = Schema.from_frame(frame)
     columns = scorer.trees.columns.copy()
@@ -90,7 +90,7 @@ def test_a_missing_value_sent_the_other_way_is_found() -> None:
 
 @pytest.mark.parametrize("bin_from_the_end", [1, 2])
 def test_a_wrong_answer_about_unknown_or_missing_categories_is_found(bin_from_the_end: int) -> None:
-    """The last two bins of a category: no row of the frame need have them."""
+    """The proof tries the bins of missing and unknown categories, even if no training row has them."""
     pipeline, frame, scorer = trees()
     schema = Schema.from_frame(frame)
     changed: list[Questions] = []
@@ -105,7 +105,7 @@ def test_a_wrong_answer_about_unknown_or_missing_categories_is_found(bin_from_th
 
 
 def test_one_changed_leaf_is_found() -> None:
-    """A difference of a probability of more than 1e-12 anywhere is enough; 1e-15 is rounding."""
+    """A difference of more than 1e-12 of any probability fails the proof; 1e-15 is rounding."""
     pipeline, frame, scorer = trees()
     schema = Schema.from_frame(frame)
     leaf = int(np.flatnonzero(scorer.trees.values)[5])
@@ -121,7 +121,7 @@ def test_one_changed_leaf_is_found() -> None:
 
 
 def test_an_additive_scorer_with_a_lost_cut_is_found() -> None:
-    """Two bins made one."""
+    """The proof fails if two bins are merged."""
     frame, labels = book()
     frame = frame[NUMBERS]
     model = HistGradientBoostingClassifier(interaction_cst="no_interactions", max_iter=20).fit(frame, labels)
@@ -151,7 +151,7 @@ class Sloppy(AdditiveScorer):
 
 @pytest.mark.parametrize(("attribute", "word"), [("row_error", "a row by itself"), ("column_error", "contributions")])
 def test_rows_must_give_the_bits_of_columns(attribute: str, word: str) -> None:
-    """Equal to the pipeline within the tolerance is not enough."""
+    """A row must give the same bits as a column, even if both equal the pipeline within the tolerance."""
     pipeline, frame, _ = fitted(LogisticRegression(max_iter=5000))
     schema = Schema.from_frame(frame)
     scorer, _ = compiled(pipeline, frame)
@@ -164,7 +164,7 @@ def test_rows_must_give_the_bits_of_columns(attribute: str, word: str) -> None:
 
 
 def test_thresholds_are_drawn_where_there_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The proof says how many there are and how many it tried, and draws the same ones every time."""
+    """The proof says how many thresholds there are and how many it tried, and draws the same sample every time."""
     monkeypatch.setattr(adversaries, "MOST_THRESHOLDS", 10)
     pipeline, frame, _ = fitted(RandomForestClassifier(5, random_state=0))
     _, found = compiled(pipeline, frame)
@@ -173,7 +173,7 @@ def test_thresholds_are_drawn_where_there_are_many(monkeypatch: pytest.MonkeyPat
 
 
 def test_extremes_that_the_pipeline_refuses_are_left_out() -> None:
-    """A forest takes nothing beyond float32, so nothing is compared there; histogram boosting takes anything finite."""
+    """A forest refuses values beyond float32, so they are not compared; histogram boosting accepts any finite value."""
     pipeline, frame, _ = fitted(RandomForestClassifier(3, random_state=0))
     schema = Schema.from_frame(frame)
     scorer, _ = compiled(pipeline, frame)
@@ -204,7 +204,7 @@ def test_a_pipeline_scorer_is_compared_on_the_frame() -> None:
 
 
 def test_a_frame_becomes_columns() -> None:
-    """Numbers as float64 with NaN, categories as str or None."""
+    """Numbers become float64 with NaN, categories a list of str and None."""
     frame, _ = book(20)
     schema = Schema.from_frame(frame)
     for feature, column in zip(schema, frame_columns(schema, frame), strict=True):
