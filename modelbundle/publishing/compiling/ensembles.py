@@ -53,7 +53,7 @@ def read_ensemble(model: Any, encoded: Sequence[Encoded]) -> Ensemble:
     kind = type(model)
     read = READERS.get(kind.__name__) if kind.__module__.startswith("sklearn.") else None
     if read is None:
-        raise NotSupported(f"{kind.__name__} is not a supported tree ensemble")
+        raise NotSupported(f"{kind.__name__} is not a tree ensemble that is supported")
     found: Ensemble = read(model, encoded)
     return found
 

@@ -25,7 +25,7 @@ def test_the_same_seed_gives_the_same_bytes() -> None:
 
 
 def test_the_stated_facts_hold(quarter) -> None:  # type: ignore[no-untyped-def]
-    """Columns, categories, missing values, late rate, and the risk that rises with the grade."""
+    """The stand-in has the columns, categories, missing values, late rate and risk by grade of the original."""
     assert list(quarter.columns) == [*COLUMNS, TARGET]
     assert quarter[TARGET].mean() == pytest.approx(0.0221, abs=0.003)
     assert quarter["emp_length"].isna().mean() == pytest.approx(0.07, abs=0.01)
@@ -59,7 +59,7 @@ def test_no_statistic_rests_on_fewer_than_twenty_loans() -> None:
 
 
 def test_measuring_the_stand_in_gives_back_its_statistics(quarter) -> None:  # type: ignore[no-untyped-def]
-    """The calibration is a function of the book and can be run by anybody who has it."""
+    """Measuring simulated loans gives the statistics from which they are simulated."""
     again, facts = simulation.measure(quarter), simulation.statistics()
     assert np.allclose(again["correlation"], facts["correlation"], atol=0.08)
     assert again["late_rate"] == pytest.approx(facts["late_rate"], abs=0.003)

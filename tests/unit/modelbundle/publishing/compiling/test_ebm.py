@@ -139,4 +139,4 @@ def test_a_category_that_is_encoded_and_then_nominal_is_not_supported() -> None:
     frame, labels = book()
     encode = ColumnTransformer([("ordered", ordinal(), ["grade", "tenure"])]).set_output(transform="pandas")
     pipeline = Pipeline([("encode", encode), ("model", machine(["nominal", "continuous"]))])
-    assert "for a category" in reasons(fit(pipeline, frame, labels), frame)["additive"]
+    assert "a number as a category" in reasons(fit(pipeline, frame, labels), frame)["additive"]
