@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from modelbundle.errors import FormatError
+from modelbundle.golden import columns
 from modelbundle.schema import Schema
 from modelbundle.scorers.base import Scorer
 from tests.unit.modelbundle.scorers import test_additive, test_trees
@@ -56,9 +57,7 @@ def _changed_array(data: st.DataObject, array: NDArray[Any]) -> NDArray[Any]:
     return array
 
 
-def _attack(
-    data: st.DataObject, scorer: Scorer, schema: Schema, rows: list[tuple[Any, ...]], columns: list[Any]
-) -> None:
+def _attack(data: st.DataObject, scorer: Scorer, schema: Schema, rows: list[tuple[Any, ...]]) -> None:
     header, arrays = scorer.to_parts()
     header = _changed_header(data, header)
     for name in data.draw(st.lists(st.sampled_from(sorted(arrays)), max_size=3, unique=True)):
@@ -67,7 +66,7 @@ def _attack(
         loaded = type(scorer).from_parts(header, arrays, schema)
     except FormatError:
         return
-    scores = loaded.score_columns(columns).tolist()
+    scores = loaded.score_columns(columns(schema, rows)).tolist()
     assert all(map(math.isfinite, scores))
     assert [loaded.score_row(row) for row in rows] == scores
     assert all(0.0 <= loaded.probability(score) <= 1.0 for score in scores)
@@ -81,7 +80,7 @@ def test_changed_tables_of_an_additive_scorer(data: st.DataObject) -> None:
     """It is refused, or its scores are finite and the same for rows and columns."""
     rows: list[tuple[Any, ...]] = [(10.0, "A", 0.5), (None, None, None), (-1e308, "Z", 1.7e308), (15.0, "B", -1e300)]
     module = test_additive
-    _attack(data, module.scorer(), module.SCHEMA, rows, module.columns(rows))
+    _attack(data, module.scorer(), module.SCHEMA, rows)
 
 
 @settings(max_examples=400, deadline=None)
@@ -90,4 +89,4 @@ def test_changed_tables_of_a_trees_scorer(data: st.DataObject) -> None:
     """It is refused, or its scores are finite and the same for rows and columns; it never walks in circles."""
     rows: list[tuple[Any, ...]] = [(10.0, "A"), (None, None), (-1e308, "Z"), (1.7e308, "B")]
     module = test_trees
-    _attack(data, module.scorer(), module.SCHEMA, rows, module.columns(rows))
+    _attack(data, module.scorer(), module.SCHEMA, rows)
