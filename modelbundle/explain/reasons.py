@@ -78,16 +78,16 @@ class Reasons:
 
     def select(self, row: Sequence[float | str | None], contributions: Sequence[float]) -> list[dict[str, Any]]:
         """At most four ``{"feature", "text", "contribution"}``, the largest first, in log-odds; ties in schema order."""
-        against = [(-contributions[i], i) for i in self._disclosable if contributions[i] >= MATERIAL]
+        against = []
+        for i in self._disclosable:
+            if contributions[i] >= MATERIAL:
+                against.append((-contributions[i], i))
         against.sort()
-        return [
-            {
-                "feature": self.wordings[i].feature,
-                "text": self.wordings[i].text(row[i]),
-                "contribution": -shortfall,
-            }
-            for shortfall, i in against[:MOST]
-        ]
+        reasons = []
+        for shortfall, i in against[:MOST]:
+            wording = self.wordings[i]
+            reasons.append({"feature": wording.feature, "text": wording.text(row[i]), "contribution": -shortfall})
+        return reasons
 
     def select_columns(self, columns: Sequence[AnyColumn], contributions: FloatArray) -> list[list[dict[str, Any]]]:
         """:meth:`select` of n rows; ``contributions`` has the shape (n, features)."""

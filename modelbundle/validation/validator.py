@@ -107,7 +107,7 @@ class Validator:
         if isinstance(document, dict):
             if "records" in document and "records" not in self.schema.index:
                 return self._wrapped(document, max_rows)
-            if any(type(value) is list for value in document.values()):
+            if list in map(type, document.values()):
                 return self.columns(document, max_rows)
             return self.record(document)
         if isinstance(document, list):

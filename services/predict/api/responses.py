@@ -31,9 +31,16 @@ def answered(content: bytes | Response, serving: Serving, environ: dict[str, Any
     environ["request.facts"] = {"model_version": version, "generation": generation, "rows": rows}
     if isinstance(content, Response):
         return named(content, serving)
-    response = JsonResponse(headers=[("Content-Type", "application/json"), ("Content-Length", str(len(content)))])
+    response = JsonResponse(
+        headers=[
+            ("Content-Type", "application/json"),
+            ("Content-Length", str(len(content))),
+            (VERSION, version),
+            (GENERATION, str(generation)),
+        ]
+    )
     response.response = [content]
-    return named(response, serving)
+    return response
 
 
 def named(response: Response, serving: Serving) -> Response:

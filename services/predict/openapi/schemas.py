@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from modelbundle.model import Model
+from modelbundle.model import Answer, Model
 from modelbundle.schema import Feature, Schema
 from modelbundle.validation.validator import MAX_ID, MAX_TEXT
 
@@ -118,7 +118,7 @@ def bare(schema: Json) -> Json:
 
 
 def answer(model: Model) -> Json:
-    """The answer object. In order: the prediction, what stands behind it, whose it is."""
+    """The answer object: the fields of :class:`modelbundle.model.Answer`."""
     classes = list(model.classes)
     labels = [band.label for band in model.manifest.bands]
     reason = {
@@ -142,17 +142,17 @@ def answer(model: Model) -> Json:
         "band": {"enum": [*labels, None]},
         "baseline": {"type": ["number", "null"], "description": "log-odds of the average loan"},
         "reasons": {"type": ["array", "null"], "items": reason, "maxItems": 4},
+        "contributions": {
+            "type": ["object", "null"],
+            "additionalProperties": {"type": "number"},
+            "description": "with ?contributions=all: every feature's term; with baseline they add up to the log-odds",
+        },
         "model_version": {"type": "string", "description": "SHA-256 of the model's file"},
         "prediction_id": {"type": "string", "pattern": "^[0-9a-f]{32}$"},
         "id": {"type": ["string", "null"]},
         "warnings": {"type": "array", "items": ref("Located"), "description": "what training had not seen"},
     }
-    required = list(properties)
-    properties["contributions"] = {
-        "type": ["object", "null"],
-        "additionalProperties": {"type": "number"},
-        "description": "with ?contributions=all: every feature's term; with baseline they add up to the log-odds",
-    }
+    required = [name for name in Answer.__struct_fields__ if name != "contributions"]
     return {"type": "object", "required": required, "properties": properties}
 
 

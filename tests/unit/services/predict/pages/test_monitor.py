@@ -51,7 +51,7 @@ def test_the_gauges_are_those_of_the_model_that_answers(
     """Per feature and for the score, with what outcomes say."""
     log = Written(settings.data_dir)
     frame, late = make_book(700, seed=3)
-    rows = log.add(bundle.read(bundles[0].path), frame.assign(amount=frame["amount"] * 0.5), time.time() - 5)
+    rows = log.add(bundle.read(bundles[0].path), frame.assign(amount=frame["amount"] * 0.5), time.time() - 65)
     log.judge(rows, late)
     log.add(bundle.read(bundles[1].path), frame[:3], time.time() - 1)
     process(settings, bundles, log.url).compute(time.time())
