@@ -4,52 +4,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One environment variable: its name, what it is when it is not set, and what it is for."""
+    """One environment variable: its name, its value when it is not set, and what it is for."""
 
     name: str
     default: str
     help: str
 
 
-SETTINGS = (
-    Setting("MODEL_SERVER_URL", "http://127.0.0.1:8000", "where the model service is"),
-    Setting("STATE_DIR", "run/state", "the replica's own state; disposable, rebuilt from the model service"),
-    Setting("DATA_DIR", "run/data", "durable data: the prediction log"),
-    Setting(
-        "PREDICTION_LOG_URL", "", "SQLAlchemy's URL of the log's database (SQLite in DATA_DIR); `none` logs nothing"
-    ),
-    Setting("MAX_SPOOL_BYTES", "1073741824", "what waits for the database; beyond it predictions are not logged"),
-    Setting("HOST", "127.0.0.1", "the address to listen on"),
-    Setting("PORT", "5000", "the port to listen on"),
-    Setting("WORKERS", "2", "gunicorn worker processes"),
-    Setting("THREADS", "4", "threads per worker"),
-    Setting("MAX_IN_FLIGHT", "64", "predictions at work or waiting per worker; beyond it 503"),
-    Setting("MAX_ROWS", "10000", "rows in one request"),
-    Setting("MAX_BODY_BYTES", "16777216", "bytes in one request's body"),
-    Setting("MAX_CSV_ROWS", "100000", "rows in one request as CSV"),
-    Setting("API_KEYS_FILE", "", "names and hashes of the keys that may ask; without it everyone may"),
-    Setting(
-        "MODEL_PUBLIC_KEY_FILE", "", "public keys in PEM; with it, only models that one of them signed are accepted"
-    ),
-    Setting("BODY_SECONDS", "10", "how long a request's body may take to arrive"),
-    Setting("POLL_SECONDS", "1", "how often the model service is asked"),
-    Setting("FETCH_SECONDS", "60", "how long a download may take in all"),
-    Setting("MAX_BUNDLE_BYTES", "536870912", "the largest model file that is accepted"),
-    Setting("REHEARSAL_SECONDS", "60", "how long a model may take to load and reproduce its golden rows"),
-    Setting("REHEARSAL_MEMORY_MB", "4096", "address space that a model may take in rehearsal"),
-    Setting("PREPARE_SECONDS", "30", "how long the workers of a replica may take to prepare a model"),
-    Setting("SENTRY_DSN", "", "where errors go, by Sentry's SDK; without it nowhere"),
-    Setting("OTEL_EXPORTER_OTLP_ENDPOINT", "", "the collector that traces go to, as http://collector:4318"),
-    Setting("ALLOW_PICKLE", "1", "0 refuses models that must be unpickled"),
-    Setting("MONITOR_SECONDS", "60", "how often the log is compared with training, in a process of its own"),
-    Setting("MONITOR_DAYS", "7", "how many days of the log are compared"),
-)
+def setting(default: str, help: str) -> Any:
+    """A field of :class:`Settings`, stated as text, as the environment has it."""
+    return field(metadata={"default": default, "help": help})
 
 
 def default_url(data: Path) -> str:
@@ -63,52 +34,58 @@ class SettingsError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The settings by name, converted: times in seconds, sizes in bytes."""
+    """The settings, converted: times in seconds, sizes in bytes. A field is the environment variable of its name in capitals."""
 
-    model_server_url: str
-    state_dir: Path
-    data_dir: Path
-    prediction_log_url: str
-    max_spool_bytes: int
-    host: str
-    port: int
-    workers: int
-    threads: int
-    max_in_flight: int
-    max_rows: int
-    max_csv_rows: int
-    api_keys_file: str
-    model_public_key_file: str
-    max_body_bytes: int
-    body_seconds: float
-    poll_seconds: float
-    fetch_seconds: float
-    max_bundle_bytes: int
-    rehearsal_seconds: float
-    rehearsal_memory_mb: int
-    prepare_seconds: float
-    sentry_dsn: str
-    otel_exporter_otlp_endpoint: str
-    allow_pickle: bool
-    monitor_seconds: float
-    monitor_days: int
+    model_server_url: str = setting("http://127.0.0.1:8000", "where the model service is")
+    state_dir: Path = setting("run/state", "the replica's own state; disposable, rebuilt from the model service")  # noqa: RUF009
+    data_dir: Path = setting("run/data", "durable data: the prediction log")  # noqa: RUF009
+    prediction_log_url: str = setting(
+        "", "SQLAlchemy's URL of the log's database (SQLite in DATA_DIR); `none` logs nothing"
+    )
+    max_spool_bytes: int = setting("1073741824", "what waits for the database; beyond it predictions are not logged")
+    host: str = setting("127.0.0.1", "the address to listen on")
+    port: int = setting("5000", "the port to listen on")
+    workers: int = setting("2", "gunicorn worker processes")
+    threads: int = setting("4", "threads per worker")
+    max_in_flight: int = setting("64", "predictions at work or waiting per worker; beyond it 503")
+    max_rows: int = setting("10000", "rows in one request")
+    max_body_bytes: int = setting("16777216", "bytes in one request's body")
+    max_csv_rows: int = setting("100000", "rows in one request as CSV")
+    api_keys_file: str = setting("", "names and hashes of the keys that may ask; without it everyone may")
+    model_public_key_file: str = setting(
+        "", "public keys in PEM; with it, only models that one of them signed are accepted"
+    )
+    body_seconds: float = setting("10", "how long a request's body may take to arrive")
+    poll_seconds: float = setting("1", "how often the model service is asked")
+    fetch_seconds: float = setting("60", "how long a download may take in all")
+    max_bundle_bytes: int = setting("536870912", "the largest model file that is accepted")
+    rehearsal_seconds: float = setting("60", "how long a model may take to load and reproduce its golden rows")
+    rehearsal_memory_mb: int = setting("4096", "address space that a model may take in rehearsal")
+    prepare_seconds: float = setting("30", "how long the workers of a replica may take to prepare a model")
+    sentry_dsn: str = setting("", "where errors go, by Sentry's SDK; without it nowhere")
+    otel_exporter_otlp_endpoint: str = setting("", "the collector that traces go to, as http://collector:4318")
+    allow_pickle: bool = setting("1", "0 refuses models that must be unpickled")
+    monitor_seconds: float = setting("60", "how often the log is compared with training, in a process of its own")
+    monitor_days: int = setting("7", "how many days of the log are compared")
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
         """Read them; raises :class:`SettingsError`."""
         given = os.environ if environment is None else environment
         values = {s.name: given.get(s.name) or s.default for s in SETTINGS}
-        converted: dict[str, object] = {}
-        for name, value in values.items():
-            field = name.lower()
-            converted[field] = _convert(name, value, str(cls.__annotations__[field]))
-        if not str(converted["model_server_url"]).startswith(("http://", "https://")):
+        converted = {
+            each.name: _convert(each.name.upper(), values[each.name.upper()], str(each.type)) for each in fields(cls)
+        }
+        if not converted["model_server_url"].startswith(("http://", "https://")):
             raise SettingsError("MODEL_SERVER_URL must start with http:// or https://")
-        converted["prediction_log_url"] = converted["prediction_log_url"] or default_url(Path(values["DATA_DIR"]))
-        return cls(**converted)  # type: ignore[arg-type]
+        converted["prediction_log_url"] = converted["prediction_log_url"] or default_url(converted["data_dir"])
+        return cls(**converted)
 
 
-def _convert(name: str, value: str, kind: str) -> object:
+SETTINGS = tuple(Setting(each.name.upper(), **each.metadata) for each in fields(Settings))
+
+
+def _convert(name: str, value: str, kind: str) -> Any:
     if kind == "Path":
         return Path(value)
     if kind == "bool":

@@ -1,26 +1,34 @@
-"""The part of Markdown that cards are written in, as plain data for a template: whatever it holds, it becomes text.
+"""Model cards as plain data for a template: whatever a card holds becomes text.
 
-Headings, paragraphs, lists, tables with a header, and code, strong and emphasised words inside them. Anything else, HTML
-included, is shown as it is written.
+markdown-it parses headings, paragraphs, lists, tables, and code, strong and emphasised words. The rules for HTML, links
+and images are off, so these are shown as they are written.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+
 Words = list[tuple[Literal["text", "code", "strong", "em"], str]]
-_INLINE = re.compile(r"`([^`]+)`|\*\*([^*]+)\*\*|\*([^*\s][^*]*)\*")
-_ITEM = re.compile(r"\s*(?:[-*+]|\d+[.)])\s+(.*)")
-_RULE = re.compile(r"\|?\s*:?-+:?\s*(?:\|\s*:?-+:?\s*)*\|?")
-_CELL = re.compile(r"(?<!\\)\|")
+_markdown = MarkdownIt("zero", {"html": False}).enable(
+    ["heading", "list", "table", "emphasis", "backticks", "escape", "newline"]
+)
+_KINDS: dict[str, Literal["paragraph", "list", "table"]] = {
+    "paragraph_open": "paragraph",
+    "bullet_list_open": "list",
+    "ordered_list_open": "list",
+    "table_open": "table",
+}
+_MARKS: dict[str, Literal["strong", "em"]] = {"strong_open": "strong", "em_open": "em"}
 
 
 @dataclass(slots=True)
 class Block:
-    """A paragraph (``words``), a list (``items``) or a table (``header``, ``rows``)."""
+    """A paragraph (``words``), a list (``items``; those of inner lists follow) or a table (``header``, ``rows``)."""
 
     kind: Literal["paragraph", "list", "table"]
     words: Words = field(default_factory=list)
@@ -31,7 +39,7 @@ class Block:
 
 @dataclass(slots=True)
 class Section:
-    """A heading of level 1 to 6, empty before the first, and what stands under it."""
+    """A heading of level 1 to 6, empty before the first, and the blocks under it."""
 
     heading: str
     level: int
@@ -41,60 +49,58 @@ class Section:
 def sections(text: str) -> list[Section]:
     """A document as sections, in order."""
     found = [Section("", 1)]
-    for lines in _paragraphs(text):
-        if heading := re.fullmatch(r"(#{1,6})\s+(.*?)\s*#*", lines[0]):
-            found.append(Section(heading[2], len(heading[1])))
-            lines = lines[1:]
-        if lines:
-            found[-1].blocks.append(_block(lines))
+    block: Block | None = None  # None while a heading is open
+    for token in _markdown.parse(text):
+        if token.type == "heading_open" and token.level == 0:
+            found.append(Section("", int(token.tag[1])))
+            block = None
+        elif token.type in _KINDS and token.level == 0:
+            block = Block(_KINDS[token.type])
+            found[-1].blocks.append(block)
+        elif block is None:
+            if token.type == "inline":
+                found[-1].heading = "".join(part for _, part in _words(token.children or ()))
+        else:
+            _add(block, token)
     return [section for section in found if section.heading or section.blocks]
 
 
-def _paragraphs(text: str) -> Iterator[list[str]]:
-    lines: list[str] = []
-    for line in text.splitlines():
-        if line.strip() and not (lines and line.startswith("#")):
-            lines.append(line.rstrip())
-            continue
-        if lines:
-            yield lines
-        lines = [line] if line.strip() else []
-    if lines:
-        yield lines
-
-
-def _block(lines: list[str]) -> Block:
-    if len(lines) > 1 and "|" in lines[0] and _RULE.fullmatch(lines[1].strip()):
-        header, *rows = [_cells(line) for line in (lines[0], *lines[2:])]
-        return Block("table", header=header, rows=[(row + [[]] * len(header))[: len(header)] for row in rows])
-    if _ITEM.fullmatch(lines[0]):
-        items: list[str] = []
-        for line in lines:
-            if match := _ITEM.fullmatch(line):
-                items.append(match[1])
-            else:
-                items[-1] += f" {line.strip()}"
-        return Block("list", items=[words(item) for item in items])
-    return Block("paragraph", words=words(" ".join(line.strip() for line in lines)))
-
-
-def _cells(line: str) -> list[Words]:
-    bare = line.strip().removeprefix("|")
-    if bare.endswith("|") and not bare.endswith("\\|"):
-        bare = bare[:-1]
-    return [words(cell.strip().replace("\\|", "|")) for cell in _CELL.split(bare)]
+def _add(block: Block, token: Token) -> None:
+    """What a token adds to a block."""
+    if token.type == "list_item_open":
+        block.items.append([])
+    elif block.kind == "table" and token.type == "tr_open":
+        block.rows.append([])
+    elif block.kind == "table" and token.type == "thead_close":
+        block.header = block.rows.pop()
+    elif token.type == "inline":
+        own = _words(token.children or ())
+        if block.kind == "table":
+            block.rows[-1].append(own)
+        elif block.kind == "list":
+            block.items[-1] += [("text", " "), *own] if block.items[-1] else own
+        else:
+            block.words = own
 
 
 def words(text: str) -> Words:
     """A line in parts: plain text, code, strong and emphasised words."""
+    return _words(_markdown.parseInline(text)[0].children or ())
+
+
+def _words(tokens: Iterable[Token]) -> Words:
     found: Words = []
-    at = 0
-    for match in _INLINE.finditer(text):
-        if match.start() > at:
-            found.append(("text", text[at : match.start()]))
-        code, strong, em = match.groups()
-        found.append(("code", code) if code else ("strong", strong) if strong else ("em", em))
-        at = match.end()
-    if at < len(text):
-        found.append(("text", text[at:]))
+    marks: list[Literal["strong", "em"]] = []
+    for token in tokens:
+        if token.type in _MARKS:
+            marks.append(_MARKS[token.type])
+        elif token.nesting < 0:
+            marks.pop()
+        else:
+            kind = "code" if token.type == "code_inline" else marks[-1] if marks else "text"
+            part = " " if token.type in ("softbreak", "hardbreak") else token.content
+            if found and found[-1][0] == kind:
+                found[-1] = kind, found[-1][1] + part
+            elif part:
+                found.append((kind, part))
     return found
