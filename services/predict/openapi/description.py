@@ -10,9 +10,10 @@ import msgspec
 from flask import Blueprint, Response, request
 
 from modelbundle.model import Model
+from services.predict.api import outcome_parser
 from services.predict.api.predict_csv import ADDED
 from services.predict.api.responses import MODEL_HEADERS, answered, current
-from services.predict.openapi import outcomes, schemas
+from services.predict.openapi import schemas
 from services.predict.openapi.schemas import Json, ref
 from services.predict.serving.loaded_models import Models
 from services.predict.serving.predictor import derived_ids
@@ -31,6 +32,8 @@ REASONS = {
     503: "There is no model yet, no database, or too much load; Retry-After says when to come back",
 }
 SCORING = (400, 404, 408, 413, 415, 422, 429, 503)  # 404 where a model is named in the address
+EXAMPLE: Json = {"prediction_id": "5d1c2f0a9b7e4c3d8a6f1e2b3c4d5e6f", "is_late": True}
+OWN: Json = {"id": "loan-17", "is_late": False, "before": "2026-10-01"}
 LOCKS: Json = {
     "bearer": {"type": "http", "scheme": "bearer"},
     "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
@@ -68,7 +71,7 @@ class Description:
             },
             "servers": [{"url": "."}],
             "paths": self._paths(model),
-            "components": {"schemas": {**schemas.components(model, self.max_rows), **outcomes.schemas(self.max_rows)}},
+            "components": {"schemas": {**schemas.components(model, self.max_rows), **schemas.outcomes(self.max_rows)}},
         }
         if self.keyed:
             document["components"]["securitySchemes"] = LOCKS
@@ -81,7 +84,7 @@ class Description:
             "/predict": {"post": self._scores(self._predict(model))},
             "/invocations": {"post": self._scores(self._invocations(model), 422)},
             f"/v2/models/{name}/infer": {"post": self._scores(self._infer(model), 422, 404)},
-            "/outcomes": {"post": self._errors(outcomes.operation(), (400, 404, 408, 409, 413, 415, 422, 429, 503))},
+            "/outcomes": {"post": self._errors(_outcomes(), (400, 404, 408, 409, 413, 415, 422, 429, 503))},
             f"/v2/models/{name}": {"get": _reads("The model's tensors (Open Inference Protocol)", plain, 503)},
             f"/v2/models/{name}/ready": {"get": _reads("Whether this model answers", plain, 503)},
             "/v2": {"get": _reads("The server (Open Inference Protocol)", plain)},
@@ -295,3 +298,48 @@ def _csv(model: Model, records: list[Json]) -> str:
     lines = [",".join(model.schema.names)]
     lines += [",".join(str(record.get(name, "")) for name in model.schema.names) for record in records]
     return "\n".join(lines) + "\n"
+
+
+def _outcomes() -> Json:
+    """``POST /outcomes``, without its errors."""
+    wrapped = {
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["records"],
+        "properties": {"records": ref("Outcomes")},
+    }
+    examples = {
+        "one": {"summary": "By the prediction's id", "value": EXAMPLE},
+        "own": {"summary": "By your own reference", "value": OWN},
+        "several": {"summary": "Several", "value": [EXAMPLE, OWN]},
+    }
+    sheet = "prediction_id,is_late\n" + f"{EXAMPLE['prediction_id']},true\n"
+    added = " and ".join(f"`{name}`" for name in outcome_parser.ADDED)
+    several = {"anyOf": [ref("OutcomeResult"), ref("OutcomeResults")]}
+    return {
+        "summary": "Say what became of loans that were scored",
+        "description": "The first outcome of a prediction stays; the same again changes nothing."
+        " An unknown id, or another outcome than the recorded one, is an error of a single object;"
+        " of several it is said on its row.",
+        "operationId": "outcomes",
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {
+                    "schema": {"anyOf": [ref("Outcome"), ref("Outcomes"), wrapped]},
+                    "examples": examples,
+                },
+                "text/csv": {"schema": {"type": "string"}, "example": sheet},
+            },
+        },
+        "responses": {
+            "200": {
+                "description": "What came of each, in order",
+                "headers": {"X-Request-Id": {"schema": {"type": "string"}}},
+                "content": {
+                    "application/json": {"schema": several},
+                    "text/csv": {"schema": {"type": "string", "description": f"the same rows with {added}"}},
+                },
+            }
+        },
+    }

@@ -7,6 +7,7 @@ from typing import Any
 from modelbundle.model import Answer, Model
 from modelbundle.schema import Feature, Schema
 from modelbundle.validation.validator import MAX_ID, MAX_TEXT
+from services.predictionlog.outcome import INVALID, STATUSES
 
 Json = dict[str, Any]
 PROBLEM: Json = {
@@ -32,6 +33,12 @@ LOCATED: Json = {
         "detail": {"type": "string"},
     },
 }
+
+ID: Json = {"type": "string", "minLength": 1, "maxLength": MAX_ID, "pattern": "^[^\\u0000]*$"}
+MEANING = (
+    "`recorded` now; `repeated`: the same stands there already; `contradicted`: another outcome stands there, and stays;"
+    " `unknown`: no prediction in the log is known by this; `waiting`: it may still be on its way to the database"
+)
 
 
 def ref(name: str) -> Json:
@@ -170,3 +177,42 @@ def _record(schema: Schema, row: tuple[float | str | None, ...]) -> Json:
             whole = isinstance(entry, float) and feature.integer and entry.is_integer()
             found[feature.name] = int(entry) if whole else entry
     return found
+
+
+def outcomes(max_rows: int) -> Json:
+    """The schemas of ``POST /outcomes``, by name: the one part of the API that is the same for every model."""
+    result = {
+        "type": "object",
+        "required": ["prediction_ids", "is_late", "status"],
+        "properties": {
+            "id": {"type": "string"},
+            "prediction_ids": {"type": "array", "items": {"type": "string"}, "description": "what it is about"},
+            "is_late": {"type": "boolean"},
+            "status": {"enum": [s for s in STATUSES if s != INVALID], "description": MEANING},
+            "detail": {"type": "string"},
+        },
+    }
+    counts = {status: {"type": "integer"} for status in STATUSES if status != INVALID}
+    own = {**ID, "description": "your own reference: all predictions with it that have no outcome yet"}
+    before = {"type": ["string", "null"], "format": "date", "description": "with `id`: only predictions made before"}
+    late = {"type": "boolean", "description": "whether the loan was late"}
+    about: Json = {"type": "object", "additionalProperties": False}
+    absent = {"type": "null"}
+    by_prediction = {"prediction_id": ID, "is_late": late, "id": absent, "before": absent}
+    by_own = {"id": own, "is_late": late, "before": before, "prediction_id": absent}
+    many = {"type": "array", "items": ref("Outcome"), "minItems": 1, "maxItems": max_rows}
+    return {
+        "Outcome": {
+            "anyOf": [
+                {**about, "required": ["prediction_id", "is_late"], "properties": by_prediction},
+                {**about, "required": ["id", "is_late"], "properties": by_own},
+            ]
+        },
+        "Outcomes": many,
+        "OutcomeResult": result,
+        "OutcomeResults": {
+            "type": "object",
+            "required": ["outcomes", *counts],
+            "properties": {"outcomes": {"type": "array", "items": ref("OutcomeResult")}, **counts},
+        },
+    }

@@ -17,6 +17,7 @@ from modelbundle.schema import Feature
 from modelbundle.scorers.base import Row, Value
 from modelbundle.validation.validator import Invalid, Problem, unescape
 from services.predict.pages import formatting
+from services.predict.pages.charts import axis
 from services.web.problem import Refused
 
 PREFIX = "f."
@@ -151,7 +152,7 @@ def _usual(feature: Feature, described: Mapping[str, Any]) -> tuple[float, float
 def _step(feature: Feature, usual: tuple[float, float] | None) -> str:
     if usual is None or usual[0] == usual[1]:
         return "any"
-    step = formatting.nice((usual[1] - usual[0]) / 50)
+    step = axis.nice((usual[1] - usual[0]) / 50)
     return f"{max(1.0, step) if feature.integer else step:.10g}"
 
 

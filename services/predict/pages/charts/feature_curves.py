@@ -14,6 +14,7 @@ import numpy as np
 
 from modelbundle.explain.curves import Axis, CategoryCurve, Curves, NumberCurve, Surface, in_order
 from modelbundle.schema import Feature, Schema
+from services.predict.pages.charts.axis import ticks
 from services.predict.pages.formatting import label, number
 
 WIDTH, HEIGHT = 340.0, 200.0
@@ -170,7 +171,7 @@ def _number(curve: NumberCurve, feature: Feature, reach: float) -> Drawing:
         words,
         _missing(curve, feature),
         curve.size,
-        x_ticks=[Tick(x(value), number(value)) for value in _nice(low, high, feature.integer)],
+        x_ticks=[Tick(x(value), number(value)) for value in ticks(low, high, whole=feature.integer)],
         y_ticks=[Tick(y(math.log(f)), _factor_tick(f)) for f in FACTORS if abs(math.log(f)) <= reach],
         line=line,
         area=f"{line}L{WIDTH - RIGHT:.1f} {middle:.2f}L{LEFT:.1f} {middle:.2f}Z",
@@ -248,14 +249,3 @@ def _place(axis: Axis, k: int) -> str:
 
 def _factor_tick(times: float) -> str:
     return f"×{times:.3g}"
-
-
-def _nice(low: float, high: float, whole: bool) -> list[float]:
-    """Three to five round values between the ends; whole ones where only those occur."""
-    rough = (high - low) / 4
-    power = 10.0 ** math.floor(math.log10(rough))
-    steps = (1, 2, 5, 10) if whole else (1, 2, 2.5, 5, 10)
-    step = next(f * power for f in steps if f * power >= rough)
-    step = max(step, 1.0) if whole else step
-    first = math.ceil(low / step - 1e-9)
-    return [k * step for k in range(first, math.floor(high / step + 1e-9) + 1)]

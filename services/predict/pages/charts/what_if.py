@@ -16,6 +16,7 @@ from modelbundle.schema import Feature
 from modelbundle.scorers.base import Row, Value
 from services.predict.pages import form, formatting
 from services.predict.pages.bundle_documents import Documents
+from services.predict.pages.charts import axis
 
 HEIGHT = 190  # pixels of the plot, without its axis
 HILL = 0.34  # of the height, for the densest values
@@ -86,7 +87,7 @@ def _curve(
     asked: list[Value] = [*values, value, None]
     *chances, here, nothing = what_if(model, row, feature.name, asked)
     low, high = float(values[0] or 0.0), float(values[-1] or 0.0)
-    top = formatting.nice_top(max([*chances, here]))
+    top = axis.top(max([*chances, here]))
 
     def across(v: float) -> float:
         return round(100 * (min(max(v, low), high) - low) / (high - low), 3)
@@ -112,8 +113,8 @@ def _curve(
         value=form.shown(value),
         percent=formatting.percent(here),
         missing="" if feature.required else formatting.percent(nothing),
-        across=tuple((across(t), formatting.number(t)) for t in formatting.ticks(low, high)),
-        up=tuple((up(t), formatting.short_percent(t)) for t in formatting.ticks(0, top, 4)),
+        across=tuple((across(t), formatting.number(t)) for t in axis.ticks(low, high)),
+        up=tuple((up(t), formatting.short_percent(t)) for t in axis.ticks(0, top, 4)),
         data=json.dumps(
             {
                 "values": [float(f"{v:.7g}") for v in numbers],
