@@ -17,6 +17,7 @@ from services.predict.api.request_body import BodyReader
 from services.predict.challenger.status import ChallengerStatus as Standing
 from services.predict.metrics import counters, exporter
 from services.predict.metrics.gauges import MonitorGauges, ReplicaGauges
+from services.predict.metrics.observer import Observer, warned
 from services.predict.openapi import description, swagger_ui
 from services.predict.pages import batch, model_card, monitor, rendering, try_it
 from services.predict.pages.bundle_documents import BundleDocuments
@@ -42,7 +43,7 @@ class Application:
     models: Models
     challenger: Standing
     prediction_log: PredictionLog
-    observer: exporter.Observer
+    observer: Observer
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request."""
@@ -60,9 +61,9 @@ def create_app(settings: Settings, store: Store | None = None) -> Application:
     keys = api_keys.Keys(Path(settings.api_keys_file)) if settings.api_keys_file else None
 
     models = Models(store, loader(store, settings))
-    observer = exporter.Observer(flask.url_map)
+    observer = Observer(flask.url_map)
     log = PredictionLog(settings, counters.unlogged.inc)
-    predictor = Predictor(models, log, settings.max_rows, observer.bands.extend, exporter.warned)
+    predictor = Predictor(models, log, settings.max_rows, observer.bands.extend, warned)
     bodies = BodyReader(settings.max_body_bytes, settings.body_seconds)
     challenger = Standing(settings)
     state = health.Health(store, models, challenger)

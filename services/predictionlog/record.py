@@ -7,10 +7,11 @@ sent. The shipper makes rows of the database from it.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import Any, Literal
 
 import msgspec
+
+from services.web.timestamps import iso
 
 FORMAT: Literal[2] = 2
 _encoder = msgspec.json.Encoder()
@@ -64,7 +65,7 @@ class Entry(_Head, array_like=True, frozen=True, gc=False):
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """The n rows, as the columns of the database."""
-        moment = datetime.fromtimestamp(self.time, UTC).isoformat(timespec="microseconds")
+        moment = iso(self.time, "microseconds")
         records = _encoder.encode_lines(self.records()).decode().split("\n")[:-1]
         for answer, record in zip(self.answers, records, strict=True):
             probabilities = str(answer.predict_proba, "utf-8")

@@ -70,7 +70,7 @@ def _problems(record: Any) -> Iterator[Problem]:
     if not isinstance(record.get("is_late"), bool):
         yield Problem("/is_late", LATE if "is_late" in record else f"missing; {LATE}")
     if record.get("before") is not None:
-        if moment(record["before"]) is None:
+        if in_utc(record["before"]) is None:
             yield Problem("/before", BEFORE)
         elif record.get("id") is None:
             yield Problem("/before", BOTH)
@@ -78,10 +78,10 @@ def _problems(record: Any) -> Iterator[Problem]:
 
 def _claim(record: dict[str, Any]) -> Claim:
     before = record.get("before")
-    return Claim(record.get("prediction_id"), record.get("id"), before and moment(before), record["is_late"])
+    return Claim(record.get("prediction_id"), record.get("id"), before and in_utc(before), record["is_late"])
 
 
-def moment(text: object) -> str | None:
+def in_utc(text: object) -> str | None:
     """A date, or a date and time (in UTC unless it says otherwise), as the database has times; None for what is neither."""
     try:
         found = datetime.fromisoformat(text) if isinstance(text, str) else None

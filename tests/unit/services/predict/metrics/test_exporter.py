@@ -12,13 +12,13 @@ from flask.testing import FlaskClient
 from prometheus_client import CollectorRegistry, Histogram, Metric, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from services.predict import app as application_factory
 from services.predict.api.health import Health
 from services.predict.app import Application, create_app
-from services.predict.metrics import exporter
 from services.predict.metrics.counters import BUCKETS, Latencies
-from services.predict.metrics.exporter import Observer
-from services.predict.rollout.state_dir import StateDir as Store
-from services.predict.rollout.state_machine import REFUSALS, PinnedVersion
+from services.predict.metrics.observer import Observer
+from services.predict.rollout.state_dir import Store
+from services.predict.rollout.state_machine import REFUSALS
 from services.predict.settings import Settings
 from services.predictionlog import event
 from services.web.middleware import Finished
@@ -139,7 +139,7 @@ def test_nothing_is_asked_of_a_request_without_warnings(
     def never(*_: object) -> None:
         raise AssertionError("it was called")
 
-    monkeypatch.setattr(exporter, "warned", never)
+    monkeypatch.setattr(application_factory, "warned", never)
     client = create_app(settings, application.store).flask.test_client()
     assert post(client, LOAN).status_code == 200
     assert post(client, [LOAN, LOAN]).status_code == 200
