@@ -1,7 +1,8 @@
 """The counters and histograms of the prediction API: definitions only, so that any part can count without importing the web.
 
 ``prometheus_client`` keeps each process's values in files of ``PROMETHEUS_MULTIPROC_DIR``, and
-:mod:`services.predict.metrics.exporter` adds them up. Labels are bounded: routes and methods are those of the application, bands those of its models.
+:mod:`services.predict.metrics.exporter` adds them up. Labels are bounded: routes and methods are those of the application, bands
+those of its models.
 """
 
 from __future__ import annotations
