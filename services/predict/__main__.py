@@ -11,9 +11,11 @@ from services.web import json_logging
 
 
 def check(settings: Settings) -> list[str] | None:
-    """Read what the settings name, before anything starts; returns the names of the keys that may ask, None for everyone.
+    """Read the files and addresses in the settings, before anything starts.
 
-    What reads them is imported only where they are set: this process is about to become another, which imports it again.
+    Returns the names of the keys that may ask, or None where everyone may.
+
+    Their readers are imported only where the settings are set: this process becomes gunicorn, which imports them again.
     """
     names = None
     if settings.sentry_dsn or settings.otel_exporter_otlp_endpoint:

@@ -1,4 +1,4 @@
-"""What gunicorn serves."""
+"""The application that gunicorn serves."""
 
 from services.predict.app import create_app
 from services.predict.settings import Settings

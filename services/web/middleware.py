@@ -1,4 +1,4 @@
-"""What every request passes on its way in and out: an id, a trace, a bound on work, one log line, one measurement.
+"""The middleware of every request: it gives an id, reads the trace, bounds the work, writes one log line and measures once.
 
 It is WSGI middleware, not Flask hooks, so that it holds for whatever happens inside, and costs microseconds.
 """

@@ -37,7 +37,7 @@ class Table:
     def check(self, validator: Validator, others: bool, added: Sequence[str] = ()) -> list[Problem]:
         """What is wrong with the header.
 
-        ``others``: columns that the schema lacks may stand beside its own, unless they look like a misspelt one that is absent.
+        ``others``: columns that the schema lacks are allowed, unless they look like a misspelling of a column that is absent.
         """
         if len(self.header) > MOST_COLUMNS:
             return [Problem("", f"has {len(self.header)} columns; at most {MOST_COLUMNS} are accepted")]

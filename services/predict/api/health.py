@@ -1,4 +1,4 @@
-"""What the replica says of itself: alive, ready, and with which model."""
+"""The replica's own state: whether it is alive and ready, and which model it has."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STALE = 15.0  # seconds without news from the leader after which nothing is call
 
 
 class Health:
-    """Reads what the leader and the models say."""
+    """Puts together the states of the leader, the models and the challenger."""
 
     def __init__(self, store: Store, models: Models, standing: Standing) -> None:
         self.store = store

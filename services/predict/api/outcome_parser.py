@@ -94,7 +94,7 @@ def in_utc(text: object) -> str | None:
 
 
 def check(sent: Table) -> None:
-    """Raise :class:`Invalid` unless the header of a CSV has what is needed; other columns may stand beside it."""
+    """Raise :class:`Invalid` unless the header of a CSV has the columns that are needed; other columns are allowed."""
     if len(sent.header) > MOST_COLUMNS:
         raise Invalid([Problem("", f"has {len(sent.header)} columns; at most {MOST_COLUMNS} are accepted")])
     seen = dict.fromkeys(sent.header)

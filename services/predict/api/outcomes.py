@@ -1,4 +1,4 @@
-"""``POST /outcomes``: who was late. One object, several, or CSV; recorded in the database of the prediction log.
+"""``POST /outcomes``: which loans were late. One object, several, or CSV; recorded in the database of the prediction log.
 
 It is not on the way of predictions: it may wait for the database, for a bounded time, and few do so at once. The database's
 library is imported with the first outcome, so that a replica that gets none does not carry it.

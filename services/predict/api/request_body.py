@@ -50,7 +50,9 @@ class BodyReader:
             return b""
         connection = environ.get("gunicorn.socket")
         if length is not None and length > self.max_bytes:
-            if connection is not None and length <= DRAIN * self.max_bytes:  # who is still sending hears no answer
+            if (
+                connection is not None and length <= DRAIN * self.max_bytes
+            ):  # a client that is still sending does not read the answer
                 self._watched(connection, Discarded(environ["wsgi.input"]), length)
             raise self._too_large()
         stream: Any = environ["wsgi.input"]

@@ -1,4 +1,4 @@
-"""What answers carry over HTTP: the headers that name the model, and the problem for each reason why there is no answer."""
+"""The HTTP half of predictions: responses with the headers that name the model, and the problem for each refusal."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ class MonitorGauges(Collector):
 
 
 def _challenger(facts: dict[str, Any] | None) -> Iterator[GaugeMetricFamily]:
-    """Where there is one, how it does beside the champion, since it was set."""
+    """How the challenger compares with the champion since it was set; no samples without one."""
     facts = facts or {}
     yield _gauge("challenger_scoring", "1 if a challenger is scored", facts.get("state") == "scoring")
     yield _gauge("challenger_refused", "1 if the challenger was refused", facts.get("state") == "refused")

@@ -41,7 +41,7 @@ LOCKS: Json = {
 
 
 class Description:
-    """Makes the document once per model. ``keyed``: whoever asks for scores must send a key."""
+    """Makes the document once per model. ``keyed``: a caller must send a key to get scores."""
 
     def __init__(self, max_rows: int, max_csv_rows: int, keyed: bool) -> None:
         self.max_rows = max_rows

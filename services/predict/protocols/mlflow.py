@@ -129,7 +129,7 @@ class Split:
         return {name: list(values) for name, values in zip(self.names, zip(*self.data, strict=True), strict=True)}
 
     def place(self, pointer: str) -> str:
-        """Where ``/name/row`` stands in what was sent."""
+        """The place of ``/name/row`` in what was sent."""
         name, _, row = pointer[1:].partition("/")
         position = self.positions.get(unescape(name))
         if position is None:
