@@ -5,16 +5,20 @@ from __future__ import annotations
 import csv
 import io
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import joblib
 import pytest
 from flask.testing import FlaskClient
 
 from services.predict.api.predict_csv import ADDED, CHUNK
 from services.predict.app import Application, create_app
+from services.predict.rollout.state_dir import Store
 from services.predict.settings import Settings
-from tests.conftest import LOAN
+from tests.conftest import LOAN, make_book, make_logistic
 from tests.unit.services.predict.api.test_predict import assert_problem, post
+from tests.unit.services.predict.pages.test_try_it import serve
 
 HEADER = "amount,int_rate,grade,purpose,emp_length"
 GOOD = "12000,0.13,C,car,"
@@ -141,3 +145,17 @@ def test_the_model_is_held_until_the_answer_ends(application: Application) -> No
 def test_the_added_columns_are_documented_in_order(client: FlaskClient) -> None:
     header = send(client, HEADER).get_data(as_text=True).strip().split(",")
     assert header == [*HEADER.split(","), *ADDED]
+
+
+def test_of_many_classes_contributions_are_null(client: FlaskClient, store: Store, tmp_path: Path) -> None:
+    """In JSON and in CSV alike: such a model has no exact ones."""
+    frame, labels = make_book(400)
+    frame = frame.drop(columns="emp_length")
+    joblib.dump(make_logistic().fit(frame, labels + (frame["amount"] > 30000)), tmp_path / "three.joblib")
+    serve(store, tmp_path / "three.joblib")
+    record = {"amount": 1000.0, "int_rate": 0.1, "grade": "A", "purpose": "car"}
+    assert post(client, record, "?contributions=all").get_json()["contributions"] is None
+    assert "contributions" not in post(client, record).get_json()
+    sheet = "amount,int_rate,grade,purpose\n" + 2 * "1000,0.1,A,car\n"
+    response = client.post("/predict?contributions=all", data=sheet, content_type="text/csv")
+    assert [row["contributions"] for row in csv.DictReader(io.StringIO(response.text))] == ["null", "null"]
