@@ -10,6 +10,7 @@ from flask import Response
 from modelbundle.validation.validator import MISSING, MOST_COUNTED, Invalid, Problem, TooManyRows, unescape
 from services.predict.serving.loaded_models import Models, NoModel, Serving
 from services.predict.serving.predictor import InvalidKey
+from services.web import problem
 from services.web.problem import Refused, retry_after
 
 MODEL_HEADERS = VERSION, GENERATION = "X-Model-Version", "X-Model-Generation"
@@ -81,12 +82,20 @@ def refusal(
         return Refused(413, f"{error}.", max_rows=error.limit)
     if not isinstance(error, Invalid):
         raise error
-    errors = [_placed(problem, place(problem.pointer)) for problem in error.problems]
+    errors = [_placed(found, place(found.pointer)) for found in error.problems]
     environ["request.facts"] = {"problem": errors[0], "problems": error.total}
     count = "1 problem" if error.total == 1 else f"{error.total} problems"
     if error.total >= MOST_COUNTED:
         count = f"at least {count}"
     return Refused(422, f"The request does not fit {what}: {count}.", errors)
+
+
+def translated(error: Refused, member: str, **more: Any) -> Response:
+    """``error`` for another protocol: 422 becomes 400, and ``member`` has the detail and the first problem in a sentence."""
+    first = f" {error.errors[0]['pointer']}: {error.errors[0]['detail']}" if error.errors else ""
+    members = {member: error.detail + first, **error.more, **more}
+    status = 400 if error.status == 422 else error.status
+    return problem.response(status, error.detail, error.errors, error.headers, **members)
 
 
 def _placed(problem: Problem, pointer: str) -> dict[str, str]:

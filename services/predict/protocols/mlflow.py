@@ -12,9 +12,8 @@ from modelbundle.validation.validator import Invalid, Many, One, Problem, unesca
 from services.predict.api import csv_table
 from services.predict.api.csv_table import Table
 from services.predict.api.request_body import BodyReader, check_type, parse
-from services.predict.api.responses import answered, current, refusal
+from services.predict.api.responses import answered, current, refusal, translated
 from services.predict.serving.predictor import REFUSALS, Predictor
-from services.web import problem
 from services.web.problem import Refused
 
 FORMS = ("dataframe_split", "dataframe_records", "inputs", "instances")
@@ -53,10 +52,7 @@ def blueprint(predictor: Predictor, bodies: BodyReader) -> Blueprint:
     @views.errorhandler(Refused)
     def refused(error: Refused) -> Response:
         """A problem document with MLflow's members too: its clients show ``message``."""
-        status = 400 if error.status == 422 else error.status
-        first = f" {error.errors[0]['pointer']}: {error.errors[0]['detail']}" if error.errors else ""
-        more = {**error.more, "error_code": "BAD_REQUEST" if status < 500 else "UNAVAILABLE"}
-        return problem.response(status, error.detail, error.errors, error.headers, message=error.detail + first, **more)
+        return translated(error, "message", error_code="BAD_REQUEST" if error.status < 500 else "UNAVAILABLE")
 
     return views
 

@@ -13,11 +13,10 @@ from flask import Blueprint, Response, jsonify, request
 from modelbundle.model import Answer, Model
 from modelbundle.validation.validator import Many, One
 from services.predict.api.request_body import BodyReader, check_type, parse
-from services.predict.api.responses import answered, current, refusal
+from services.predict.api.responses import answered, current, refusal, translated
 from services.predict.protocols.oip_tensors import Tensors
 from services.predict.serving.loaded_models import NoModel
 from services.predict.serving.predictor import REFUSALS, Predictor
-from services.web import problem
 from services.web.problem import Refused
 
 BINARY = "application/octet-stream"
@@ -87,11 +86,7 @@ def blueprint(predictor: Predictor, bodies: BodyReader) -> Blueprint:
     @views.errorhandler(Refused)
     def refused(error: Refused) -> Response:
         """The protocol's error object, ``error``, in a problem document."""
-        status = 400 if error.status == 422 else error.status
-        first = f" {error.errors[0]['pointer']}: {error.errors[0]['detail']}" if error.errors else ""
-        return problem.response(
-            status, error.detail, error.errors, error.headers, error=error.detail + first, **error.more
-        )
+        return translated(error, "error")
 
     return views
 
