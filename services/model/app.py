@@ -49,7 +49,7 @@ def create_app(vault: Vault) -> Flask:
     @app.get("/pin")
     def pin() -> Response:
         """What is pinned, what is served, and why not, where these differ."""
-        served = vault.served
+        served, other = vault.served, vault.challenger.served
         facts: dict[str, Any] = {
             "pinned": vault.pinned,
             "serving": {"file": served.pin.file, "sha256": served.pin.sha256, "since": _moment(served.since)},
@@ -57,7 +57,8 @@ def create_app(vault: Vault) -> Flask:
             "why_not": vault.why_not,
             "challenger": {
                 "pinned": _named(vault.challenger.pinned),
-                "serving": _named(other.pin) if (other := vault.challenger.served) else None,
+                "serving": _named(other.pin) if other else None,
+                "id": other.pin.id if other else None,
                 "why_not": vault.challenger.why_not,
             },
         }

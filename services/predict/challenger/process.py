@@ -1,9 +1,9 @@
-"""Scores silently, beside the champion, what the champion answered: ``python -m services.predict.challenger.process``.
+"""Scores silently what the champion answered: ``python -m services.predict.challenger.process``.
 
-One process for each DATA_DIR, kept alive by the workers while a challenger is pinned (:mod:`services.supervisor`). It follows the
-model service by itself, takes a challenger in as a leader takes in a champion, and scores the rows that the prediction log has
-shipped. NotPinned of it is on a request's way or in a worker: a challenger that hangs, fails or kills its process harms nobody.
-It ends when there is no challenger any more, when it was refused, or with the worker that started it.
+Each DATA_DIR has one such process. The workers keep it alive while a challenger is pinned (:mod:`services.supervisor`). It
+follows the model service itself, stages a challenger as a leader stages a champion, and scores the rows that the prediction log
+has shipped. No request and no worker waits for it: a challenger that hangs, fails or kills its process harms nothing else. The
+process ends when no challenger is pinned any more, when the challenger is refused, or with the worker that started it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NoReturn
@@ -29,10 +29,9 @@ from modelbundle import golden
 from modelbundle.format import bundle
 from modelbundle.format.statement import CHALLENGER
 from modelbundle.model import Model
-from modelbundle.validation.validator import Invalid
-from services.predict.challenger.status import LOCK, place
-from services.predict.rollout.model_client import CHALLENGER as PATHS
-from services.predict.rollout.model_client import ModelClient, ModelClientError, NotPinned
+from services.predict.challenger import scoring
+from services.predict.challenger.status import LOCK, Comparison, place
+from services.predict.rollout.model_client import ModelClient, ModelClientError
 from services.predict.rollout.signature_policy import SignaturePolicy
 from services.predict.rollout.staging import Staging
 from services.predict.rollout.state_dir import StateDir
@@ -51,31 +50,7 @@ WAITS, AWAY = "challenger waits", "challenges not logged"
 
 
 class Ended(Exception):
-    """There is no challenger to score any more; the message says why."""
-
-
-@dataclass(slots=True)
-class Tally:
-    """How a challenger does beside the champion: rows, and the sum of the differences in probability, without sign."""
-
-    scored: int = 0
-    misfits: int = 0
-    banded: int = 0
-    same_band: int = 0
-    difference: float = 0.0
-
-    def add(self, model: Model, rows: Sequence[dict[str, Any]], said: Sequence[float | None]) -> None:
-        """Count rows of the log, with what the challenger says of each; None where the row does not fit it."""
-        for row, probability in zip(rows, said, strict=True):
-            if probability is None:
-                self.misfits += 1
-                continue
-            self.scored += 1
-            self.difference += abs(probability - row["probability"])
-            band = model.band(probability)
-            if band is not None and row["band"] is not None:
-                self.banded += 1
-                self.same_band += band == row["band"]
+    """No challenger is left to score. The message says why."""
 
 
 class ChallengerProcess:
@@ -86,20 +61,22 @@ class ChallengerProcess:
         self.store = StateDir(place(settings))
         self.queue = Queue(place(settings) / "queue")
         self.policy = SignaturePolicy.of(settings, self.store, CHALLENGER)
-        self.client = client or ModelClient(settings.model_server_url, max_bytes=settings.max_bundle_bytes, paths=PATHS)
+        self.client = client or ModelClient(
+            settings.model_server_url, max_bytes=settings.max_bundle_bytes, role=CHALLENGER
+        )
         self.staging = Staging(self.store, settings, self.client, self.policy)
         self.engine = database.connect(settings.prediction_log_url)
         self.pin: PinnedVersion | None = None
         self.model: Model | None = None
-        self.tally = Tally()
+        self.comparison = Comparison()
         self.state = "fetching"
         self.since = time.time()
         self.troubles: dict[str, str] = {}
         self._polled = -math.inf
-        self._unproven = False  # a rehearsal is journalled that nothing has come of yet
+        self._unproven = False  # the journal has a rehearsal, and the model has not scored anything yet
 
     def round(self) -> bool:
-        """Look at the pin when it is time, and score one segment; whether more waits. Raises :class:`Ended`."""
+        """Poll when it is time, and score one segment. Returns whether more segments wait. Raises :class:`Ended`."""
         if time.monotonic() - self._polled >= self.settings.poll_seconds:
             self.follow()
             self._polled = time.monotonic()
@@ -113,37 +90,36 @@ class ChallengerProcess:
         return len(waiting) > 1 and not self.troubles
 
     def follow(self) -> None:
-        """Ask for the pin; another one is taken in. While the model service is silent, what there is goes on."""
+        """Poll, and stage a challenger that is new. While the model service is silent, the process goes on with what it has."""
         try:
-            pin = self.client.poll([self.model.version] if self.model else [], POLL)
+            pins = self.client.poll(POLL)
+            pin = pins.challenger
+            if pin is None and not pins.challenger_trouble:
+                raise Ended("no challenger is pinned")
+            if pin is None:
+                raise ModelClientError(pins.challenger_trouble)
             refused = self.store.refused()
             if refused and (refused["sha256"], refused["id"]) == (pin.sha256, pin.id):
                 raise Ended(refused["reason"])
             if self.model is None or pin.sha256 != self.model.version:
-                self.take_in(pin)
+                self.stage(pin)
             self.pin = pin
             self.troubles.pop(WAITS, None)
-        except NotPinned:
-            raise Ended("no challenger is pinned") from None
         except ModelClientError as error:
-            self.say(WAITS, str(error))
+            self.warn(WAITS, str(error))
 
-    def take_in(self, pin: PinnedVersion) -> None:
-        """Fetch, verify, rehearse, load. Raises :class:`Ended` where it is refused, :class:`ModelClientError` where it should be
-        tried again."""
+    def stage(self, pin: PinnedVersion) -> None:
+        """Stage and load a challenger. Raises :class:`Ended` where it is refused, :class:`ModelClientError` to try again."""
         before = self.store.status()
         kept = before.get("tally") if before.get("sha256") == pin.sha256 else None
-        self.pin, self.model, self.tally = pin, None, Tally(**kept) if kept else Tally()
+        self.pin, self.model, self.comparison = pin, None, Comparison(**kept) if kept else Comparison()
         if not kept:
             self.queue.close()  # of another challenger
-        self._enter("fetching")
-        self.staging.fetch(pin, frozenset())
-        self._enter("rehearsing")
-        tried = self.staging.rehearse(pin)
-        if tried.outcome is Outcome.REFUSED:
-            self._refuse(pin, tried.reason, tried.kind)
-        if tried.outcome is Outcome.RETRY:
-            raise ModelClientError(tried.reason)
+        staged = self.staging.stage(pin, keep=set(), enter=self._enter)
+        if staged.outcome is Outcome.REFUSED:
+            self._refuse(pin, staged.reason, staged.kind)
+        if staged.outcome is Outcome.RETRY:
+            raise ModelClientError(staged.reason)
         self._unproven = True
         with limited(self.settings):
             try:
@@ -156,19 +132,19 @@ class ChallengerProcess:
         self.queue.open()
         self.model = model
         self._enter("scoring")
-        if self.tally == Tally():
+        if self.comparison == Comparison():
             self._note("scoring")
         json_logging.emit("challenger scores", model_version=pin.sha256)
 
     def score(self, model: Model, path: Path) -> None:
-        """Score one segment of the log; it stays where the database does not take what comes of it."""
+        """Score one segment of the log. The segment stays in the queue where the database does not take the result."""
         lines = (line for line in spool.lines(path) if not event.is_one(line))
         rows = chain.from_iterable(record.decode(line).rows() for line in lines)
         try:
             while some := list(islice(rows, BATCH)):
                 self._batch(model, some)
         except SQLAlchemyError as error:
-            self.say(AWAY, type(getattr(error, "orig", None) or error).__name__)  # never its text: it holds rows
+            self.warn(AWAY, type(getattr(error, "orig", None) or error).__name__)  # never its text: it holds rows
             return
         self.troubles.pop(AWAY, None)
         path.unlink(missing_ok=True)
@@ -177,20 +153,20 @@ class ChallengerProcess:
         assert self.pin is not None
         with limited(self.settings):
             try:
-                said = judge(model, [msgspec.json.decode(row["input"]) for row in rows])
-            except Exception as error:  # what it cannot do silently it shall not do aloud
+                found = scoring.probabilities(model, [msgspec.json.decode(row["input"]) for row in rows])
+            except Exception as error:  # a model that cannot score silently must not answer
                 self._refuse(self.pin, f"scoring ended with {type(error).__name__}")
         now = timestamps.now()
         fits = [
             {"prediction_id": row["prediction_id"], "model_version": model.version, "probability": p, "time": now}
-            for row, p in zip(rows, said, strict=True)
+            for row, p in zip(rows, found, strict=True)
             if p is not None
         ]
         database.challenge(self.engine, fits)
-        self.tally.add(model, rows, said)
+        self.comparison.add(model, rows, found)
 
     def publish(self) -> None:
-        """Say how it stands."""
+        """Write the status that the workers read."""
         if self.pin is not None:
             status = {
                 "id": self.pin.id,
@@ -199,19 +175,19 @@ class ChallengerProcess:
                 "since": self.since,
                 "beat": time.monotonic(),
                 "trouble": "; ".join(self.troubles.values()) or None,
-                "tally": asdict(self.tally),
+                "tally": asdict(self.comparison),
             }
             self.store.write_status(status)
 
     def end(self, reason: str) -> None:
-        """Clear away what belonged to the challenger."""
+        """Remove what belonged to the challenger."""
         self.queue.close()
         self.store.write_status({})
         self.store.prune(set())
         json_logging.emit("challenger ended", reason=reason)
 
     def leave(self) -> None:
-        """The service stops: that is no attempt that failed."""
+        """The service stops. This does not count as a failed rehearsal."""
         if self._unproven:
             self.store.end_rehearsal()
         self.client.close()
@@ -234,49 +210,16 @@ class ChallengerProcess:
         detail = {"model_version": self.pin.sha256, "pin": self.pin.id, "result": result, "reason": reason}
         event.append(self.settings.data_dir / "spool", event.CHALLENGE, detail)
 
-    def say(self, what: str, reason: str) -> None:
-        """Remember a trouble that may pass; it is logged when it is new."""
+    def warn(self, what: str, reason: str) -> None:
+        """Remember a trouble that may pass. It is logged when it is new."""
         if reason != self.troubles.get(what):
             json_logging.emit(what, "warning", reason=reason)
         self.troubles[what] = reason
 
 
-def judge(model: Model, inputs: Sequence[dict[str, Any]]) -> list[float | None]:
-    """The probability of the last class for each row, with the bits that an answer would have; None where a row does not fit.
-
-    What the model's schema does not know is left out: the champion may have features that the challenger does without.
-    """
-    own = [{name: row[name] for name in model.schema.names if name in row} for row in inputs]
-    fitting = list(range(len(own)))
-    try:
-        columns = model.validator.records(own, len(own)).columns
-    except Invalid:
-        fitting = [i for i in fitting if _fits(model, own[i])]
-        if not fitting:
-            return [None] * len(own)
-        columns = model.validator.records([own[i] for i in fitting], len(own)).columns
-    scorer = model.scorer
-    if len(model.classes) > 2:
-        probabilities = scorer.probability_matrix(columns)[:, -1].tolist()
-    else:
-        probabilities = scorer.probabilities(scorer.score_columns(columns)).tolist()
-    said: list[float | None] = [None] * len(own)
-    for i, probability in zip(fitting, probabilities, strict=True):
-        said[i] = probability
-    return said
-
-
-def _fits(model: Model, row: dict[str, Any]) -> bool:
-    try:
-        model.validator.record(row)
-    except Invalid:
-        return False
-    return True
-
-
 @contextlib.contextmanager
 def limited(settings: Settings) -> Iterator[None]:
-    """What takes longer than a rehearsal may, ends the process; the next one knows (see the journal of rehearsals)."""
+    """End the process if the block takes longer than a rehearsal may. The next process finds that in the journal."""
     signal.alarm(int(settings.rehearsal_seconds))
     try:
         yield
@@ -284,8 +227,8 @@ def limited(settings: Settings) -> Iterator[None]:
         signal.alarm(0)
 
 
-def stand_back(settings: Settings) -> None:
-    """Last for the processor, first to be killed when memory runs out, within the limits of a rehearsal."""
+def lower_priority(settings: Settings) -> None:
+    """Lower this process's priority, and set the limits of a rehearsal. It is the first to be killed when memory runs out."""
     megabytes = settings.rehearsal_memory_mb << 20
     resource.setrlimit(resource.RLIMIT_AS, (megabytes, megabytes))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -295,11 +238,11 @@ def stand_back(settings: Settings) -> None:
 
 
 def main() -> int:
-    """Score until there is nothing to, or the parent is gone."""
+    """Score until no challenger is left, or the parent process is gone."""
     settings = Settings.from_environment()
     if be("challenger", settings.data_dir / LOCK) is None:
         return 0
-    stand_back(settings)
+    lower_priority(settings)
     challenger = ChallengerProcess(settings)
     pause = 0.0
     while not select.select([0], [], [], pause)[0]:
@@ -309,7 +252,7 @@ def main() -> int:
             challenger.end(str(ended))
             return 0
         except OSError as error:
-            challenger.say(WAITS, str(error))
+            challenger.warn(WAITS, str(error))
             pause = EVERY
     challenger.leave()
     return 0

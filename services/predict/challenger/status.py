@@ -1,31 +1,67 @@
-"""Where the challenger stands, for the workers: what its process wrote, compared with what the leader heard is wanted."""
+"""The challenger's status for the workers: what its process wrote, compared with the pin that the leader saw."""
 
 from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from modelbundle.model import Model
 from services.predict.rollout.state_dir import StateDir
 from services.predict.serving.prediction_log import NONE
 from services.predict.settings import Settings
 from services.predictionlog.challenger_queue import Queue
 from services.supervisor import Keeper
 
-STALE = 15.0  # seconds without news from the challenger's process after which it is taken for gone
+STALE = 15.0  # seconds without news from the challenger's process after which the process counts as gone
 LOCK = "challenger.lock"
 OFF = "PREDICTION_LOG_URL is none: nothing is logged, so there is nothing to score"
 
 
 def place(settings: Settings) -> Path:
-    """Where the challenger's process keeps its files; disposable, but for the sequence of statements beside it."""
+    """Where the challenger's process keeps its files. They are disposable."""
     return settings.data_dir / "challenger"
 
 
+@dataclass(slots=True)
+class Comparison:
+    """The challenger's probabilities compared with the champion's: counts of rows, and the sum of the absolute differences."""
+
+    scored: int = 0
+    misfits: int = 0
+    banded: int = 0  # rows with a band of both
+    same_band: int = 0
+    difference: float = 0.0
+
+    def add(self, model: Model, rows: Sequence[dict[str, Any]], found: Sequence[float | None]) -> None:
+        """Count rows of the log, with the challenger's probability of each; None where the row does not fit it."""
+        for row, probability in zip(rows, found, strict=True):
+            if probability is None:
+                self.misfits += 1
+                continue
+            self.scored += 1
+            self.difference += abs(probability - row["probability"])
+            band = model.band(probability)
+            if band is not None and row["band"] is not None:
+                self.banded += 1
+                self.same_band += band == row["band"]
+
+    def figures(self) -> dict[str, Any]:
+        """What ``/readyz`` says: ``same_band`` is a share of the rows with two bands, ``mean_difference`` is absolute."""
+        return {
+            "scored": self.scored,
+            "misfits": self.misfits,
+            "same_band": round(self.same_band / self.banded, 6) if self.banded else None,
+            "mean_difference": round(self.difference / self.scored, 9) if self.scored else None,
+        }
+
+
 class ChallengerStatus:
-    """Reads ``DATA_DIR/challenger``. ``wanted`` is the identity of the pin that the leader heard of; None where there is none."""
+    """Reads ``DATA_DIR/challenger``. ``wanted`` is the id of the pin that the leader saw; None where no challenger is pinned."""
 
     def __init__(self, settings: Settings) -> None:
         self.logs = settings.prediction_log_url != NONE
@@ -35,13 +71,13 @@ class ChallengerStatus:
         self._store: StateDir | None = None
 
     def calls(self, wanted: str | None) -> bool:
-        """Whether a process is called for: there is a challenger to score, or one to clear away."""
+        """Whether a process is needed: to score a challenger, or to remove what an earlier one left."""
         store = self._found()
         refused = store.refused() if store else None
         return self.queue.is_open() or (wanted is not None and (refused is None or refused["id"] != wanted))
 
     def report(self, wanted: str | None) -> dict[str, Any] | None:
-        """Facts for people: version, state (off, starting, fetching, rehearsing, scoring, refused), why not, and how it does."""
+        """What ``/readyz`` says: version, state (off, starting, fetching, rehearsing, scoring, refused), why not, and figures."""
         if wanted is None:
             return None
         facts: dict[str, Any] = {"model_version": None, "state": "starting", "why_not": None, "since": None}
@@ -58,19 +94,19 @@ class ChallengerStatus:
         facts["since"] = _moment(status["since"])
         return {
             **facts,
-            **_figures(status["tally"]),
+            **Comparison(**status["tally"]).figures(),
             "dropped": self.queue.dropped(),
             "waiting_bytes": self.queue.size(),
         }
 
     def _found(self) -> StateDir | None:
-        """What the process made; None before the first."""
+        """The directory that the process made; None before the first process."""
         if self._store is None and self.place.is_dir():
             self._store = StateDir(self.place)
         return self._store
 
     def keeper(self, champion: StateDir) -> Keeper | None:
-        """Keeps the challenger's process alive while one is called for; None where nothing is logged."""
+        """Keeps the challenger's process alive while one is needed; None where nothing is logged."""
         if not self.logs:
             return None
         return Keeper(
@@ -78,17 +114,6 @@ class ChallengerStatus:
             "services.predict.challenger.process",
             wanted=lambda: self.calls(champion.status().get("challenger")),
         )
-
-
-def _figures(tally: dict[str, float]) -> dict[str, Any]:
-    """``same_band`` is the share of rows with a band of both; ``mean_difference`` is of probabilities, without sign."""
-    scored, banded = tally["scored"], tally["banded"]
-    return {
-        "scored": scored,
-        "misfits": tally["misfits"],
-        "same_band": round(tally["same_band"] / banded, 6) if banded else None,
-        "mean_difference": round(tally["difference"] / scored, 9) if scored else None,
-    }
 
 
 def _moment(seconds: float) -> str:

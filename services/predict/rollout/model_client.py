@@ -1,165 +1,176 @@
-"""The model service as the leader sees it: which pin, and its bytes. Trusts nothing that it says."""
+"""The HTTP client of the model service: which models are pinned, and their bytes. Nothing that the service says is trusted.
+
+Every call is a request of its own; no answer stays open between two calls. Each answer has a limit in bytes, and a deadline for
+its whole body. ``GET /pin`` is parsed strictly.
+
+Both services may be upgraded in either order. The ``/pin`` of an older model service lacks the id of the challenger's pin: then
+the SHA-256 is the id. The only difference: a refused challenger is not tried again when the same file is pinned again.
+"""
 
 from __future__ import annotations
 
 import hashlib
-import re
 import time
-from collections.abc import Callable, Iterable
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated
 
+import msgspec
 import requests
 from urllib3.exceptions import HTTPError
 
 from modelbundle.format import statement
+from modelbundle.format.statement import CHALLENGER, CHAMPION
 from services.predict.rollout.state_machine import PinnedVersion
-from services.web.request_ids import fresh
 
 CHUNK = 256 * 1024
-CHAMPION = ("bundle", "statement")
-CHALLENGER = ("challenger", "challenger/statement")
-_ETAG = re.compile(r'"([0-9a-f]{64})"')
-_PIN_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+MAX_PIN_BYTES = 16_384
+MAX_REASON = 300  # characters of a reason that the model service gives
+TIMEOUT = 5.0  # seconds to connect, and between two parts of an answer
+PATHS = {CHAMPION: ("bundle", "statement"), CHALLENGER: ("challenger", "challenger/statement")}
 
 
 class ModelClientError(Exception):
-    """The model service gave no usable answer; the message says what happened. Always worth another try."""
+    """The model service gave no usable answer. The message says what happened. Another try may succeed."""
 
 
 class NotPinned(ModelClientError):
-    """The model service says that there is no such model."""
+    """The model service has no such model."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServedPins:
+    """What the model service serves. ``challenger`` is None where none is served; ``challenger_trouble`` says why not.
+
+    Without a challenger and without trouble, no challenger is pinned.
+    """
+
+    champion: PinnedVersion
+    challenger: PinnedVersion | None = None
+    challenger_trouble: str = ""
 
 
 class ModelClient:
-    """A connection to one model service. Not thread-safe: the leader has its own."""
+    """A connection to one model service, for models in one role. It is not thread-safe."""
 
     def __init__(
         self,
         url: str,
         *,
         max_bytes: int,
+        role: str = CHAMPION,
         clock: Callable[[], float] = time.monotonic,
-        paths: tuple[str, str] = CHAMPION,
     ) -> None:
         self.url = url.rstrip("/")
         self.max_bytes = max_bytes
-        self.bundle_path, self.statement_path = paths
-        self.challenger: str | None = None  # the identity of the challenger's pin, as the last poll told
+        self.bundle_path, self.statement_path = PATHS[role]
+        self.request_id = ""  # of the last request; the model service logs it too
         self._clock = clock
         self._session = requests.Session()
         self._session.trust_env = False  # no proxy stands between the services, and no .netrc is read
-        self._open: requests.Response | None = None
-        self.request_id = ""  # of what was asked last; the model service's log has it too
 
-    def poll(self, known: Iterable[str], timeout: float) -> PinnedVersion:
-        """The pin that is served now. Bytes of the ``known`` SHA-256 are not sent again; those of another pin are left
-        waiting on the connection for :meth:`fetch`.
-
-        Raises :class:`ModelClientError`.
-        """
-        self.close()
-        response = self._get(known, timeout)
-        pin = self._pin(response)
-        told = response.headers.get("X-Challenger-Id", "")
-        self.challenger = told if _PIN_ID.fullmatch(told) else None
-        if response.status_code == 304:
-            response.close()
-        else:
-            self._open = response
-        return pin
-
-    def fetch(self, pin: PinnedVersion, write: Callable[[bytes], None], seconds: float, timeout: float = 5.0) -> None:
-        """Hand the bytes of ``pin`` to ``write`` in chunks, within ``seconds`` in all and ``max_bytes``.
-
-        Raises :class:`ModelClientError` unless all bytes came and hash to the pin.
-        """
-        deadline = self._clock() + seconds
-        response, self._open = self._open, None
-        if response is None or self._pin(response) != pin:
-            if response is not None:
-                response.close()
-            response = self._get((), timeout)
-            if response.status_code != 200 or self._pin(response) != pin:
-                response.close()
-                raise ModelClientError("the pin changed while its file was about to be fetched")
+    def poll(self, timeout: float) -> ServedPins:
+        """The pins that are served now. Raises :class:`ModelClientError`."""
+        body = bytearray()
+        self._get("pin", body.extend, MAX_PIN_BYTES, timeout, timeout)
         try:
-            self._read(response, pin, write, deadline)
-        except (requests.RequestException, HTTPError, OSError) as error:
-            if isinstance(error, OSError) and not isinstance(
-                error, (requests.RequestException, ConnectionError, TimeoutError)
-            ):
-                raise  # our own disk
-            raise ModelClientError(f"the download broke off ({type(error).__name__})") from None
-        finally:
-            response.close()
+            page = _decoder.decode(body)
+        except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
+            raise ModelClientError(f"the model service's /pin is not understood ({error})") from None
+        champion = PinnedVersion(page.serving.sha256, page.id or page.serving.sha256)
+        other = page.challenger
+        if other is None or (other.serving is None and other.pinned is None and other.why_not is None):
+            return ServedPins(champion)
+        if other.serving is None:
+            return ServedPins(champion, None, f"it is not served: {other.why_not or 'it is being read'}"[:MAX_REASON])
+        return ServedPins(champion, PinnedVersion(other.serving.sha256, other.id or other.serving.sha256))
 
-    def statement(self, pin: PinnedVersion, timeout: float = 5.0) -> bytes | None:
+    def fetch(self, pin: PinnedVersion, write: Callable[[bytes], object], seconds: float) -> None:
+        """Pass the bytes of ``pin`` to ``write`` in chunks, within ``seconds`` in all and ``max_bytes``.
+
+        Raises :class:`ModelClientError` unless all bytes came and hash to the pin, and :class:`OSError` where ``write`` does.
+        """
+        found = self._get(self.bundle_path, write, self.max_bytes, seconds, TIMEOUT, {"ETag": f'"{pin.sha256}"'})
+        if found != pin.sha256:
+            raise ModelClientError(f"the bytes received hash to {found}, not to the pin {pin.sha256}")
+
+    def statement(self, pin: PinnedVersion) -> bytes | None:
         """The statement that goes with ``pin``; None where there is none. Raises :class:`ModelClientError`."""
-        self.close()
-        response = self._ask(self.statement_path, {}, timeout, (200, 404))
+        body = bytearray()
+        expected = {} if pin.id == pin.sha256 else {"X-Pin-Id": pin.id}
         try:
-            if response.status_code == 404:
-                return None
-            if response.headers.get("X-PinnedVersion-Id", pin.id) != pin.id:
-                raise ModelClientError("the pin changed while its statement was about to be fetched")
-            raw: bytes = response.raw.read(statement.MAX_BYTES + 1)
-        except (requests.RequestException, HTTPError, OSError) as error:
-            raise ModelClientError(f"the statement's download broke off ({type(error).__name__})") from None
-        finally:
-            response.close()
-        return raw
+            self._get(self.statement_path, body.extend, statement.MAX_BYTES, TIMEOUT, TIMEOUT, expected)
+        except NotPinned:
+            return None
+        return bytes(body)
 
     def close(self) -> None:
-        """Drop an answer that nobody fetched."""
-        if self._open is not None:
-            self._open.close()
-            self._open = None
+        """Close the connection. The next call opens another one."""
+        self._session.close()
 
-    def _get(self, known: Iterable[str], timeout: float) -> requests.Response:
-        tags = ", ".join(f'"{sha256}"' for sha256 in known if sha256)
-        return self._ask(self.bundle_path, {"If-None-Match": tags} if tags else {}, timeout, (200, 304))
-
-    def _ask(self, path: str, more: dict[str, str], timeout: float, expected: tuple[int, int]) -> requests.Response:
-        self.request_id = fresh()
-        headers = {"Accept-Encoding": "identity", "X-Request-Id": self.request_id, **more}
+    def _get(
+        self,
+        path: str,
+        write: Callable[[bytes], object],
+        max_bytes: int,
+        seconds: float,
+        timeout: float,
+        expected: dict[str, str] | None = None,
+    ) -> str:
+        """Pass the body at ``path`` to ``write``, and return its SHA-256. ``expected`` are headers that the answer must have."""
+        deadline, found = self._clock() + seconds, hashlib.sha256()
+        self.request_id = uuid.uuid4().hex
+        headers = {"Accept-Encoding": "identity", "X-Request-Id": self.request_id}
+        trouble, came = "the model service cannot be reached", 0
         try:
-            response = self._session.get(
+            with self._session.get(
                 f"{self.url}/{path}", headers=headers, timeout=timeout, stream=True, allow_redirects=False
-            )
-        except (requests.RequestException, HTTPError) as error:
-            raise ModelClientError(f"the model service cannot be reached ({type(error).__name__})") from None
-        if response.status_code not in expected:
-            response.close()
-            kind = NotPinned if response.status_code == 404 else ModelClientError
-            raise kind(f"the model service answered {response.status_code}")
-        return response
+            ) as response:
+                trouble = f"the answer at /{path} broke off"
+                if response.status_code != 200:
+                    kind = NotPinned if response.status_code == 404 else ModelClientError
+                    raise kind(f"the model service answered {response.status_code}")
+                for name, value in (expected or {}).items():
+                    if response.headers.get(name) != value:
+                        raise ModelClientError(f"the pin changed before /{path} was fetched: {name} is not {value}")
+                announced = response.headers.get("Content-Length", "")[:18]
+                if announced.isdecimal() and int(announced) > max_bytes:
+                    raise ModelClientError(f"the answer at /{path} is larger than {max_bytes} bytes")
+                while chunk := response.raw.read1(CHUNK):
+                    came += len(chunk)
+                    if came > max_bytes:
+                        raise ModelClientError(f"the answer at /{path} is larger than {max_bytes} bytes")
+                    if self._clock() > deadline:
+                        raise ModelClientError(f"the answer at /{path} took too long; {came} bytes had come")
+                    found.update(chunk)
+                    write(chunk)
+                if announced.isdecimal() and came != int(announced):
+                    raise ModelClientError(f"the answer at /{path} was cut short: {came} of {announced} bytes")
+        except (requests.RequestException, HTTPError, ConnectionError, TimeoutError) as error:
+            raise ModelClientError(f"{trouble} ({type(error).__name__})") from None
+        return found.hexdigest()
 
-    @staticmethod
-    def _pin(response: requests.Response) -> PinnedVersion:
-        match = _ETAG.fullmatch(response.headers.get("ETag", ""))
-        if match is None:
-            response.close()
-            raise ModelClientError("the model service sent no strong ETag that is a SHA-256")
-        sha256 = match.group(1)
-        own = response.headers.get("X-PinnedVersion-Id", sha256)
-        return PinnedVersion(sha256, own if _PIN_ID.fullmatch(own) else sha256)
 
-    def _read(
-        self, response: requests.Response, pin: PinnedVersion, write: Callable[[bytes], None], deadline: float
-    ) -> None:
-        announced = response.headers.get("Content-Length", "")
-        if announced.isdigit() and int(announced) > self.max_bytes:
-            raise ModelClientError(f"the file is larger than {self.max_bytes} bytes")
-        found = hashlib.sha256()
-        taken = 0
-        while chunk := response.raw.read1(CHUNK):
-            taken += len(chunk)
-            if taken > self.max_bytes:
-                raise ModelClientError(f"the file is larger than {self.max_bytes} bytes")
-            if self._clock() > deadline:
-                raise ModelClientError(f"the download took too long; {taken} bytes had come")
-            found.update(chunk)
-            write(chunk)
-        if announced.isdigit() and taken != int(announced):
-            raise ModelClientError(f"the download was cut short: {taken} of {announced} bytes")
-        if found.hexdigest() != pin.sha256:
-            raise ModelClientError(f"the bytes received hash to {found.hexdigest()}, not to the pin {pin.sha256}")
+_Sha256 = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{64}\Z")]
+_PinId = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9._-]{1,64}\Z")]
+
+
+class _Serving(msgspec.Struct):
+    sha256: _Sha256
+
+
+class _Challenger(msgspec.Struct):
+    pinned: object = None
+    serving: _Serving | None = None
+    why_not: str | None = None
+    id: _PinId | None = None
+
+
+class _PinPage(msgspec.Struct):
+    serving: _Serving
+    id: _PinId | None = None
+    challenger: _Challenger | None = None
+
+
+_decoder = msgspec.json.Decoder(_PinPage)

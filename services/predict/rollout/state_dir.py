@@ -8,8 +8,8 @@
     bundles/<sha256>     verified model files, and .sig: the statement that came with it
     workers/<id>         one per live worker, locked by it; holds its vote
     leader.lock          locked by the leader
-    session.lock         locked (shared) by every gunicorn master and its workers; free: nobody is running
-    settled              there since the leader has asked the model service once in this session
+    session.lock         locked (shared) by every gunicorn master and its workers; free: none is running
+    settled              exists once the leader has asked the model service in this session
     rehearsals.json      rehearsals begun per pin, so that a crash loop ends
     refused.json         the pin that was refused, and why
     status.json          what the leader knows: confirmed, since when, wanted
@@ -17,6 +17,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -47,11 +48,17 @@ class StateDir:
 
     def current(self) -> Generation:
         """The generation that answers; :data:`NOTHING` before the first switch."""
-        return read_link(self.link)
+        try:
+            return parse_link(os.readlink(self.link))
+        except OSError:
+            return NOTHING
 
     def previous(self) -> Generation:
         """The generation before the current one."""
-        return read_link(str(self.root / "previous"))
+        try:
+            return parse_link(os.readlink(self.root / "previous"))
+        except OSError:
+            return NOTHING
 
     def switched(self) -> int:
         """When the current link was made, in nanoseconds since 1970."""
@@ -61,20 +68,17 @@ class StateDir:
         """Make the candidate current: one rename."""
         before = self.current()
         after = Generation(before.number + 1, candidate.sha256)
-        if before.number:
-            self._point("previous", before)
-        self._point("current", after)
+        for name, generation in (("previous", before), ("current", after)):
+            if generation != NOTHING:
+                temporary = self.root / f".{name}.{uuid.uuid4().hex}"
+                self.disk.symlink(f"{generation.number}-{generation.sha256}", temporary)
+                try:
+                    self.disk.replace(temporary, self.root / name)
+                except BaseException:
+                    temporary.unlink(missing_ok=True)
+                    raise
         self.disk.sync_directory(self.root)
         return after
-
-    def _point(self, name: str, generation: Generation) -> None:
-        temporary = self.root / f".{name}.{uuid.uuid4().hex}"
-        self.disk.symlink(f"{generation.number}-{generation.sha256}", temporary)
-        try:
-            self.disk.replace(temporary, self.root / name)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
 
     # Bundles
 
@@ -101,52 +105,42 @@ class StateDir:
 
     def candidate(self) -> Candidate | None:
         """The candidate, if there is one."""
-        data = self._read("candidate.json")
+        data = self._read(self.root / "candidate.json")
         return Candidate(data["attempt"], data["sha256"], data["after"]) if data else None
 
     def withdraw(self) -> None:
         """Remove the candidate."""
         self.disk.unlink(self.root / "candidate.json")
 
-    def roster(self) -> dict[str, dict[str, Any]]:
-        """What each live worker wrote last, by its id; files of dead workers are removed."""
-        found: dict[str, dict[str, Any]] = {}
-        for path in self.workers.iterdir():
-            try:
-                descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            except FileNotFoundError:
-                continue
-            try:
-                if locked(descriptor):
-                    found[path.name] = _loads(os.pread(descriptor, 65536, 0))
-                else:
-                    self.disk.unlink(path)
-            finally:
-                os.close(descriptor)
-        return found
-
     def votes(self, attempt: str) -> tuple[dict[str, Vote | None], str]:
-        """Each live worker's vote on an attempt, and the reason of a veto."""
+        """Each live worker's vote on an attempt, and the reason of a veto. The files of dead workers are removed."""
         votes: dict[str, Vote | None] = {}
         reason = ""
-        for worker, word in self.roster().items():
-            votes[worker] = Vote(word["vote"]) if word.get("attempt") == attempt else None
-            if votes[worker] is Vote.VETO:
-                reason = str(word.get("reason", ""))
+        for path in self.workers.iterdir():
+            with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                except BlockingIOError:  # its worker is alive
+                    said = self._read(path) or {}
+                    votes[path.name] = Vote(said["vote"]) if said.get("attempt") == attempt else None
+                    if votes[path.name] is Vote.VETO:
+                        reason = str(said.get("reason", ""))
+                else:
+                    self.disk.unlink(path)
         return votes, reason
 
     # What must outlive a leader
 
     def journal_rehearsal(self, pin: PinnedVersion) -> int:
         """Count one more rehearsal of this pin, durably; returns how many were begun. Another pin's count is dropped."""
-        data = self._read("rehearsals.json")
+        data = self._read(self.root / "rehearsals.json")
         begun = 1 + (data["begun"] if data and data["id"] == pin.id and data["sha256"] == pin.sha256 else 0)
         content = {"id": pin.id, "sha256": pin.sha256, "begun": begun}
         self.disk.write_file(self.root / "rehearsals.json", json.dumps(content).encode(), durable=True)
         return begun
 
     def end_rehearsal(self) -> None:
-        """The rehearsal came to an end, whichever."""
+        """Forget the count: the rehearsal ended, with whatever result."""
         self.disk.unlink(self.root / "rehearsals.json")
 
     def refuse(self, pin: PinnedVersion, reason: str, kind: str) -> None:
@@ -156,7 +150,7 @@ class StateDir:
 
     def refused(self) -> dict[str, Any] | None:
         """The pin that was refused last, with ``reason``, ``kind`` and ``time``."""
-        return self._read("refused.json")
+        return self._read(self.root / "refused.json")
 
     # Status
 
@@ -166,7 +160,7 @@ class StateDir:
 
     def status(self) -> dict[str, Any]:
         """What the leader published last; empty before that."""
-        return self._read("status.json") or {}
+        return self._read(self.root / "status.json") or {}
 
     def settle(self) -> None:
         """The model service has been asked once in this session."""
@@ -179,8 +173,8 @@ class StateDir:
     def begin_session(self) -> int:
         """Join the session of this replica, or begin one where nobody is running.
 
-        Returns a descriptor whose shared lock lasts until it, and every copy that a fork made, is closed. A first comer
-        removes ``settled``: what was confirmed before everybody stopped is not confirmed now.
+        Returns a descriptor. Its shared lock lasts until the descriptor and all its copies in forked processes are closed. The
+        first process of a session removes ``settled``: what was confirmed in an earlier session is not confirmed now.
         """
         descriptor = os.open(self.root / "session.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
@@ -191,15 +185,18 @@ class StateDir:
         fcntl.flock(descriptor, fcntl.LOCK_SH)
         return descriptor
 
-    def _read(self, name: str) -> dict[str, Any] | None:
+    @staticmethod
+    def _read(path: Path) -> dict[str, Any] | None:
+        """An object from a JSON file; None where there is none, or it is damaged or empty."""
         try:
-            return _loads((self.root / name).read_bytes()) or None
-        except FileNotFoundError:
+            data = json.loads(path.read_bytes())
+        except (FileNotFoundError, ValueError):
             return None
+        return data if data and isinstance(data, dict) else None
 
 
 class WorkerEntry:
-    """A worker's place in the roster: a file that it keeps locked. Made after the fork, before the candidate is read."""
+    """A worker's entry in the roster: a file that it keeps locked. Make it after the fork, before a look at the candidate."""
 
     def __init__(self, store: StateDir, worker: str | None = None) -> None:
         self.id = worker or f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
@@ -208,7 +205,7 @@ class WorkerEntry:
         self.descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
         try:
             fcntl.flock(self.descriptor, fcntl.LOCK_EX)
-            os.replace(temporary, self.path)  # it appears locked: nobody can mistake it for a dead worker's
+            os.replace(temporary, self.path)  # it appears locked, so it is not taken for a dead worker's
         except OSError:
             os.close(self.descriptor)
             raise
@@ -220,20 +217,20 @@ class WorkerEntry:
         os.pwrite(self.descriptor, data, 0)
 
     def leave(self) -> None:
-        """Give the place up."""
+        """Remove the entry."""
         self.path.unlink(missing_ok=True)
         os.close(self.descriptor)
 
 
 class LeaderLock:
-    """The leader's lock. Whoever holds it leads; the kernel frees it when the process dies."""
+    """The leader's lock. The worker that holds it leads. The kernel frees it when the process dies."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
 
     @classmethod
     def take(cls, store: StateDir) -> LeaderLock | None:
-        """The lead, or None where another worker has it."""
+        """The lock, or None where another worker holds it."""
         descriptor = os.open(store.root / "leader.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -242,17 +239,9 @@ class LeaderLock:
             return None
         return cls(descriptor)
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         """Free the lock."""
         os.close(self._descriptor)
-
-
-def read_link(path: str) -> Generation:
-    """The generation that a link names; :data:`NOTHING` where there is none or it makes no sense."""
-    try:
-        return parse_link(os.readlink(path))
-    except OSError:
-        return NOTHING
 
 
 def parse_link(target: str) -> Generation:
@@ -261,20 +250,3 @@ def parse_link(target: str) -> Generation:
     if not number.isdigit() or len(sha256) != 64:
         return NOTHING
     return Generation(int(number), sha256)
-
-
-def locked(descriptor: int) -> bool:
-    """Whether somebody else holds a lock on the open file."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    return False
-
-
-def _loads(raw: bytes) -> dict[str, Any]:
-    try:
-        data = json.loads(raw)
-    except ValueError:
-        return {}
-    return data if isinstance(data, dict) else {}

@@ -1,29 +1,33 @@
 """How a replica switches models: the decisions, without any I/O.
 
-A replica's workers share one store (``STATE_DIR``). One of them leads: it performs one action at a time and feeds what came
-of it back into :func:`lead`, which names the next action. Every worker, the leader's process included, looks at the store
-and asks :func:`follow` what to do. :mod:`services.predict.rollout.leader` and :mod:`services.predict.rollout.worker`
-perform the actions on
-real files and sockets; ``tests/unit/services/predict/rollout/test_state_machine.py`` performs them on a model of the
-world and explores every interleaving of three workers, crashes, lost messages and pins that change and change back.
+A replica's workers share one directory (``STATE_DIR``). One of them leads. It performs one action at a time and passes the result
+to :func:`lead`, which returns the next action. Every worker, including the leader's process, reads the directory and asks
+:func:`follow` what to do. :mod:`services.predict.rollout.leader` and :mod:`services.predict.rollout.worker` perform the actions
+on real files and sockets. ``tests/unit/services/predict/rollout/test_state_machine.py`` performs them on a model of the world and
+explores every interleaving of three workers, crashes, lost messages and pins that change and change back.
 
 ::
 
-    WATCHING --new pin--> FETCHING --verified--> REHEARSING --passed--> PREPARING --all ready--> CONFIRMING --same--> commit
-       ^                     |                       |                      |                        |
-       |                     | retry                 | refuse               | veto, or too late      | other pin, no answer
-       +---------------------+-----------------------+----------------------+------------------------+
+    WATCHING --new pin--> STAGING --passed--> PREPARING --all ready--> CONFIRMING --same pin--> COMMITTING --> WATCHING
+       ^                     |                    |                        |
+       |                     | retry, refuse      | veto, or too late      | other pin, no answer
+       +---------------------+--------------------+------------------------+
 
-The commit is one rename in the store. Before it nobody answers with the new generation; after it nobody with the old one,
-because a request reads the current generation from the store and a worker that lacks it loads it before it answers.
+The commit is one rename in ``STATE_DIR``. No worker answers with the new generation before it, and none with the old one after
+it: a request reads the current generation from the directory, and a worker that lacks it loads it before it answers.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 
+FIRST_POLL = 0.5  # seconds that a starting replica waits for the model service
+POLL = 2.0  # seconds that a later poll may take
+MOST_BACK_OFF = 1.0  # seconds between two attempts
+MOST_FAILURES = 5  # that are counted: the back-off has reached its most by then
 MOST_FAILED_POLLS = 3
 MOST_REHEARSALS = 3
 REFUSALS = ("statement", "format", "runtime", "golden", "hash", "rehearsal", "veto", "late")  # the classes of reasons
@@ -31,7 +35,7 @@ REFUSALS = ("statement", "format", "runtime", "golden", "hash", "rehearsal", "ve
 
 @dataclass(frozen=True, slots=True)
 class PinnedVersion:
-    """What the model service is told to serve: a SHA-256, and the pin's own identity, so that A, B, A are three pins."""
+    """The version that the model service serves: its SHA-256, and the pin's own id, so that A, B, A are three pins."""
 
     sha256: str
     id: str
@@ -76,20 +80,27 @@ class Outcome(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Poll:
-    """Ask the model service which pin it serves."""
+class Recover:
+    """Withdraw what the previous leader had proposed, and read what it left."""
 
 
 @dataclass(frozen=True, slots=True)
-class Fetch:
-    """Bring the bytes into the store, verified against the pin."""
+class Poll:
+    """Ask the model service which pin it serves, for ``timeout`` seconds at most."""
+
+    timeout: float = POLL
+
+
+@dataclass(frozen=True, slots=True)
+class Attest:
+    """Fetch the statement about the current model again: another key may have signed it."""
 
     pin: PinnedVersion
 
 
 @dataclass(frozen=True, slots=True)
-class Rehearse:
-    """Journal the attempt, then load the model in a process of its own and check its golden rows."""
+class Stage:
+    """Fetch the bytes, verify them against the pin and the signature policy, and rehearse the model."""
 
     pin: PinnedVersion
 
@@ -110,19 +121,19 @@ class Count:
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """Rename the link: the candidate becomes current. Then remove the candidate."""
+    """Make the candidate current: one rename."""
 
     candidate: Candidate
 
 
 @dataclass(frozen=True, slots=True)
 class Withdraw:
-    """Remove whatever candidate there is."""
+    """Remove the candidate."""
 
 
 @dataclass(frozen=True, slots=True)
 class Refuse:
-    """Remember that this pin is refused, until the pin changes, and remove its candidate. ``kind`` is one of :data:`REFUSALS`."""
+    """Remember that this pin is not to be tried again, and withdraw the candidate. ``kind`` is one of :data:`REFUSALS`."""
 
     pin: PinnedVersion
     reason: str
@@ -131,20 +142,30 @@ class Refuse:
 
 @dataclass(frozen=True, slots=True)
 class Rest:
-    """Wait before the next poll; ``failing`` asks for back-off."""
+    """Publish the status, and wait until the next poll is due, but for ``at_most`` seconds."""
 
-    failing: bool = False
+    at_most: float = math.inf
 
 
 @dataclass(frozen=True, slots=True)
-class LetGo:
-    """Give up the lead, so that another worker tries."""
+class StepDown:
+    """Give the leader's lock up: another worker may reach the model service."""
 
 
-Action = Poll | Fetch | Rehearse | Propose | Count | Commit | Withdraw | Refuse | Rest | LetGo
+Action = Recover | Poll | Attest | Stage | Propose | Count | Commit | Withdraw | Refuse | Rest | StepDown
 
 
-# What came of them
+# Results of the actions. ``now`` is a monotonic time, ``time`` a Unix time, both in seconds.
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """What the previous leader published, and whether the model service was asked in this session (``settled``)."""
+
+    confirmed: bool | None = None
+    since: float = 0.0
+    challenger: str | None = None
+    settled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,50 +175,69 @@ class Polled:
     pin: PinnedVersion | None
     current: Generation = NOTHING
     refused: PinnedVersion | None = None
+    challenger: str | None = None
+    error: str = ""
+    now: float = 0.0
+    time: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
-class Tried:
-    """A fetch or a rehearsal ended."""
+class Attested:
+    """Whether the model service answered."""
+
+    answered: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """The model is verified and rehearsed, or why not. ``kind`` is one of :data:`REFUSALS`, or ``fetch``."""
 
     outcome: Outcome
     reason: str = ""
-    kind: str = "rehearsal"  # of a refusal
+    kind: str = "rehearsal"
 
 
 @dataclass(frozen=True, slots=True)
 class Proposed:
-    """The candidate is written."""
+    """The candidate is written. Votes count until ``deadline``."""
 
     candidate: Candidate
+    deadline: float
 
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """The vote of every live worker (None: not yet), with a veto's reason; ``late`` once the time for voting is over."""
+    """The vote of every live worker (None: not yet), with the reason of a veto."""
 
     votes: Mapping[str, Vote | None]
-    late: bool = False
+    now: float = 0.0
     reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
+class Committed:
+    """The candidate is the current generation."""
+
+    time: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Done:
-    """An action that has no result ended."""
+    """An action without a result ended."""
 
 
-Result = Polled | Tried | Proposed | Counted | Done
+Result = Recovered | Polled | Attested | Staged | Proposed | Counted | Committed | Done
 
 
 class Phase(Enum):
-    """Where the leader is."""
+    """What the leader waits for."""
 
-    STARTING = "starting"
+    RECOVERING = "recovering"
     WATCHING = "watching"
-    FETCHING = "fetching"
-    REHEARSING = "rehearsing"
+    STAGING = "staging"
     PREPARING = "preparing"
     CONFIRMING = "confirming"
+    COMMITTING = "committing"
     ENDING = "ending"
     LEAVING = "leaving"
 
@@ -206,81 +246,112 @@ class Phase(Enum):
 class Leader:
     """All that a leader remembers. It dies with its process; what must survive is in the store."""
 
-    phase: Phase = Phase.STARTING
-    pin: PinnedVersion | None = None
+    phase: Phase = Phase.RECOVERING
+
+    # the deployment under way
+    target: PinnedVersion | None = None
     candidate: Candidate | None = None
+    deadline: float = 0.0  # of the votes, monotonic
+
+    # what the model service said last
+    pin: PinnedVersion | None = None
+    challenger: str | None = None  # the id of the challenger's pin
+    began: float = 0.0  # when this pin was seen first, monotonic
+    error: str = ""  # why the last poll gave no pin
+    attested: PinnedVersion | None = None  # the pin whose newest statement is known
+
+    # how it goes
+    settled: bool = False  # the replica may answer: the model service was asked in this session
+    confirmed: bool | None = None  # the pin is the current model
+    since: float = 0.0  # when that changed last, Unix time
+    trouble: str = ""  # why the pinned model cannot be staged yet
     failed_polls: int = 0
+    failures: int = 0  # pauses in a row that followed a failure
 
 
-FIRST: Action = Withdraw()  # whatever the leader before had proposed
+FIRST: Action = Recover()
 
 
 def lead(leader: Leader, result: Result) -> tuple[Leader, Action]:
-    """The leader's next state and action, given what came of the last action (the first one is :data:`FIRST`)."""
+    """The leader's next state and action, given the result of the last action (the first one is :data:`FIRST`)."""
     match leader.phase, result:
-        case Phase.STARTING, Done():
-            return replace(leader, phase=Phase.WATCHING), Poll()
-        case Phase.WATCHING, Polled() as polled:
-            return _watch(leader, polled)
+        case Phase.RECOVERING, Recovered(confirmed, since, challenger, settled):
+            known = Leader(Phase.WATCHING, confirmed=confirmed, since=since, challenger=challenger, settled=settled)
+            return known, Poll(POLL if settled else FIRST_POLL)
+        case ((Phase.WATCHING | Phase.CONFIRMING), Polled()):
+            return _polled(leader, result)
+        case Phase.WATCHING, Attested(answered):
+            return _rest(replace(leader, attested=leader.pin) if answered else leader)
         case Phase.WATCHING, Done():
-            return leader, Poll()
-        case Phase.FETCHING, Tried(Outcome.DONE):
-            assert leader.pin is not None
-            return replace(leader, phase=Phase.REHEARSING), Rehearse(leader.pin)
-        case Phase.REHEARSING, Tried(Outcome.DONE):
-            assert leader.pin is not None
-            return replace(leader, phase=Phase.PREPARING), Propose(leader.pin)
-        case ((Phase.FETCHING | Phase.REHEARSING), Tried(outcome, reason, kind)):
-            return _refuse(leader, reason, kind) if outcome is Outcome.REFUSED else _back(leader, failing=True)
-        case Phase.PREPARING, Proposed(candidate):
-            return replace(leader, candidate=candidate), Count(candidate)
-        case Phase.PREPARING, Counted() as counted:
-            return _count(leader, counted)
-        case Phase.CONFIRMING, Polled() as polled:
-            return _confirm(leader, polled)
+            return replace(leader, settled=True), Poll()
+        case Phase.STAGING, Staged(Outcome.DONE) if leader.target:
+            return replace(leader, phase=Phase.PREPARING, trouble=""), Propose(leader.target)
+        case Phase.STAGING, Staged(Outcome.REFUSED, reason, kind):
+            return _refuse(leader, reason, kind)
+        case Phase.STAGING, Staged(Outcome.RETRY, reason):
+            return _rest(replace(leader, phase=Phase.WATCHING, trouble=reason), failing=True)
+        case Phase.PREPARING, Proposed(candidate, deadline):
+            return replace(leader, candidate=candidate, deadline=deadline), Count(candidate)
+        case Phase.PREPARING, Counted():
+            return _counted(leader, result)
+        case Phase.COMMITTING, Committed(time):
+            switched = replace(leader, phase=Phase.WATCHING, confirmed=True, since=time, attested=leader.target)
+            return _rest(switched)
         case Phase.ENDING, Done():
-            return _back(leader)
+            return replace(leader, phase=Phase.WATCHING, target=None, candidate=None), Poll()
     raise ValueError(f"{type(result).__name__} does not follow in phase {leader.phase.value}")
 
 
-def _watch(leader: Leader, polled: Polled) -> tuple[Leader, Action]:
-    if polled.pin is None:
+def _polled(leader: Leader, polled: Polled) -> tuple[Leader, Action]:
+    pin = polled.pin
+    confirmed = pin is not None and pin.sha256 == polled.current.sha256
+    if confirmed != leader.confirmed:
+        leader = replace(leader, confirmed=confirmed, since=polled.time)
+    if pin is None:
         failed = leader.failed_polls + 1
-        if failed >= MOST_FAILED_POLLS:
-            return replace(leader, phase=Phase.LEAVING), LetGo()
-        return replace(leader, failed_polls=failed), Rest(failing=True)
-    leader = replace(leader, failed_polls=0)
-    if polled.pin.sha256 == polled.current.sha256 or polled.pin == polled.refused:
-        return leader, Rest()
-    return replace(leader, phase=Phase.FETCHING, pin=polled.pin), Fetch(polled.pin)
+        leader = replace(leader, pin=None, error=polled.error, failed_polls=failed)
+    else:
+        began = leader.began if pin == leader.pin else polled.now
+        leader = replace(leader, pin=pin, began=began, challenger=polled.challenger, error="", failed_polls=0)
+    match leader.phase, pin:
+        case Phase.CONFIRMING, _ if pin == leader.target and leader.candidate:
+            return replace(leader, phase=Phase.COMMITTING), Commit(leader.candidate)
+        case Phase.CONFIRMING, _:
+            return replace(leader, phase=Phase.ENDING), Withdraw()
+        case _, None if leader.failed_polls >= MOST_FAILED_POLLS:
+            return replace(leader, phase=Phase.LEAVING), StepDown()
+        case _, None:
+            return _rest(leader, failing=True)
+        case _, PinnedVersion() if confirmed and pin != leader.attested:
+            return replace(leader, trouble=""), Attest(pin)
+        case _, PinnedVersion() if confirmed or pin == polled.refused:
+            return _rest(replace(leader, trouble=""))
+        case _, PinnedVersion():
+            return replace(leader, phase=Phase.STAGING, target=pin), Stage(pin)
 
 
-def _count(leader: Leader, counted: Counted) -> tuple[Leader, Action]:
-    assert leader.candidate is not None
-    if Vote.VETO in counted.votes.values():
+def _counted(leader: Leader, counted: Counted) -> tuple[Leader, Action]:
+    votes = set(counted.votes.values())
+    if Vote.VETO in votes:
         return _refuse(leader, f"a worker could not prepare it: {counted.reason}", "veto")
-    if counted.votes and all(vote is Vote.READY for vote in counted.votes.values()):
+    if votes == {Vote.READY}:  # nobody is alive: no vote, and not all of them
         return replace(leader, phase=Phase.CONFIRMING), Poll()
-    if counted.late:
+    if counted.now > leader.deadline:
         return _refuse(leader, "a worker did not prepare it in time", "late")
+    assert leader.candidate is not None
     return leader, Count(leader.candidate)
 
 
-def _confirm(leader: Leader, polled: Polled) -> tuple[Leader, Action]:
-    assert leader.candidate is not None
-    if polled.pin == leader.pin:
-        return replace(leader, phase=Phase.ENDING), Commit(leader.candidate)
-    return replace(leader, phase=Phase.ENDING), Withdraw()
-
-
 def _refuse(leader: Leader, reason: str, kind: str) -> tuple[Leader, Action]:
-    assert leader.pin is not None
-    return replace(leader, phase=Phase.ENDING), Refuse(leader.pin, reason, kind)
+    assert leader.target is not None
+    return replace(leader, phase=Phase.ENDING, trouble=""), Refuse(leader.target, reason, kind)
 
 
-def _back(leader: Leader, failing: bool = False) -> tuple[Leader, Action]:
-    watching = replace(leader, phase=Phase.WATCHING, pin=None, candidate=None)
-    return watching, Rest(failing=True) if failing else Poll()
+def _rest(leader: Leader, failing: bool = False) -> tuple[Leader, Action]:
+    """A pause that follows a failure doubles up to a second, so that a swap stays visible soon."""
+    failures = min(leader.failures + 1, MOST_FAILURES) if failing else 0
+    leader = replace(leader, failures=failures, target=None, candidate=None)
+    return leader, Rest(min(0.05 * 2.0**failures, MOST_BACK_OFF)) if failing else Rest()
 
 
 # Workers

@@ -166,14 +166,16 @@ def test_a_challenger_is_handed_out_beside_the_champion(shop: Shop) -> None:
     assert shop.client.get("/challenger", headers={"If-None-Match": f'"{OTHER_SHA}"'}).status_code == 304
     assert shop.client.get("/challenger/statement").data == b"signed"
     facts = shop.client.get("/pin").get_json()["challenger"]
-    assert facts == {"pinned": facts["serving"], "serving": {"file": "b.bundle", "sha256": OTHER_SHA}, "why_not": None}
+    served = {"file": "b.bundle", "sha256": OTHER_SHA}
+    assert facts == {"pinned": served, "serving": served, "id": response.headers["X-Pin-Id"], "why_not": None}
+    assert shop.client.get("/pin").get_json()["id"] == champion
     for headers in ({}, {"If-None-Match": f'"{SHA}"'}):
         told = shop.client.get("/bundle", headers=headers).headers
         assert told["X-Challenger-Id"] == response.headers["X-Pin-Id"]
         assert told["X-Pin-Id"] == champion, "setting a challenger set the champion's pin anew"
     shop.challenge(None)
     assert shop.client.get("/challenger").status_code == 404
-    assert shop.client.get("/pin").get_json()["challenger"] == {"pinned": None, "serving": None, "why_not": None}
+    assert shop.client.get("/pin").get_json()["challenger"] == dict.fromkeys(("pinned", "serving", "id", "why_not"))
 
 
 @pytest.mark.parametrize(

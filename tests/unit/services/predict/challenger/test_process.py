@@ -10,11 +10,11 @@ import pytest
 import sqlalchemy as sa
 
 from modelbundle.format import bundle
-from services.predict.challenger import process as challenging
-from services.predict.challenger.process import ChallengerProcess, Ended, judge
+from services.predict.challenger import scoring
+from services.predict.challenger.process import ChallengerProcess, Ended
 from services.predict.challenger.status import ChallengerStatus
 from services.predict.rollout import staging
-from services.predict.rollout.model_client import NotPinned
+from services.predict.rollout.model_client import ServedPins
 from services.predict.rollout.state_machine import PinnedVersion
 from services.predict.settings import Settings
 from services.predictionlog import database, record
@@ -78,8 +78,8 @@ def test_rows_fit_or_do_not(bundles: list[Made]) -> None:
     expected = model.answer(model.validator.record(LOAN).row).predict_proba[1]
     lacking = {name: value for name, value in LOAN.items() if name != "amount"}
     rows = [LOAN, {**LOAN, "colour": "red"}, lacking, {**LOAN, "grade": 3.0}, LOAN]
-    assert judge(model, rows) == [expected, expected, None, None, expected]
-    assert judge(model, [lacking]) == [None]
+    assert scoring.probabilities(model, rows) == [expected, expected, None, None, expected]
+    assert scoring.probabilities(model, [lacking]) == [None]
 
 
 def test_what_does_not_fit_into_the_queue_is_dropped_and_counted(tmp_path: Path) -> None:
@@ -138,15 +138,15 @@ def test_one_that_dies_of_a_row_again_and_again_is_refused(
     def dies(*_: Any) -> None:
         raise Killed
 
-    good = challenging.judge
+    good = scoring.probabilities
     make(settings, bundles[1]).round()
     for deaths in (2, 4):
         ship(settings, [LOAN], str(deaths))
-        monkeypatch.setattr(challenging, "judge", dies)
+        monkeypatch.setattr(scoring, "probabilities", dies)
         for _ in range(deaths - 1):
             with pytest.raises(Killed):
                 make(settings, bundles[1]).round()
-        monkeypatch.setattr(challenging, "judge", good)
+        monkeypatch.setattr(scoring, "probabilities", good)
         if deaths == 2:
             make(settings, bundles[1]).round()
             assert "2-0" in challenges(settings), "a chance kill refused it"
@@ -173,7 +173,7 @@ def test_an_error_while_scoring_is_a_refusal(
     process = make(settings, bundles[1])
     process.round()
     ship(settings, [LOAN])
-    monkeypatch.setattr(challenging, "judge", fails)
+    monkeypatch.setattr(scoring, "probabilities", fails)
     with pytest.raises(Ended, match=r"^scoring ended with ValueError$"):
         process.round()
 
@@ -188,10 +188,11 @@ def test_a_challenger_that_is_no_more_leaves_nothing(
     process.round()
     assert standing.calls(None)
 
-    def gone(*_: Any) -> PinnedVersion:
-        raise NotPinned("404")
-
-    monkeypatch.setattr(process.client, "poll", gone)
+    champion = PinnedVersion("a" * 64, "1")
+    told = [ServedPins(champion, None, "it is being read"), ServedPins(champion)]
+    monkeypatch.setattr(process.client, "poll", lambda _: told.pop(0))
+    process.follow()
+    assert process.troubles == {"challenger waits": "it is being read"}
     with pytest.raises(Ended, match="no challenger") as ended:
         process.follow()
     process.end(str(ended.value))

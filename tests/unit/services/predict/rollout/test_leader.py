@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from services.predict.app import loader
 from services.predict.rollout import leader as leading
 from services.predict.rollout import staging, state_machine
 from services.predict.rollout.leader import LeaderThread
-from services.predict.rollout.model_client import ModelClient, ModelClientError
+from services.predict.rollout.model_client import ModelClient, ModelClientError, ServedPins
 from services.predict.rollout.rehearsal import RehearsalFailed
 from services.predict.rollout.state_dir import StateDir
 from services.predict.rollout.state_machine import PinnedVersion
@@ -71,16 +71,16 @@ class Files(ModelClient):
         self.world = world
         self.serves: tuple[PinnedVersion, bytes] | None = None
 
-    def poll(self, known: Iterable[str], timeout: float) -> PinnedVersion:
+    def poll(self, timeout: float) -> ServedPins:
         try:
             self.world.step()
         except OSError:
             raise ModelClientError("lost") from None
         if self.serves is None:
             raise ModelClientError("nobody is there")
-        return self.serves[0]
+        return ServedPins(self.serves[0], self.serves[0])
 
-    def fetch(self, pin: PinnedVersion, write: Callable[[bytes], None], seconds: float, timeout: float = 5.0) -> None:
+    def fetch(self, pin: PinnedVersion, write: Callable[[bytes], object], seconds: float) -> None:
         assert self.serves is not None
         for start in range(0, len(self.serves[1]), 65536):
             try:
@@ -117,7 +117,7 @@ class Replica:
 
     def reign(self, rests: int = 1) -> None:
         """LeaderLock until the next rest, or until something is thrown, as the leader's thread does."""
-        self.leader._reset()
+        self.leader.state = state_machine.Leader()
         action: state_machine.Action = state_machine.FIRST
         for _ in range(200):
             if isinstance(action, state_machine.Rest):
@@ -126,7 +126,7 @@ class Replica:
                     self.leader._publish()
                     return
                 result: state_machine.Result = state_machine.Done()
-            elif isinstance(action, state_machine.LetGo):
+            elif isinstance(action, state_machine.StepDown):
                 return
             else:
                 result = self.leader.perform(action)
@@ -273,10 +273,10 @@ def test_a_pin_that_changes_while_the_workers_prepare_is_not_committed(
     generations = []
     poll = replica.client.poll
 
-    def fickle(known: Iterable[str], timeout: float) -> PinnedVersion:
+    def fickle(timeout: float) -> ServedPins:
         if replica.leader.state.phase is state_machine.Phase.CONFIRMING:
             replica.pin(bundles[0], "3")
-        found = poll(known, timeout)
+        found = poll(timeout)
         generations.append(replica.store.current().number)
         return found
 
@@ -308,7 +308,7 @@ def test_every_switch_and_refusal_is_written_down_once_whenever_the_leader_dies(
             replica.reign()
     replica.takes = False
     replica.client.serves = (PinnedVersion("f" * 64, "3"), b"not a model")
-    monkeypatch.setattr(replica.leader.staging, "_have", lambda _: True)
+    monkeypatch.setattr(replica.leader.staging, "_fetch", lambda *_: None)
     replica.reign(rests=2)
     assert len(replica.events()) == 1
     replica.takes = True
