@@ -18,7 +18,6 @@ from services.model.app import create_app
 from services.model.pinned_model import Vault
 from services.model.storage import shelf
 from services.web import json_logging
-from services.web.gunicorn_logging import Logger
 
 MAX_BYTES = 512 * 1024 * 1024
 
@@ -41,7 +40,7 @@ class ModelService(BaseApplication):  # type: ignore[misc]
             "forwarded_allow_ips": "*",  # and no header of a request may change its path or its scheme
             "forwarder_headers": "",
             "secure_scheme_headers": {},
-            "logger_class": Logger,
+            "logconfig_dict": json_logging.LOGGING,
             "post_worker_init": lambda _: vault.watch(),
             "child_exit": self._end,
         }

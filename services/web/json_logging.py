@@ -1,4 +1,4 @@
-"""One JSON object per line on stdout; plain words when stdout is a terminal."""
+"""Logs one JSON object per line on stdout, or plain text when stdout is a terminal."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _TERMINAL = sys.stdout.isatty() if sys.stdout else False
 
 
 def emit(event: str, level: str = "info", **fields: Any) -> None:
-    """Write one line; the whole line goes out in one ``write``, so that processes do not mix theirs."""
+    """Log one event. The line is sent in one ``write``, so lines of several processes do not mix."""
     if _TERMINAL:
         words = " ".join(f"{key}={value}" for key, value in fields.items() if value is not None)
         line = f"{datetime.now():%H:%M:%S} {level:<7} {event} {words}\n"
@@ -27,13 +27,13 @@ def emit(event: str, level: str = "info", **fields: Any) -> None:
 
 
 def write(line: bytes) -> None:
-    """Write a finished line; a reader that went away is no reason to fail."""
+    """Write a finished line. A closed stdout is ignored."""
     with contextlib.suppress(OSError):
         os.write(1, line)
 
 
 def now() -> str:
-    """The time in UTC, ISO 8601 with milliseconds."""
+    """The current time in UTC, as ISO 8601 with milliseconds."""
     milliseconds = time.time_ns() // 1_000_000
     return f"{_second(milliseconds // 1000)}.{milliseconds % 1000:03d}Z"
 
@@ -44,7 +44,7 @@ def _second(seconds: int) -> str:
 
 
 class JsonHandler(logging.Handler):
-    """Sends the records of libraries that use :mod:`logging` the same way, stack traces included."""
+    """Writes the records of :mod:`logging` as the same JSON lines, with the stack trace as ``trace``."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one record."""
@@ -53,8 +53,15 @@ class JsonHandler(logging.Handler):
         emit(record.getMessage(), record.levelname.lower(), logger=record.name, **extra)
 
 
-def configure(level: int = logging.INFO) -> None:
-    """Send every logger's records through :class:`JsonHandler`."""
-    root = logging.getLogger()
-    root.handlers[:] = [JsonHandler()]
-    root.setLevel(level)
+# gunicorn's ``logconfig_dict``. The applications log their own requests, so gunicorn's access log is off.
+LOGGING: dict[str, Any] = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {},
+    "handlers": {"json": {"class": "services.web.json_logging.JsonHandler"}},
+    "root": {"level": "INFO", "handlers": ["json"]},
+    "loggers": {
+        "gunicorn.error": {"level": "WARNING", "handlers": [], "propagate": True},
+        "gunicorn.access": {"level": "CRITICAL", "handlers": [], "propagate": False},
+    },
+}
