@@ -1,10 +1,11 @@
-"""Keeps one process of its own alive beside the workers of a service, whichever worker starts it.
+"""Keeps one companion process alive next to the workers of a service.
 
-Exactly one runs at a time: it holds a lock that the kernel frees when it dies. Every worker keeps a :class:`Keeper`, which starts
-one where there is none. The process ends when the pipe on its standard input does, that is with the worker that started it.
+Exactly one such process runs at a time: it holds a lock that the kernel frees when the process dies. Every worker has a
+:class:`Supervisor`, which starts the process when nobody holds the lock. The process ends when the pipe on its standard input
+closes, that is, with the worker that started it.
 
-The first one may be a copy of the workers' master instead (:meth:`Keeper.fork`), which shares the memory of all that the master
-has imported: half of what such a process needs.
+The first process may be a copy of the workers' master instead (:meth:`Supervisor.fork`). The copy shares the memory of all
+modules that the master has imported, which is half of what such a process needs.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 EVERY = 0.5  # seconds between looks
-LIVED = 10.0  # seconds; one that fails sooner is started again after a pause that doubles up to this
+LIVED = 10.0  # seconds; a process that fails sooner is started again after a pause that doubles up to this
 
 
-class Keeper:
+class Supervisor:
     """Runs ``python -m MODULE ARGUMENTS`` while ``wanted()`` says so; ``lock`` is the file that the process locks.
 
     For :meth:`fork` the module has ``main(arguments)``, which returns the exit code and reads its settings from ``os.environ``.
@@ -51,14 +52,14 @@ class Keeper:
         self._thread = threading.Thread(target=self._run, name=module.rpartition(".")[2], daemon=True)
 
     def start(self) -> None:
-        """Begin."""
+        """Start the thread that supervises."""
         self._thread.start()
 
     def fork(self, held: Sequence[int] = ()) -> int:
         """Start the process as a copy of this one; raises :class:`RuntimeError` where this one has another thread.
 
-        It ends when the descriptor that is returned is closed, here and in all other copies of this process: when the last of
-        them is gone. ``held`` are the descriptors of those that were started so before, which this one must not keep alive.
+        The copy ends when the returned descriptor is closed in this process and in all its other copies. ``held`` are the
+        descriptors of copies that were started before; the new copy closes them, so that it does not keep those alive.
         """
         read, write = os.pipe()
         if fork():
@@ -76,10 +77,10 @@ class Keeper:
         except BaseException:
             sys.excepthook(*sys.exc_info())
         finally:
-            os._exit(code)  # not the way of the process that this is a copy of
+            os._exit(code)  # a copy must not run the exit handlers of its original
 
     def stop(self) -> None:
-        """Let our process, if there is one, come to its end."""
+        """End the process that this supervisor started, if there is one."""
         self._stop.set()
         self._thread.join(5)
         if self.child is not None and self.child.stdin is not None:
@@ -114,7 +115,7 @@ def fork() -> int:
 
 
 def take(lock: Path) -> int | None:
-    """The lock, held until the returned descriptor is closed; None where another process has it."""
+    """Take the lock, which is held until the returned descriptor is closed; returns None when another process has it."""
     lock.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
@@ -135,7 +136,7 @@ def be(name: str, lock: Path) -> int | None:
 
 
 def free(lock: Path) -> bool:
-    """Whether nobody holds the lock."""
+    """Return whether nobody holds the lock."""
     descriptor = take(lock)
     if descriptor is not None:
         os.close(descriptor)

@@ -23,7 +23,7 @@ from typing import Any
 from modelbundle.durable import write
 from services.monitoring import summary
 from services.monitoring.log_reader.request_counts import RequestCounts, merged
-from services.supervisor import Keeper, be, fork, take
+from services.supervisor import be, fork, take
 from services.web import json_logging
 
 FILE = "monitor.json"
@@ -31,18 +31,6 @@ FOLDER = "monitoring"
 LOCK = "lock"
 LONGEST = 60.0  # seconds, at least, before a round is given up
 BUDGET = 0.25  # share of a round's time for reading the log
-
-
-def keeper(data: Path, state: Path, url: str, every: float, days: int) -> Keeper:
-    """Keeps the replica's monitor alive from a worker."""
-    environment = {
-        "DATA_DIR": str(data),
-        "STATE_DIR": str(state),
-        "PREDICTION_LOG_URL": url,
-        "MONITOR_SECONDS": str(every),
-        "MONITOR_DAYS": str(days),
-    }
-    return Keeper(own_lock(data, os.environ), "services.monitoring.process", environment=environment)
 
 
 def own_lock(data: Path, environment: Mapping[str, str]) -> Path:

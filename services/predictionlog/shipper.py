@@ -23,7 +23,7 @@ from prometheus_client import Counter
 
 from services.predictionlog import event, record, spool
 from services.predictionlog.challenger_queue import Queue
-from services.supervisor import Keeper, be, free
+from services.supervisor import be, free
 from services.web import json_logging
 
 LOCK = "shipper.lock"
@@ -35,13 +35,6 @@ LATE = 5.0  # seconds after which rows wait for no rest
 DAMAGED = ".damaged"
 # Counted into the files of PROMETHEUS_MULTIPROC_DIR, from which the workers' /metrics reads: it needs no registry here.
 shipped = Counter("peerloan_log_shipped_rows", "Rows that the database took, repeats included", registry=None)
-
-
-def keeper(root: Path, url: str) -> Keeper:
-    """Keeps a shipper alive from a thread of a worker."""
-    # The address may hold a password: the environment is not for everybody to read, a command line is.
-    own = {"PREDICTION_LOG_URL": url}
-    return Keeper(root / LOCK, "services.predictionlog.shipper", [str(root)], own)
 
 
 def drain(root: Path, url: str, seconds: float) -> None:
@@ -56,9 +49,9 @@ def drain(root: Path, url: str, seconds: float) -> None:
         if ended:
             return  # the database is away
         if ended == 0 and free(root / LOCK):  # again where somebody else shipped, who began before all of it was there
-            last = keeper(root, url)
-            environment = {**os.environ, **last.environment}
-            ours = subprocess.Popen(last.command, stdin=subprocess.DEVNULL, env=environment, process_group=0)
+            command = [sys.executable, "-m", "services.predictionlog.shipper", str(root)]
+            environment = {**os.environ, "PREDICTION_LOG_URL": url}
+            ours = subprocess.Popen(command, stdin=subprocess.DEVNULL, env=environment, process_group=0)
         time.sleep(0.02)
 
 

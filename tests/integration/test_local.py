@@ -123,6 +123,24 @@ def test_run_deploy_and_roll_back(place: Place, bundles: list[Made]) -> None:
     )
 
 
+@pytest.mark.parametrize("action", ["deploy", "challenge"])
+def test_a_name_that_cannot_be_pinned_is_refused_at_once(place: Place, bundles: list[Made], action: str) -> None:
+    """The message has the rule for names. The pin, the history and the models stay as they were."""
+    place.start()
+    before = (place.root / "run" / "pin.json").read_text()
+    odd = place.root / "late-payers (1).bundle"
+    shutil.copyfile(bundles[1].path, odd)
+    done = place.command(action, str(odd))
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"{action}: late-payers (1).bundle cannot be pinned: a file name must be letters, digits, `.`, `_` and `-`, "
+        "200 at most, and must begin with a letter or a digit\n"
+    )
+    assert [path.name for path in (place.root / "models").iterdir()] == ["late-payers.bundle"]
+    assert (place.root / "run" / "pin.json").read_text() == before
+    assert not (place.root / "run" / "deployments.jsonl").exists()
+
+
 def test_what_is_there_is_listed(place: Place, bundles: list[Made]) -> None:
     """Which models, which is pinned and serving, what a rollback goes back to; also while nothing runs."""
     found = place.command("models")

@@ -21,7 +21,7 @@ from tests.integration.system import ROOT, ask, children, free_port, until
 PROGRAM = """
 from services.predict.server import worker_class as own
 
-worker_class = own.Lanes
+worker_class = own.TwoPoolWorker
 threads = 2
 keepalive = 60
 graceful_timeout = 60
@@ -36,7 +36,7 @@ def app(environ, start):
     environ["wsgi.input"].read()
     start("200 OK", [("Content-Length", "4")] if path == "/fails" else [])
     return fails() if path == "/fails" else [str(started[0].connections).encode() if path == "/count" else
-                                             b"side" if own.beside() else b"main"]
+                                             b"side" if own.in_side_pool() else b"main"]
 
 def fails():
     yield b""
@@ -102,7 +102,7 @@ def test_an_answer_that_fails_is_begun_and_its_connection_counted_once(server: S
     until(lambda: server.connections() == 1, 20, "only who asks is connected")
 
 
-def test_a_post_in_two_packets_waits_for_its_lane(server: Server) -> None:
+def test_a_post_in_two_packets_waits_for_its_pool(server: Server) -> None:
     """Where the first has less than its method; what is no POST does not wait."""
     with ExitStack() as stack:
         held = [stack.enter_context(begin(server.port, POST)) for _ in range(2)]

@@ -15,7 +15,6 @@ from services.predict.rollout.state_dir import StateDir
 from services.predict.serving.prediction_log import NONE
 from services.predict.settings import Settings
 from services.predictionlog.challenger_queue import Queue
-from services.supervisor import Keeper
 
 STALE = 15.0  # seconds without news from the challenger's process after which the process counts as gone
 LOCK = "challenger.lock"
@@ -104,16 +103,6 @@ class ChallengerStatus:
         if self._store is None and self.place.is_dir():
             self._store = StateDir(self.place)
         return self._store
-
-    def keeper(self, champion: StateDir) -> Keeper | None:
-        """Keeps the challenger's process alive while one is needed; None where nothing is logged."""
-        if not self.logs:
-            return None
-        return Keeper(
-            self.lock,
-            "services.predict.challenger.process",
-            wanted=lambda: self.calls(champion.status().get("challenger")),
-        )
 
 
 def _moment(seconds: float) -> str:

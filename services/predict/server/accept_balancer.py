@@ -1,7 +1,7 @@
-"""How many connections each worker of a replica has, so that a new one goes where there are fewest.
+"""Balances new connections: a worker leaves a new connection to a worker of the replica that has fewer.
 
-Workers that wait on one socket are all woken by a connection, and the fastest takes it: often the same one every time. Kept
-connections, as a proxy has, then stay with one worker, while the other one's processor rests.
+A new connection wakes all workers that wait on the socket, and the fastest accepts it, often the same one every time. Connections
+that a proxy keeps open then stay with one worker, while the processor of another worker is idle.
 """
 
 from __future__ import annotations
@@ -9,49 +9,49 @@ from __future__ import annotations
 import mmap
 import time
 
-WORKERS = 256  # numbers of workers that are told apart; far more than live at a time
-PATIENCE = 0.01  # seconds that a connection is left to others
+WORKERS = 256  # workers are counted by their number modulo this; far fewer live at a time
+PATIENCE = 0.01  # seconds that a connection is left to other workers
 STEP = 0.0001  # seconds between two looks
 
 
-class Crowd:
-    """Numbers that all workers see; made before they are forked."""
+class ConnectionCounts:
+    """The number of connections of each worker, in memory that all workers share. Made before they are forked."""
 
     def __init__(self) -> None:
         self._open = memoryview(mmap.mmap(-1, WORKERS * 4)).cast("i")
 
-    def tell(self, worker: int, connections: int | None) -> None:
-        """How many this worker has; None where it takes none now, or has ended."""
+    def publish(self, worker: int, connections: int | None) -> None:
+        """Set this worker's number; None when it does not accept connections, or has ended."""
         self._open[worker % WORKERS] = 0 if connections is None else connections + 1
 
-    def fewest(self) -> int:
-        """The smallest number of any worker that takes connections; 0 where there is none."""
+    def least(self) -> int:
+        """Return the smallest number among the workers that accept connections; 0 when none does."""
         return min(filter(None, self._open), default=1) - 1
 
-    def fewer(self, worker: int) -> int:
-        """A number that changes with what those who have fewer than this worker take or end."""
+    def sum_below(self, worker: int) -> int:
+        """Return a number that changes when a worker with fewer connections than this one accepts or ends some."""
         own = self._open[worker % WORKERS]
         return sum(number for number in self._open if number < own)
 
 
-class Manners:
-    """Leaves connections to those who have fewer as long as they take some; :data:`PATIENCE` after they last did, to nobody.
+class AcceptDelay:
+    """Decides how long a worker leaves a waiting connection to workers that have fewer.
 
-    So nobody waits long for a worker that hangs, and no two in a row do: of those who do not hang, the one with the fewest
-    waits for nobody else.
+    It leaves the connection while they accept some, and for :data:`PATIENCE` after they last did. A worker that hangs delays
+    connections only once. The least-loaded worker that does not hang accepts at once.
     """
 
     def __init__(self) -> None:
         self._since = self._last = 0.0
-        self._fewer = 0
+        self._below = 0
 
-    def wait(self, fewer: int) -> bool:
-        """Whether to leave a connection that waits now where it is, given :meth:`Crowd.fewer`; asked again while it does."""
+    def wait(self, below: int) -> bool:
+        """Return whether to leave a connection, given :meth:`ConnectionCounts.sum_below`. While it does, it is asked again."""
         now = time.monotonic()
-        if fewer != self._fewer or now - self._last > PATIENCE:
+        if below != self._below or now - self._last > PATIENCE:
             self._since = now
-        self._last, self._fewer = now, fewer
+        self._last, self._below = now, below
         if now - self._since > PATIENCE:
             return False
-        time.sleep(STEP)  # who should take it may need our processor
+        time.sleep(STEP)  # the worker that should accept it may need this processor
         return True

@@ -1,4 +1,4 @@
-"""gunicorn's configuration: from the settings, and the hooks that tie the follower to the workers' lives."""
+"""gunicorn's configuration: values from the settings, and hooks that start and stop the threads of each worker."""
 
 from __future__ import annotations
 
@@ -9,23 +9,25 @@ from typing import Any
 
 from prometheus_client import multiprocess
 
-from services.predict.server.worker_class import Lanes, beside
-from services.predict.server.worker_threads import Replica
+from services.predict.server import companions
+from services.predict.server.worker_class import TwoPoolWorker, in_side_pool
+from services.predict.server.worker_threads import WorkerThreads
 from services.predict.serving.prediction_log import NONE
 from services.predict.settings import Settings
 from services.predictionlog import shipper
+from services.web import json_logging
 from services.web.telemetry import Telemetry
 
 DRAIN_SECONDS = 10.0
-COLLECT_AFTER = 30_000  # objects; four answers to a thousand loans each are twenty thousand, none of it in a cycle
+COLLECT_AFTER = 30_000  # objects; four answers to 1,000 loans each make 20,000, and none of them is in a cycle
 
 settings = Settings.from_environment()
 
 bind = f"{settings.host}:{settings.port}"
 workers = settings.workers
 threads = settings.threads
-worker_class = Lanes
-Lanes.most = settings.max_in_flight
+worker_class = TwoPoolWorker
+TwoPoolWorker.max_in_flight = settings.max_in_flight
 preload_app = True
 keepalive = 75
 graceful_timeout = 30
@@ -33,56 +35,54 @@ timeout = 60
 backlog = 2048
 max_requests = 0
 accesslog = None
-logger_class = "services.web.gunicorn_logging.Logger"
+logconfig_dict = json_logging.LOGGING
 control_socket_disable = True
-# No header of a request changes its path or its scheme, whoever sends it: by default those from this host may.
+# No header of a request changes its path or its scheme. By default, requests from this host may do so.
 forwarded_allow_ips = "*"
 forwarder_headers = ""
 secure_scheme_headers: dict[str, str] = {}
 
 
 def on_starting(server: Any) -> None:
-    """Before the first worker: join this replica's session, and start the processes beside the workers as copies of this one.
+    """Join this replica's session and fork the companions, before the first worker.
 
-    There is one thread here yet, and no socket is open that a copy could keep.
+    The master has one thread and no open socket yet, so a copy inherits neither.
     """
     server.session = server.app.wsgi().store.begin_session()
     kept = []
     if settings.prediction_log_url != NONE:
-        from services.predict.server import companions  # with all that reads and writes the log: nobody else needs it
-
-        kept = companions.keepers(settings)
+        kept = companions.preload(settings)
     gc.collect()
-    gc.freeze()  # what the copies share stays shared: no collection of theirs touches it
+    gc.freeze()  # no garbage collection of a copy touches these objects, so their memory stays shared
     server.held = []
-    for keeper in kept:
-        server.held.append(keeper.fork(server.held))
+    for supervisor in kept:
+        server.held.append(supervisor.fork(server.held))
 
 
 def post_worker_init(worker: Any) -> None:
-    """In a new worker, before it takes requests."""
+    """Prepare a new worker before it takes requests."""
     gc.set_threshold(COLLECT_AFTER)
-    worker.wsgi.middleware.full = beside
-    worker.wsgi.observer.at_work = lambda: worker.at_work
-    worker.replica = Replica(worker.wsgi, settings)
-    worker.replica.start()
+    worker.wsgi.middleware.full = in_side_pool
+    worker.wsgi.observer.at_work = lambda: worker.in_flight
+    worker.background = WorkerThreads(worker.wsgi, settings)
+    worker.background.start()
     if settings.sentry_dsn or settings.otel_exporter_otlp_endpoint:
         routes = worker.wsgi.observer.routes
         worker.telemetry = Telemetry(
             "prediction-api", routes, settings.sentry_dsn, settings.otel_exporter_otlp_endpoint
         )
         worker.wsgi.middleware.export = worker.telemetry
-    worker.replica.wait()
+    worker.background.wait()
 
 
 def child_exit(_: Any, worker: Any) -> None:
-    """In the master, when a worker has ended: its gauges go with it, and its connections are gone."""
-    Lanes.crowd.tell(worker.age, None)
+    """Remove the gauges and the connection count of a worker that has ended. The master calls it."""
+    TwoPoolWorker.counts.publish(worker.age, None)
     multiprocess.mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
 
 
 def on_exit(server: Any) -> None:
-    """In the master, at the very end: the workers are gone, and what they spooled goes with us, if it can."""
+    """End the companions and ship what the workers left in the spool. The master calls it after the last worker has ended."""
     for descriptor in server.held:
         os.close(descriptor)
     if settings.prediction_log_url != NONE:
@@ -91,8 +91,8 @@ def on_exit(server: Any) -> None:
 
 
 def worker_exit(_: Any, worker: Any) -> None:
-    """In a worker that ends in good order."""
-    if replica := getattr(worker, "replica", None):
-        replica.stop()
+    """Stop the threads of a worker that ends in good order."""
+    if background := getattr(worker, "background", None):
+        background.stop()
     if telemetry := getattr(worker, "telemetry", None):
         telemetry.stop()

@@ -1,12 +1,16 @@
-"""gunicorn's threaded worker with two lanes, so that load on predictions is nobody else's load.
+"""gunicorn's threaded worker with two thread pools: predictions under load do not delay any other request.
 
-Predictions take the main lane: ``threads`` threads, and a queue that ends at ``MAX_IN_FLIGHT``. When its threads are busy, the
-first bytes of a request decide: what is not a POST takes the side lane and is answered at once, whatever the predictions do; a
-POST waits in the main lane, or, where that is full, takes the side lane to be refused (see :mod:`services.web.middleware`). A
-connection that has sent nothing yet takes no thread.
+Predictions use the main pool: ``threads`` threads, and a queue that ends at ``MAX_IN_FLIGHT``. When these threads are busy, the
+first bytes of a request decide. A request other than POST goes to the side pool, which answers it at once. A POST waits for the
+main pool; when the queue is full, the side pool refuses it (see :mod:`services.web.middleware`). A connection that has sent
+nothing takes no thread.
 
-Threads wait for the interpreter more than for anything else, so the way through a worker has few calls of the system, each of
-which lets go of it: an answer is one write, and what gunicorn does for any kind of work is done here for one.
+Threads mostly wait for the interpreter, and each system call releases it. The worker therefore makes few system calls:
+an answer is one write. ``docs/decisions/013`` has the measurements.
+
+The worker overrides only public methods of :class:`gunicorn.workers.gthread.ThreadWorker`, but it relies on how that class calls
+them, and on the attributes of its connections. 27.0.1 is the locked release. ``docs/decisions/013`` lists the releases that were
+tried.
 """
 
 from __future__ import annotations
@@ -21,132 +25,135 @@ from selectors import EVENT_READ
 from types import SimpleNamespace
 from typing import Any
 
-from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, ThreadWorker
+from gunicorn.workers.gthread import ThreadWorker
 
-from services.predict.server.accept_balancer import Crowd, Manners
+from services.predict.server.accept_balancer import AcceptDelay, ConnectionCounts
 
 SIDE_THREADS = 2
-NOTIFY = 0.5  # seconds between two signs of life for the master
-QUIT = 5.0  # seconds that answers have to be done when the worker is told to end at once
-LARGE = 1 << 16  # bytes of a body that are not copied to save a write
+NOTIFY = 0.5  # seconds between two heartbeats for the master
+QUIT = 5.0  # seconds that answers have to finish when the worker must end at once
+LINGER = 2.0  # seconds that a worker which is stopping waits for the first byte of a connection
+LARGE = 1 << 16  # bytes; a body of this size is not copied to save a write
 _here = threading.local()
 
 
-def beside() -> bool:
-    """True in a thread of the side lane."""
-    return getattr(_here, "beside", False)
+def in_side_pool() -> bool:
+    """Return True in a thread of the side pool."""
+    return getattr(_here, "side", False)
 
 
-class Lanes(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
-    """See the module. ``most`` is how many predictions may be at work or waiting."""
+class TwoPoolWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
+    """The worker class of the prediction API. ``max_in_flight`` bounds the predictions that are running or waiting."""
 
-    _accepting = False
-
-    most = 64
-    crowd = Crowd()
+    max_in_flight = 64
+    counts = ConnectionCounts()
+    accepting = False
     connections = 0
 
     @property
     def nr_conns(self) -> int:
-        """gunicorn's count of this worker's connections, which the others see."""
+        """gunicorn's count of this worker's connections. The other workers see it."""
         return self.connections
 
     @nr_conns.setter
     def nr_conns(self, number: int) -> None:
         self.connections = number
-        self.crowd.tell(self.age, number if self._accepting else None)
+        self.counts.publish(self.age, number if self.accepting else None)
 
     def init_process(self) -> None:
-        """Make the side lane, then run."""
-        self.at_work = 0  # in the main lane; only the main thread counts
+        """Make the side pool, then run."""
+        self.in_flight = 0  # in the main pool; only the main thread counts
         self._notified = 0.0
-        self._manners = Manners()
-        self.side = Lane(self, "side", SIDE_THREADS)
+        self._delay = AcceptDelay()
+        self.side = ThreadPool(self, "side", SIDE_THREADS)
+        self.log.access = lambda *_: (
+            None
+        )  # gunicorn would collect the facts of each request for a line that is not logged
         super().init_process()
 
-    def get_thread_pool(self) -> Lane:
-        """The main lane."""
-        return Lane(self, "main", self.cfg.threads)
+    def get_thread_pool(self) -> ThreadPool:
+        """Return the main pool."""
+        return ThreadPool(self, "main", self.cfg.threads)
 
     def run(self) -> None:
-        """Until the worker is stopped and its connections are done."""
+        """Run until the worker is stopped and its connections are done."""
         super().run()
         self.side.shutdown()
 
     def notify(self) -> None:
-        """Give a sign of life, not with every event."""
+        """Send a heartbeat to the master, but not with every event."""
         now = time.monotonic()
         if now - self._notified > NOTIFY:
             self._notified = now
             super().notify()
 
     def set_accept_enabled(self, enabled: bool) -> None:
-        """Take connections from now on, or no more."""
+        """Start or stop accepting connections. A silent connection does not hold up a worker that has stopped."""
         super().set_accept_enabled(enabled)
+        self.accepting = enabled
         self.nr_conns = self.connections
+        if not enabled:
+            deadline = time.monotonic() + LINGER
+            for conn in self.pending_conns:
+                conn.timeout = min(conn.timeout, deadline)
 
     def accept(self, listener: Any) -> None:
-        """Take a connection, unless another worker has fewer, and does."""
-        crowd = self.crowd
-        if self.connections <= crowd.fewest() or not self._manners.wait(crowd.fewer(self.age)):
+        """Accept a connection, unless a worker with fewer connections is accepting."""
+        counts = self.counts
+        if self.connections <= counts.least() or not self._delay.wait(counts.sum_below(self.age)):
             super().accept(listener)
 
     def enqueue_req(self, conn: Any) -> None:
-        """Put a connection that is readable, or new, into a lane."""
+        """Put a new or readable connection into the queue of a pool."""
         fresh = not (conn.initialized or conn.data_ready)
-        lane = self.tpool
-        if fresh or self.at_work >= self.cfg.threads:
+        pool = self.tpool
+        if fresh or self.in_flight >= self.cfg.threads:
             method = _peek(conn)
             if method is None:
                 self._wait(conn)
                 return
-            begun = method and b"POST".startswith(method)  # a first packet may be shorter
-            if self.at_work >= (self.most if begun else self.cfg.threads):
-                lane = self.side
-        self.at_work += lane is self.tpool
-        lane.waiting.put(conn)
+            is_post = method and b"POST".startswith(method)  # a first packet may be shorter
+            if self.in_flight >= (self.max_in_flight if is_post else self.cfg.threads):
+                pool = self.side
+        self.in_flight += pool is self.tpool
+        pool.queue.put(conn)
 
     def handle_request(self, req: Any, conn: Any) -> bool:
-        """Answer one request; True where the connection is kept."""
-        sock = Joining(conn.sock)
+        """Answer one request; returns True when the connection is kept."""
+        sock = BufferedSocket(conn.sock)
         kept: bool = super().handle_request(req, SimpleNamespace(sock=sock, client=conn.client, server=conn.server))
         sock.flush()
         return kept
 
-    def finished(self, lane: Lane, conn: Any, done: Done) -> None:
-        """In the main thread, when a lane has answered."""
-        self.at_work -= lane is self.tpool
-        if conn.sock.fileno() < 0:  # gunicorn has closed it in the middle of an answer, and would count it twice
+    def finished(self, pool: ThreadPool, conn: Any, result: Result) -> None:
+        """Take a connection back from a pool. The main thread calls it."""
+        self.in_flight -= pool is self.tpool
+        if conn.sock.fileno() < 0:  # gunicorn closed it during an answer that failed, and would count it twice
             self.nr_conns -= 1
         else:
-            self.finish_request(conn, done)
+            self.finish_request(conn, result)
 
     def handle_quit(self, sig: Any, frame: Any) -> None:
-        """End without waiting for anybody's next request, but with the answers that are being made."""
-        for lane in (self.tpool, self.side):
-            lane.shutdown(wait=True)
+        """End without waiting for another request, but finish the answers that have begun."""
+        for pool in (self.tpool, self.side):
+            pool.shutdown(wait=True)
         super().handle_quit(sig, frame)
 
-    def _cap_keepalive(self, deadline: float) -> None:
-        super()._cap_keepalive(deadline)
-        for conn in self.pending_conns:
-            conn.timeout = min(conn.timeout, deadline)
-
     def _wait(self, conn: Any) -> None:
-        """Let the poller say when a new connection has sent something."""
+        """Let the poller report when a new connection has sent something."""
         conn.sock.setblocking(False)
-        conn.timeout = time.monotonic() + (self.cfg.keepalive if self.alive else STOP_KEEPALIVE_LINGER)
+        conn.timeout = time.monotonic() + (self.cfg.keepalive if self.alive else LINGER)
         self.pending_conns.append(conn)
         self.poller.register(conn.sock, EVENT_READ, partial(self.on_pending_socket_readable, conn))
 
 
-class Lane:
-    """Threads that answer what waits, first come, first served; they stop no process from ending."""
+class ThreadPool:
+    """Threads that answer connections in the order of their arrival. They are daemons, so they do not keep a process alive."""
 
-    def __init__(self, worker: Lanes, name: str, threads: int) -> None:
+    def __init__(self, worker: TwoPoolWorker, name: str, threads: int) -> None:
         self.worker = worker
         self.name = name
-        self.waiting: SimpleQueue[Any] = SimpleQueue()
+        self.queue: SimpleQueue[Any] = SimpleQueue()
         self.threads = [
             threading.Thread(target=self._run, name=f"{name} {number}", daemon=True) for number in range(threads)
         ]
@@ -154,27 +161,27 @@ class Lane:
             thread.start()
 
     def shutdown(self, wait: bool = False) -> None:
-        """Let each thread end when nothing waits any more; ``wait`` for that, :data:`QUIT` at most."""
+        """End each thread when the queue is empty; with ``wait``, wait for that at most :data:`QUIT` seconds."""
         for _ in self.threads:
-            self.waiting.put(None)
+            self.queue.put(None)
         deadline = time.monotonic() + QUIT
         for thread in self.threads if wait else ():
             thread.join(max(deadline - time.monotonic(), 0))
 
     def _run(self) -> None:
-        _here.beside = self.name == "side"
+        _here.side = self.name == "side"
         worker = self.worker
-        while (conn := self.waiting.get()) is not None:
+        while (conn := self.queue.get()) is not None:
             try:
-                done = Done(worker.handle(conn))
+                result = Result(worker.handle(conn))
             except BaseException:  # gunicorn has handled what it expects
                 worker.log.exception("a connection is given up")
-                done = Done(False)
-            worker.method_queue.defer(worker.finished, self, conn, done)
+                result = Result(False)
+            worker.method_queue.defer(worker.finished, self, conn, result)
 
 
-class Done:
-    """What gunicorn asks of the future of a finished request."""
+class Result:
+    """The part of a future that gunicorn reads after a request."""
 
     __slots__ = ("kept",)
 
@@ -182,16 +189,16 @@ class Done:
         self.kept = kept
 
     def cancelled(self) -> bool:
-        """Never."""
+        """Return False: a request is never cancelled."""
         return False
 
     def result(self) -> Any:
-        """What :meth:`ThreadWorker.handle` returned."""
+        """Return the result of :meth:`ThreadWorker.handle`."""
         return self.kept
 
 
-class Joining:
-    """A socket for one answer, whose head leaves with the first of its body: one packet, and one call of the system."""
+class BufferedSocket:
+    """A socket for one answer that sends the head together with the first part of the body: one packet, one system call."""
 
     __slots__ = ("_begun", "_head", "_sock")
 
@@ -204,7 +211,7 @@ class Joining:
         return getattr(self._sock, name)
 
     def sendall(self, data: bytes) -> None:
-        """Send ``data``, or, where it is the first, keep it for the next, or for :meth:`flush`."""
+        """Send ``data``; the first ``data`` is held back for the next call, or for :meth:`flush`."""
         if not self._begun:
             self._begun, self._head = True, data
         elif self._head and len(data) < LARGE:
@@ -215,25 +222,25 @@ class Joining:
             self._sock.sendall(data)
 
     def sendfile(self, *what: Any, **more: Any) -> Any:
-        """As the socket does, after the head."""
+        """Send a file after the head."""
         self.flush()
         return self._sock.sendfile(*what, **more)
 
     def shutdown(self, how: int) -> None:
-        """As the socket does, after the head: an answer that fails after it began is begun all the same."""
+        """Send the head, then shut down: an answer that fails after its start has started for the client too."""
         with suppress(OSError):
             self.flush()
         self._sock.shutdown(how)
 
     def flush(self) -> None:
-        """Send what is kept."""
+        """Send what was held back."""
         if self._head:
             head, self._head = self._head, b""
             self._sock.sendall(head)
 
 
 def _peek(conn: Any) -> bytes | None:
-    """The first four bytes of the request, left where they are; None if nothing has come yet."""
+    """Return the first four bytes of the request without consuming them; None if nothing has arrived yet."""
     if conn.parser is not None and (ahead := conn.parser.unreader.buf.getvalue()):
         return bytes(ahead[:4])
     try:

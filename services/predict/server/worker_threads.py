@@ -1,23 +1,21 @@
-"""One worker process of a replica: its threads, and when it may take requests."""
+"""The background threads of one worker process, and when the worker may take requests."""
 
 from __future__ import annotations
 
 import contextlib
 
 from services.predict.app import Application
-from services.predict.rollout.leader import LeaderThread as Leader
+from services.predict.rollout.leader import LeaderThread
 from services.predict.rollout.worker import Worker, wait_until
-from services.predict.server.companions import monitor_keeper
+from services.predict.server import companions
 from services.predict.serving.loaded_models import NoModel
 from services.predict.settings import Settings
 
-BOOT_SECONDS = (
-    2.0  # how long a worker holds back requests for the model service's word; then it answers 503 until it came
-)
+BOOT_SECONDS = 2.0  # a worker waits so long for the model service before it takes requests; then it answers 503
 
 
-class Replica:
-    """The follower's threads of one process. Made after the fork."""
+class WorkerThreads:
+    """The threads that follow the model service and keep the companions alive. Made after the fork."""
 
     def __init__(self, application: Application, settings: Settings) -> None:
         self.store = application.store
@@ -25,23 +23,20 @@ class Replica:
         self.worker = Worker(self.store, self.models, settings.prepare_seconds)
         self.prediction_log = application.prediction_log
         self.observer = application.observer
-        self.leader = Leader(self.store, settings, write=self.prediction_log.note)
-        self.challenger = application.challenger.keeper(self.store)
-        self.monitor = monitor_keeper(settings)
+        self.leader = LeaderThread(self.store, settings, write=self.prediction_log.note)
+        self.supervisors = companions.supervisors(settings, application.challenger, self.store)
 
     def start(self) -> None:
-        """Start following."""
+        """Start all threads."""
         self.prediction_log.open()
         self.observer.start()
         self.worker.start()
         self.leader.start()
-        if self.challenger:
-            self.challenger.start()
-        if self.monitor:
-            self.monitor.start()
+        for supervisor in self.supervisors:
+            supervisor.start()
 
     def wait(self, seconds: float = BOOT_SECONDS) -> bool:
-        """Wait until the model service was asked and the current model is loaded; False if that takes longer."""
+        """Wait until the model service was asked and the current model is loaded; returns False after ``seconds``."""
         return wait_until(self._ready, seconds)
 
     def _ready(self) -> bool:
@@ -52,12 +47,10 @@ class Replica:
         return True
 
     def stop(self) -> None:
-        """Stop following, for an orderly end."""
-        if self.challenger:
-            self.challenger.stop()
-        if self.monitor:
-            self.monitor.stop()
+        """Stop all threads. The shipper ends after the prediction log is closed, so it ships all of it."""
         self.leader.stop()
         self.worker.stop()
         self.prediction_log.close()
+        for supervisor in self.supervisors:
+            supervisor.stop()
         self.observer.stop()

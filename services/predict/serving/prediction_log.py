@@ -7,9 +7,7 @@ import time
 from collections.abc import Callable
 
 from services.predict.settings import Settings
-from services.predictionlog.shipper import keeper
 from services.predictionlog.spool import Writer
-from services.supervisor import Keeper
 from services.web import json_logging
 
 NONE = "none"
@@ -29,7 +27,6 @@ class PredictionLog:
         self.max_bytes = settings.max_spool_bytes
         self.writer: Writer | None = None
         self._url = settings.prediction_log_url
-        self._keeper: Keeper | None = None
         self._said = -SAY
         self._why_not: OSError | None = None  # while DATA_DIR cannot be written
         self._closing = threading.Event()
@@ -38,8 +35,6 @@ class PredictionLog:
         """Begin; where DATA_DIR cannot be written now, as soon as it can."""
         if self._url == NONE:
             return
-        self._keeper = keeper(self.root, self._url)
-        self._keeper.start()
         if not self._begin():
             threading.Thread(target=self._insist, name="prediction log", daemon=True).start()
 
@@ -61,10 +56,6 @@ class PredictionLog:
     def close(self) -> None:
         """End in good order: the shipper takes what was appended."""
         self._closing.set()
-        if self.writer is not None:
-            self.writer.close()
-        if self._keeper is not None:
-            self._keeper.stop()
 
     def note(self, line: bytes) -> bool:
         """Record an event; False where the disk does not take it now."""

@@ -18,7 +18,7 @@ from services.predict.app import Application, create_app
 from services.predict.metrics.counters import BUCKETS, Latencies
 from services.predict.metrics.observer import Observer
 from services.predict.rollout.state_dir import Store
-from services.predict.rollout.state_machine import REFUSALS
+from services.predict.rollout.state_machine import REFUSALS, PinnedVersion
 from services.predict.settings import Settings
 from services.predictionlog import event
 from services.web.middleware import Finished

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from services.predict.server import accept_balancer
-from services.predict.server.accept_balancer import Crowd, Manners
-from services.predict.server.worker_class import LARGE, Joining
+from services.predict.server.accept_balancer import AcceptDelay, ConnectionCounts
+from services.predict.server.worker_class import LARGE, BufferedSocket
 
 HEAD = b"HTTP/1.1 200 OK\r\n\r\n"
 
@@ -41,12 +41,12 @@ def pair() -> Iterator[tuple[Counting, socket.socket]]:
 def test_head_and_body_leave_together(pair: tuple[Counting, socket.socket]) -> None:
     """What follows them leaves at once, and all of it in order."""
     ours, theirs = pair
-    joining = Joining(ours)
-    joining.sendall(HEAD)
+    buffered = BufferedSocket(ours)
+    buffered.sendall(HEAD)
     assert ours.sent == []
     for part in (b"one", b"two"):
-        joining.sendall(part)
-    joining.flush()
+        buffered.sendall(part)
+    buffered.flush()
     assert ours.sent == [HEAD + b"one", b"two"]
     assert theirs.recv(100) == HEAD + b"onetwo"
 
@@ -54,10 +54,10 @@ def test_head_and_body_leave_together(pair: tuple[Counting, socket.socket]) -> N
 def test_an_answer_without_a_body_is_sent_once(pair: tuple[Counting, socket.socket]) -> None:
     """304, 204 and HEAD have a head alone."""
     ours, _ = pair
-    joining = Joining(ours)
-    joining.sendall(HEAD)
-    joining.flush()
-    joining.flush()
+    buffered = BufferedSocket(ours)
+    buffered.sendall(HEAD)
+    buffered.flush()
+    buffered.flush()
     assert ours.sent == [HEAD]
 
 
@@ -67,9 +67,9 @@ def test_a_large_body_is_not_copied(pair: tuple[Counting, socket.socket]) -> Non
     theirs.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 * LARGE)
     ours.own.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 * LARGE)
     body = bytes(LARGE)
-    joining = Joining(ours)
-    joining.sendall(HEAD)
-    joining.sendall(body)
+    buffered = BufferedSocket(ours)
+    buffered.sendall(HEAD)
+    buffered.sendall(body)
     assert ours.sent[0] == HEAD
     assert ours.sent[1] is body
     assert len(ours.sent) == 2
@@ -82,55 +82,55 @@ def test_a_file_follows_its_head(
     ours, theirs = pair
     path = tmp_path_factory.mktemp("file") / "body"
     path.write_bytes(b"body")
-    joining = Joining(ours)
-    joining.sendall(HEAD)
+    buffered = BufferedSocket(ours)
+    buffered.sendall(HEAD)
     with path.open("rb") as file:
-        joining.sendfile(file)
+        buffered.sendfile(file)
     assert theirs.recv(100) == HEAD + b"body"
-    assert joining.fileno() == ours.own.fileno()
+    assert buffered.fileno() == ours.own.fileno()
 
 
 def test_the_fewest_connections_are_those_of_who_takes_some() -> None:
     """A worker that takes none now, or has ended, is not waited for; with nobody else there is nothing to wait for."""
-    known = Crowd()
-    assert known.fewest() == 0
-    known.tell(1, 5)
-    known.tell(2, 3)
-    assert known.fewest() == 3
-    known.tell(accept_balancer.WORKERS + 2, 0)  # the number of one that is long gone
-    assert known.fewest() == 0
-    known.tell(2, None)
-    assert known.fewest() == 5
+    known = ConnectionCounts()
+    assert known.least() == 0
+    known.publish(1, 5)
+    known.publish(2, 3)
+    assert known.least() == 3
+    known.publish(accept_balancer.WORKERS + 2, 0)  # the number of one that is long gone
+    assert known.least() == 0
+    known.publish(2, None)
+    assert known.least() == 5
 
 
 def test_who_has_more_than_this_worker_is_not_waited_for() -> None:
     """Nothing changes with what they take or end."""
-    known = Crowd()
+    known = ConnectionCounts()
     for worker, connections in ((1, 5), (2, 4), (3, 2)):
-        known.tell(worker, connections)
-    before = known.fewer(2)
-    known.tell(1, 6)
-    assert known.fewer(2) == before
-    known.tell(3, 3)
-    assert known.fewer(2) != before
+        known.publish(worker, connections)
+    before = known.sum_below(2)
+    known.publish(1, 6)
+    assert known.sum_below(2) == before
+    known.publish(3, 3)
+    assert known.sum_below(2) != before
 
 
 def test_a_connection_is_left_to_others_while_they_take_some(monkeypatch: pytest.MonkeyPatch) -> None:
     """One that nobody takes is taken, and so are those behind it. After a pause others have a chance again."""
     now = 100.0
     monkeypatch.setattr("time.monotonic", lambda: now)
-    manners = Manners()
-    for fewer in (5, 6, 7):
-        assert manners.wait(fewer)
+    delay = AcceptDelay()
+    for below in (5, 6, 7):
+        assert delay.wait(below)
         now += accept_balancer.PATIENCE * 0.9
-        assert manners.wait(fewer)
+        assert delay.wait(below)
         now += accept_balancer.PATIENCE * 0.9
-    assert not manners.wait(7)
-    assert not manners.wait(7)
-    assert manners.wait(6)
+    assert not delay.wait(7)
+    assert not delay.wait(7)
+    assert delay.wait(6)
     now += accept_balancer.PATIENCE * 0.9
-    assert manners.wait(6)
+    assert delay.wait(6)
     now += accept_balancer.PATIENCE * 0.9
-    assert not manners.wait(6)
+    assert not delay.wait(6)
     now += accept_balancer.PATIENCE * 1.1
-    assert manners.wait(6)
+    assert delay.wait(6)
