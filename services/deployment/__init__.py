@@ -1,1 +1,1 @@
-"""Bringing a model out and taking it back, on whatever is running."""
+"""Deploys models to the running system and rolls them back."""

@@ -1,5 +1,6 @@
-"""``python -m services.deployment deploy FILE | rollback | challenge FILE | unchallenge | promote | models``: what the targets of
-these names run. One at a time: a second one says that another is running.
+"""``python -m services.deployment deploy FILE | rollback | challenge FILE | unchallenge | promote | models``.
+
+The make targets of these names run it. Only one deployment runs at a time: a second one is told that another is running.
 
 Exit codes: 0 done; 1 the model was refused and the old pin restored, or nothing could be done; 2 wrong usage.
 """
@@ -20,15 +21,16 @@ from services.deployment.compose import Compose
 from services.deployment.deploy import change, prepare, sign
 from services.deployment.history import History
 from services.deployment.listing import lines, models
+from services.deployment.local import Local
 from services.deployment.lock import alone
-from services.deployment.target import DeploymentError, Local, Pin, Target
+from services.deployment.target import DeploymentError, ModelFile, Target
 
 ROOT = Path.cwd()
 MODELS = ROOT / "models"
 
 
 def find_target(name: str | None) -> Target:
-    """The system that is running; ``name`` decides where both are. Raises :class:`DeploymentError`."""
+    """Return the system that is running; ``name`` chooses when both kinds run. Raises :class:`DeploymentError`."""
     if name == "local":
         return Local(ROOT / "run")
     compose = Compose(ROOT)
@@ -47,7 +49,7 @@ def find_target(name: str | None) -> Target:
 
 
 def show(name: str | None, as_json: bool) -> int:
-    """Print the models; where nothing runs, those that are there."""
+    """Print the models, also when no system is running; returns the exit code."""
     try:
         target = find_target(name)
     except DeploymentError as error:
@@ -62,7 +64,7 @@ def show(name: str | None, as_json: bool) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """One command on a running system. Methods raise :class:`DeploymentError`."""
+    """One command for a running system. Its methods raise :class:`DeploymentError`."""
 
     target: Target
     history: History
@@ -70,7 +72,7 @@ class Deployment:
     say: Callable[[str], None]
 
     def run(self) -> dict[str, Any]:
-        """Do it, say so, and return the facts."""
+        """Run the command, print what it did, and return the facts."""
         with alone(ROOT / "run" / "deployment.lock", self.options.action):
             return self.challenge() if self.options.action in ("challenge", "unchallenge") else self.change()
 
@@ -94,7 +96,7 @@ class Deployment:
         return self.facts(pin, seconds)
 
     def challenge(self) -> dict[str, Any]:
-        """Set or take away the challenger."""
+        """Set or remove the challenger."""
         options, target = self.options, self.target
         if options.action == "unchallenge":
             gone = unchallenge(target, self.history, options.why, self.say)
@@ -109,8 +111,8 @@ class Deployment:
         )
         return self.facts(pin, seconds)
 
-    def facts(self, pin: Pin | None, seconds: float) -> dict[str, Any]:
-        """What is printed with ``--json``."""
+    def facts(self, pin: ModelFile | None, seconds: float) -> dict[str, Any]:
+        """Return what ``--json`` prints."""
         named = {"file": pin.file, "sha256": pin.sha256} if pin else {"file": None, "sha256": None}
         return {"target": self.target.name, **named, "seconds": round(seconds, 3)}
 

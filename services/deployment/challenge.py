@@ -1,4 +1,4 @@
-"""Setting a challenger beside the model that answers, and taking it away."""
+"""Sets a challenger, which is scored silently, and removes it."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 
 from services.deployment.deploy import WAIT, log, readyz
 from services.deployment.history import History
-from services.deployment.target import DeploymentError, Pin, Target
+from services.deployment.target import DeploymentError, ModelFile, Target
 
 
-def challenge(target: Target, pin: Pin, history: History, why: str, say: Callable[[str], None]) -> float:
+def challenge(target: Target, pin: ModelFile, history: History, why: str, say: Callable[[str], None]) -> float:
     """Make ``pin`` the challenger, and return how many seconds it took until it was scored.
 
-    If it is refused, or is not scored in time, the challenger that was there, or none, is restored and
+    If it is refused, or is not scored in time, the challenger that was set before is restored, and
     :class:`DeploymentError` says why.
     """
     champion, before = target.pin(), target.challenger()
@@ -38,8 +38,8 @@ def challenge(target: Target, pin: Pin, history: History, why: str, say: Callabl
     raise DeploymentError(f"{pin.file} is not scored: {reason}")
 
 
-def unchallenge(target: Target, history: History, why: str, say: Callable[[str], None]) -> Pin | None:
-    """Take the challenger away, and return it; None where there was none."""
+def unchallenge(target: Target, history: History, why: str, say: Callable[[str], None]) -> ModelFile | None:
+    """Remove the challenger, and return it; None if there was none."""
     champion, before = target.pin(), target.challenger()
     if champion is not None and before is not None:
         target.set_pins(champion, None)
@@ -47,8 +47,8 @@ def unchallenge(target: Target, history: History, why: str, say: Callable[[str],
     return before
 
 
-def _wait(target: Target, pin: Pin, already: Any) -> str | None:
-    """None once the challenger is scored; otherwise why not."""
+def _wait(target: Target, pin: ModelFile, already: Any) -> str | None:
+    """Return None when the challenger is scored, otherwise why it is not."""
     deadline = time.monotonic() + WAIT
     facts: dict[str, Any] = {}
     while time.monotonic() < deadline:

@@ -1,16 +1,17 @@
-"""A compose project as a target: a pin is two lines of ``.env``, and the model's container is made anew."""
+"""A compose project as a target. A pin is two lines of ``.env``; a new pin needs a new container of the model service."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
 
 from modelbundle.durable import write
-from services.deployment.target import DeploymentError, Pin, Target, trouble
+from services.deployment.target import DeploymentError, ModelFile, Target, trouble
 from services.predictionlog import event
 
 CHAMPION = ("MODEL_FILE_NAME", "MODEL_SHA256")
@@ -18,7 +19,7 @@ CHALLENGER = ("CHALLENGER_FILE_NAME", "CHALLENGER_SHA256")
 
 
 class Compose(Target):
-    """The project of a directory's ``docker-compose.yml``, by ``docker compose`` or ``docker-compose`` 1.29."""
+    """The project of a directory's ``docker-compose.yml``, run by ``docker compose`` or ``docker-compose`` 1.29."""
 
     name = "compose"
 
@@ -30,21 +31,21 @@ class Compose(Target):
         self._defaults = values
 
     def running(self) -> bool:
-        """Whether the prediction API has a container."""
+        """Return whether the prediction API has a container."""
         return bool(self.command) and bool(self._run("ps", "-q", "predict", check=False).strip())
 
-    def pin(self) -> Pin | None:
+    def pin(self) -> ModelFile | None:
         return self._pin(CHAMPION)
 
-    def challenger(self) -> Pin | None:
+    def challenger(self) -> ModelFile | None:
         return self._pin(CHALLENGER)
 
-    def _pin(self, names: tuple[str, str]) -> Pin | None:
+    def _pin(self, names: tuple[str, str]) -> ModelFile | None:
         values = {**self._defaults, **{k: v for k, v in read_env(self.directory / ".env").items() if v}}
         file, sha256 = (values.get(name, "") for name in names)
-        return Pin(file, sha256) if file and sha256 else None
+        return ModelFile(file, sha256) if file and sha256 else None
 
-    def set_pins(self, pin: Pin, challenger: Pin | None) -> None:
+    def set_pins(self, pin: ModelFile, challenger: ModelFile | None) -> None:
         other = (challenger.file, challenger.sha256) if challenger else ("", "")
         values = zip((*CHAMPION, *CHALLENGER), (pin.file, pin.sha256, *other), strict=True)
         write_env(self.directory / ".env", dict(values))
@@ -96,7 +97,7 @@ class Compose(Target):
 
 
 def find_compose() -> list[str]:
-    """The compose command of this machine; empty where there is none."""
+    """Return the compose command of this machine; empty if there is none."""
     if shutil.which("docker"):
         plugin = subprocess.run(["docker", "compose", "version"], capture_output=True)
         if plugin.returncode == 0:
@@ -106,7 +107,7 @@ def find_compose() -> list[str]:
 
 
 def read_env(path: Path) -> dict[str, str]:
-    """The assignments of an env file; empty where there is none."""
+    """Return the assignments of an env file; empty if there is no file."""
     try:
         lines = path.read_text("utf-8").splitlines()
     except FileNotFoundError:
@@ -116,7 +117,7 @@ def read_env(path: Path) -> dict[str, str]:
 
 
 def write_env(path: Path, values: dict[str, str]) -> None:
-    """Set some assignments of an env file in one atomic step; other lines stay as they are."""
+    """Set some assignments of an env file atomically; other lines stay as they are."""
     lines = path.read_text("utf-8").splitlines() if path.exists() else []
     kept = [line for line in lines if line.partition("=")[0].strip() not in values]
     assignments = [f"{name}={value}" for name, value in values.items()]
@@ -124,7 +125,5 @@ def write_env(path: Path, values: dict[str, str]) -> None:
 
 
 def defaults(path: Path) -> dict[str, str]:
-    """The ``${NAME:-default}`` values of a compose file."""
-    import re
-
+    """Return the ``${NAME:-default}`` values of a compose file."""
     return dict(re.findall(r"\$\{([A-Z0-9_]+):-([^}]*)\}", path.read_text("utf-8"))) if path.exists() else {}

@@ -1,4 +1,4 @@
-"""Deploy and roll back: set the pin, wait until the API answers with it, or take it back and say why."""
+"""Deploys and rolls back: sets the pin, and waits until the API answers with it, or restores the old pin and says why."""
 
 from __future__ import annotations
 
@@ -9,25 +9,30 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import requests
-
 from modelbundle import golden
 from modelbundle.errors import BundleError
 from modelbundle.format import bundle
 from modelbundle.format.statement import CHAMPION, SUFFIXES, sign_file
 from services.deployment.history import History
-from services.deployment.target import DeploymentError, Pin, Target
+from services.deployment.local import ask
+from services.deployment.target import DeploymentError, ModelFile, Target
+from services.model.pin import Pin, PinError
 
 WAIT = 90.0
+NAMES = "a file name must be letters, digits, `.`, `_` and `-`, 200 at most, and must begin with a letter or a digit"
 
 
-def prepare(path: Path, models: Path, *, allow_pickle: bool = True) -> Pin:
-    """Check a model file as a replica would, put it into ``models`` and return its pin; raises :class:`DeploymentError`."""
+def prepare(path: Path, models: Path, *, allow_pickle: bool = True) -> ModelFile:
+    """Check a model file as a replica does, copy it into ``models`` and return it; raises :class:`DeploymentError`."""
     try:
         content = path.read_bytes()
     except OSError as error:
         raise DeploymentError(f"{path}: {error.strerror}") from None
     sha256 = hashlib.sha256(content).hexdigest()
+    try:
+        Pin.make(path.name, sha256)
+    except PinError:
+        raise DeploymentError(f"{path.name} cannot be pinned: {NAMES}") from None
     try:
         golden.check(bundle.load(content, sha256, allow_pickle=allow_pickle, file_name=path.name))
     except BundleError as error:
@@ -41,12 +46,11 @@ def prepare(path: Path, models: Path, *, allow_pickle: bool = True) -> Pin:
             signature = path.with_name(path.name + suffix)
             if signature.is_file():
                 shutil.copyfile(signature, target.with_name(signature.name))
-    return Pin(path.name, sha256)
+    return ModelFile(path.name, sha256)
 
 
-def sign(pin: Pin, models: Path, key: Path, role: str = CHAMPION) -> None:
-    """Write a new statement about the pinned file, which says that it is wanted now in ``role``; raises
-    :class:`DeploymentError`."""
+def sign(pin: ModelFile, models: Path, key: Path, role: str = CHAMPION) -> None:
+    """Sign the pinned file anew: it is wanted now, in ``role``. Raises :class:`DeploymentError`."""
     path = models / pin.file
     try:
         if hashlib.sha256(path.read_bytes()).hexdigest() != pin.sha256:
@@ -58,11 +62,13 @@ def sign(pin: Pin, models: Path, key: Path, role: str = CHAMPION) -> None:
         raise DeploymentError(str(error)) from None
 
 
-def change(target: Target, pin: Pin, history: History, action: str, why: str, say: Callable[[str], None]) -> float:
-    """Make ``pin`` the answering model and return how many seconds it took. A challenger that comes to answer is none any more.
+def change(
+    target: Target, pin: ModelFile, history: History, action: str, why: str, say: Callable[[str], None]
+) -> float:
+    """Make ``pin`` the answering model and return how many seconds it took. A challenger that is promoted stops being one.
 
-    If the replica refuses it, or does not answer with it in time, the pins that were there are restored and
-    :class:`DeploymentError` says why.
+    If the replica refuses it, or does not answer with it in time, the old pins are restored, and :class:`DeploymentError`
+    says why.
     """
     before, challenger = target.pin(), target.challenger()
     began = time.monotonic()
@@ -84,23 +90,21 @@ def change(target: Target, pin: Pin, history: History, action: str, why: str, sa
 
 
 def log(target: Target, entry: dict[str, Any], say: Callable[[str], None]) -> None:
-    """The same in the system's own log; that it does not take it is no reason to fail."""
+    """Add the entry to the prediction log too. The deployment does not fail if that fails."""
     try:
         target.log(entry)
     except (DeploymentError, OSError) as error:
         say(f"it stands in the history, but not in the prediction log: {error}")
 
 
-def _wait(target: Target, pin: Pin, already: dict[str, Any]) -> str | None:
-    """None once the API answers with the pin and has confirmed it since ``already``; otherwise why not."""
+def _wait(target: Target, pin: ModelFile, already: dict[str, Any]) -> str | None:
+    """Return None when the API answers with the pin and has confirmed it after ``already``, otherwise why it does not."""
     deadline = time.monotonic() + WAIT
     facts: dict[str, Any] = {}
     while time.monotonic() < deadline:
         facts = readyz(target.url)
         answers = facts.get("model_version") == pin.sha256 == facts.get("wanted") and facts.get("confirmed")
-        if answers and facts["checked"] != already.get(
-            "checked"
-        ):  # another moment: which clock says so does not matter
+        if answers and facts["checked"] != already.get("checked"):  # compared for equality: the clocks may differ
             return None
         refusal = facts.get("refusal")
         if refusal and refusal != already.get("refusal") and refusal["model_version"] == pin.sha256:
@@ -112,9 +116,5 @@ def _wait(target: Target, pin: Pin, already: dict[str, Any]) -> str | None:
 
 
 def readyz(url: str) -> dict[str, Any]:
-    """What the API says of itself; empty where it says nothing."""
-    try:
-        data = requests.get(f"{url}/readyz", timeout=2).json()
-    except (requests.RequestException, ValueError):
-        return {}
-    return data if isinstance(data, dict) else {}
+    """Return what the API says about itself; empty if it does not answer."""
+    return ask(f"{url}/readyz")

@@ -1,4 +1,4 @@
-"""``deployments.jsonl``: who deployed what, when, why and with which result. Lines are only ever added."""
+"""``deployments.jsonl``: who deployed which model, when, why and with which result. Lines are only appended."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from services.deployment.target import Pin
+from services.deployment.target import ModelFile
 
 ANSWERING = ("found", "deploy", "promote", "rollback")  # actions after which another model answers
 
@@ -20,8 +20,8 @@ class History:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def add(self, target: str, action: str, pin: Pin, result: str, **more: Any) -> dict[str, Any]:
-        """Add one line, durably, and return what it says."""
+    def add(self, target: str, action: str, pin: ModelFile, result: str, **more: Any) -> dict[str, Any]:
+        """Append one line durably, and return its content."""
         entry = {
             "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
             "user": _user(),
@@ -42,7 +42,7 @@ class History:
         return entry
 
     def entries(self) -> list[dict[str, Any]]:
-        """All lines, oldest first; a line that a crash tore is left out."""
+        """Return all entries, oldest first, without a line that a crash cut short."""
         found = []
         try:
             lines = self.path.read_text("utf-8").splitlines()
@@ -56,15 +56,15 @@ class History:
         return found
 
     def accepted(self, target: str) -> list[dict[str, Any]]:
-        """The lines of this target that say which model came to answer, oldest first."""
+        """Return the entries after which another model answered on this target, oldest first."""
         about = [e for e in self.entries() if e.get("target") == target and e.get("result") == "accepted"]
         return [e for e in about if e.get("action") in ANSWERING]
 
-    def previous(self, target: str, current: Pin | None) -> Pin | None:
-        """The pin that was accepted before the current one on this target, rollbacks undone."""
-        stack: list[Pin] = []
+    def previous(self, target: str, current: ModelFile | None) -> ModelFile | None:
+        """Return the model that a rollback of this target goes back to: the one accepted before ``current``."""
+        stack: list[ModelFile] = []
         for entry in self.accepted(target):
-            pin = Pin(entry["file"], entry["sha256"])
+            pin = ModelFile(entry["file"], entry["sha256"])
             if entry["action"] == "rollback":
                 while stack and stack[-1] != pin:
                     stack.pop()

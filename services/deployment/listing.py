@@ -1,4 +1,4 @@
-"""``make models``: what is published, what is pinned, what each replica answers with, and what a rollback would go back to."""
+"""``make models``: the published models, the pins, the model of each replica, and the model that a rollback goes back to."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from services.deployment.target import Target
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """One model file. ``roc_auc`` is the manifest's cross-validated one; ``accepted`` is when it last came to answer."""
+    """One model file. ``roc_auc`` is cross-validated, from the manifest; ``accepted`` is when the model last began to answer."""
 
     file: str
     sha256: str
@@ -33,7 +33,7 @@ class Listed:
 
 
 def models(directory: Path, target: Target | None, history: History) -> dict[str, Any]:
-    """All of it as one JSON object: ``target``, ``replicas`` by name, and ``models``, the newest first."""
+    """Return one JSON object: ``target``, ``replicas`` by name, and ``models``, the newest first."""
     pin = target.pin() if target else None
     challenger = target.challenger() if target else None
     replicas = target.replicas() if target else {}
@@ -69,7 +69,7 @@ def models(directory: Path, target: Target | None, history: History) -> dict[str
 
 
 def _about(content: bytes) -> tuple[str | None, float | None]:
-    """A bundle's name and cross-validated ROC-AUC; nothing is unpickled."""
+    """Return a bundle's name and cross-validated ROC-AUC, without unpickling."""
     try:
         about = manifest.parse(archive.unpack(content))
     except BundleError:
@@ -80,7 +80,7 @@ def _about(content: bytes) -> tuple[str | None, float | None]:
 
 
 def lines(facts: dict[str, Any]) -> list[str]:
-    """The same for people."""
+    """Return the models as a table, with a line per replica."""
     rows = [("", "file", "SHA-256", "written", "ROC-AUC", "signed", "answered last since")]
     for model in facts["models"]:
         marks = [mark for mark in ("pinned", "serving", "challenger", "previous") if model[mark]]
@@ -97,12 +97,12 @@ def lines(facts: dict[str, Any]) -> list[str]:
         state = "confirmed" if replica.get("confirmed") else replica.get("trouble") or "not confirmed"
         found.append(f"replica {name}: answers with {version}, generation {replica.get('generation', '-')}, {state}")
         if other := replica.get("challenger"):
-            found.append(f"replica {name}: {_standing(other)}")
+            found.append(f"replica {name}: {_challenger_line(other)}")
     return found
 
 
-def _standing(facts: dict[str, Any]) -> str:
-    """How the challenger does, in one line."""
+def _challenger_line(facts: dict[str, Any]) -> str:
+    """Return one line about the challenger."""
     line = f"challenger {(facts['model_version'] or 'not known yet')[:12]}, {facts['state']}"
     if facts["why_not"]:
         line += f" ({facts['why_not']})"

@@ -1,7 +1,7 @@
-"""``python -m services.deployment.local``: both services as local processes, without Docker. What ``make run`` runs.
+"""Both services as local processes, without Docker, and how models are deployed to them.
 
-The pin is ``run/pin.json``; the model service watches it, and ``make deploy`` writes it. The model service is restarted when it
-ends; when the prediction API ends, so does this.
+``make run`` runs ``python -m services.deployment.local``. The pins are in ``run/pin.json``: ``make deploy`` writes the file, and
+the model service watches it. The model service is restarted when it ends. When the prediction API ends, all ends.
 """
 
 from __future__ import annotations
@@ -16,15 +16,18 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import requests
 
 from modelbundle.durable import write
+from services.deployment.target import DeploymentError, ModelFile, Target, trouble
+from services.predictionlog import event
 
 SHIPPED = "late-payers.bundle"
-PINS = ("MODEL_FILE_NAME", "MODEL_SHA256", "CHALLENGER_FILE_NAME", "CHALLENGER_SHA256")  # they stand in run/pin.json
+PINS = ("MODEL_FILE_NAME", "MODEL_SHA256", "CHALLENGER_FILE_NAME", "CHALLENGER_SHA256")  # run/pin.json has them
 EXAMPLE = (
     '{"loan_amnt": 10000, "int_rate": 0.13, "purpose": "debt_consolidation", "grade": "C", "annual_inc": 60000,'
     ' "revol_util": 0.5, "emp_length": "5 years", "dti": 18, "delinq_2yrs": 0, "home_ownership": "RENT"}'
@@ -32,7 +35,7 @@ EXAMPLE = (
 
 
 def main() -> int:
-    """Start, report in six lines at most, and stay until stopped; returns the exit code."""
+    """Start both services, report in at most six lines, and run until stopped; returns the exit code."""
     began = time.monotonic()
     port = int(os.environ.get("PORT") or 5000)
     run = Path("run")
@@ -45,14 +48,91 @@ def main() -> int:
         if not shipped.exists():
             return complain(f"{shipped} is missing: train it with `make train`")
         sha256 = hashlib.sha256(shipped.read_bytes()).hexdigest()
-        write(pin, json.dumps({"file": SHIPPED, "sha256": sha256}).encode() + b"\n")
-    supervisor = Supervisor(run, port, free_port())
-    code = supervisor.start(began)
-    return supervisor.stay() if code is None else code
+        write_json(pin, {"file": SHIPPED, "sha256": sha256})
+    services = Services(run, port, free_port())
+    code = services.start(began)
+    return services.stay() if code is None else code
 
 
-class Supervisor:
-    """Owns the two child processes."""
+class Local(Target):
+    """The system that ``make run`` started. Its pins are in ``run/pin.json``, which the model service watches."""
+
+    name = "local"
+
+    def __init__(self, run: Path) -> None:
+        self.run = run
+        try:
+            self._facts = json.loads((run / "running.json").read_text("utf-8"))
+        except (OSError, ValueError):
+            raise DeploymentError("nothing is running here: start it with `make run`") from None
+        self.url = self._facts["url"]
+
+    @staticmethod
+    def running(run: Path) -> bool:
+        """Return whether the process that wrote ``running.json`` lives."""
+        try:
+            os.kill(json.loads((run / "running.json").read_text("utf-8"))["pid"], 0)
+        except (OSError, ValueError, KeyError):
+            return False
+        return True
+
+    def pin(self) -> ModelFile | None:
+        return _model_file(self._pins())
+
+    def challenger(self) -> ModelFile | None:
+        return _model_file(self._pins().get("challenger"))
+
+    def _pins(self) -> dict[str, Any]:
+        try:
+            data = json.loads((self.run / "pin.json").read_text("utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return data if isinstance(data, dict) else {}
+
+    def set_pins(self, pin: ModelFile, challenger: ModelFile | None) -> None:
+        other = {"challenger": asdict(challenger)} if challenger else {}
+        write_json(self.run / "pin.json", {**asdict(pin), **other})
+
+    def replicas(self) -> dict[str, dict[str, Any]]:
+        return {"local": ask(f"{self.url}/readyz")}
+
+    def log(self, entry: dict[str, Any]) -> None:
+        if data := self._facts.get("data_dir"):
+            event.append(Path(data) / "spool", event.DEPLOYMENT, entry)
+
+    def model_trouble(self) -> str | None:
+        return trouble(self._served(), self.pin())
+
+    def challenger_trouble(self) -> str | None:
+        return trouble(self._served().get("challenger"), self.challenger())
+
+    def _served(self) -> dict[str, Any]:
+        return ask(f"{self._facts['model_url']}/pin")
+
+
+def _model_file(data: Any) -> ModelFile | None:
+    try:
+        return ModelFile(data["file"], data["sha256"])
+    except (KeyError, TypeError):
+        return None
+
+
+def ask(url: str) -> dict[str, Any]:
+    """Return the JSON object that a service answers; empty when it does not answer with one."""
+    try:
+        data = requests.get(url, timeout=2).json()
+    except (requests.RequestException, ValueError):
+        return {}
+    return data if isinstance(data, dict) else {}
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Replace a small JSON file atomically and durably."""
+    write(path, json.dumps(content).encode() + b"\n")
+
+
+class Services:
+    """Runs the two services as child processes."""
 
     def __init__(self, run: Path, port: int, model_port: int) -> None:
         self.run = run
@@ -76,18 +156,18 @@ class Supervisor:
         self.predict: subprocess.Popen[bytes] | None = None
 
     def spawn(self, module: str, environment: dict[str, str]) -> subprocess.Popen[bytes]:
-        """One service, its output into the log."""
+        """Start one service, with its output appended to the log."""
         with self.log.open("ab") as log:
             return subprocess.Popen([sys.executable, "-m", module], env=environment, stdout=log, stderr=log)
 
     def start(self, began: float) -> int | None:
-        """Start both; None when ready, otherwise the exit code."""
+        """Start both; returns None when they are ready, otherwise the exit code."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self.ending.set())
         self.model = self.spawn("services.model", self.model_env)
         self.predict = self.spawn("services.predict", self.predict_env)
         facts = {"pid": os.getpid(), "url": self.url, "model_url": self.model_url, "data_dir": self.data_dir}
-        write(self.run / "running.json", json.dumps(facts).encode() + b"\n")
+        write_json(self.run / "running.json", facts)
         deadline = time.monotonic() + 30
         ready: dict[str, Any] = {}
         while not ready.get("ready"):
@@ -95,8 +175,7 @@ class Supervisor:
                 self.end()
                 return complain(f"the services did not start; the last lines of {self.log}:\n{tail(self.log)}")
             time.sleep(0.02)
-            with contextlib.suppress(requests.RequestException, ValueError):
-                ready = requests.get(f"{self.url}/readyz", timeout=1).json()
+            ready = ask(f"{self.url}/readyz")
         print(f"PeerLoan is ready after {time.monotonic() - began:.1f} s: {self.url}/")
         print(
             f"  model  {ready['name']} {ready['model_version'][:12]}…, {'confirmed' if ready['confirmed'] else 'unconfirmed'}"
@@ -107,7 +186,7 @@ class Supervisor:
         return None
 
     def stay(self) -> int:
-        """Until a signal comes or the prediction API ends; returns the exit code."""
+        """Run until a signal arrives or the prediction API ends; returns the exit code."""
         assert self.model is not None
         assert self.predict is not None
         pause = 0.2
@@ -124,7 +203,7 @@ class Supervisor:
         return self.end()
 
     def end(self) -> int:
-        """Drain the API, then stop the model service."""
+        """Stop the API, which drains, and then the model service."""
         for process in (self.predict, self.model):
             if process is not None and process.poll() is None:
                 process.terminate()
@@ -138,7 +217,7 @@ class Supervisor:
 
 
 def taken(port: int) -> bool:
-    """Whether something listens on the port."""
+    """Return whether something listens on the port."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -149,20 +228,20 @@ def taken(port: int) -> bool:
 
 
 def free_port() -> int:
-    """A port that nothing listens on now."""
+    """Return a port that nothing listens on now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def complain(words: str) -> int:
-    """Say why not; returns the exit code."""
+    """Print an error; returns the exit code."""
     print(words, file=sys.stderr)
     return 1
 
 
 def tail(path: Path, lines: int = 8) -> str:
-    """The last lines of a file."""
+    """Return the last lines of a file."""
     try:
         return "\n".join(path.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
     except OSError:

@@ -1,4 +1,4 @@
-"""One deployment at a time: two would wait for each other's pins, and take each other's back."""
+"""Allows one deployment at a time. Two would wait for, and restore, each other's pins."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from services.deployment.target import DeploymentError
 
 @contextmanager
 def alone(path: Path, action: str) -> Iterator[None]:
-    """Hold the lock file; the kernel frees it when the process ends. Raises :class:`DeploymentError` where another has it."""
+    """Hold the lock file, which the kernel frees when the process ends. Raises :class:`DeploymentError` if another holds it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:

@@ -127,7 +127,7 @@ def test_run_deploy_and_roll_back(place: Place, bundles: list[Made]) -> None:
 def test_a_name_that_cannot_be_pinned_is_refused_at_once(place: Place, bundles: list[Made], action: str) -> None:
     """The message has the rule for names. The pin, the history and the models stay as they were."""
     place.start()
-    before = (place.root / "run" / "pin.json").read_text()
+    before = (place.root / "run" / "pin.json").read_text("utf-8")
     odd = place.root / "late-payers (1).bundle"
     shutil.copyfile(bundles[1].path, odd)
     done = place.command(action, str(odd))
@@ -137,7 +137,7 @@ def test_a_name_that_cannot_be_pinned_is_refused_at_once(place: Place, bundles: 
         "200 at most, and must begin with a letter or a digit\n"
     )
     assert [path.name for path in (place.root / "models").iterdir()] == ["late-payers.bundle"]
-    assert (place.root / "run" / "pin.json").read_text() == before
+    assert (place.root / "run" / "pin.json").read_text("utf-8") == before
     assert not (place.root / "run" / "deployments.jsonl").exists()
 
 
