@@ -56,6 +56,8 @@ class PredictionLog:
     def close(self) -> None:
         """End in good order: the shipper takes what was appended."""
         self._closing.set()
+        if self.writer is not None:
+            self.writer.close()
 
     def note(self, line: bytes) -> bool:
         """Record an event; False where the disk does not take it now."""
