@@ -1,1 +1,1 @@
-"""A whole book scored at once: files in, files out, the API's answers bit for bit. Imports ``modelbundle`` and no service."""
+"""Scores a whole portfolio from files to files, with the same bits as the API. Imports ``modelbundle`` and no service."""

@@ -1,4 +1,4 @@
-"""``python -m portfolio IN OUT``: score a book of CSV or Parquet, on this machine or in an object store.
+"""``python -m portfolio IN OUT``: score a portfolio of CSV or Parquet files, local or in an object store.
 
 Exit codes: 0 all rows are in OUT or in OUT.rejected.csv; 1 nothing was written, and why; 2 wrong usage; 3 with --strict, OUT was
 written and some rows were rejected; 130 interrupted: the same command goes on.
@@ -14,37 +14,33 @@ from pathlib import Path
 from modelbundle.errors import BundleError
 from portfolio.errors import PortfolioError
 from portfolio.job.run import Summary, run
-from portfolio.options import Options
+from portfolio.options import Options, add_arguments
 
 INTERRUPTED = 130
 REJECTED = 3
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m portfolio", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("source", metavar="IN", help="a .csv or .parquet file, or a directory of them; s3://… too")
     parser.add_argument("output", metavar="OUT", help="a .csv or .parquet file; of a directory, a directory too")
-    parser.add_argument("--model", type=Path, default=Path("models/late-payers.bundle"), help="the bundle")
-    parser.add_argument("--sha256", help="the hash that the bundle must have")
-    parser.add_argument("--signed", type=Path, metavar="KEY.pem", help="the bundle must be signed by one of these keys")
-    parser.add_argument("--allow-pickle", action="store_true", help="a model without compiled scorer: runs its code")
-    parser.add_argument("--no-reasons", action="store_true", help="leave the column of reasons empty, which is faster")
-    parser.add_argument("--format", choices=["csv", "parquet"], help="of the files in an output directory")
-    parser.add_argument("--workers", type=int, default=0, help="processes that score (one per core)")
-    parser.add_argument("--work", type=Path, metavar="DIR", help="where finished parts are kept (OUT.parts)")
-    parser.add_argument("--force", action="store_true", help="replace OUT")
-    parser.add_argument("--fresh", action="store_true", help="do not go on with what an earlier run has scored")
-    parser.add_argument("--strict", action="store_true", help="exit with 3 where rows were rejected")
-    parser.add_argument("--json", action="store_true", help="the summary as one object of JSON")
-    parser.add_argument("--quiet", action="store_true", help="no progress")
+    add_arguments(parser)
+    parser.add_argument(
+        "--allow-pickle", action="store_true", help="take a model without compiled scorer: runs its code"
+    )
+    parser.add_argument("--format", dest="kind", choices=["csv", "parquet"], help="of the files in an output directory")
+    parser.add_argument("--workers", type=int, default=0, help="number of processes that score (one per core)")
+    parser.add_argument("--work", type=Path, metavar="DIR", help="directory for finished parts (OUT.parts)")
+    parser.add_argument("--fresh", action="store_true", help="discard what an earlier run has scored")
+    parser.add_argument("--quiet", dest="progress", action="store_false", help="show no progress")
     return parser
 
 
 def line(summary: Summary) -> str:
-    """The summary for a person."""
+    """Return the summary as a line of text."""
     again = f" ({summary.resumed:,} of them by an earlier run)" if summary.resumed else ""
     apart = f"; {summary.rejected:,} rejected, see {summary.rejects}" if summary.rejected else ""
     return (
@@ -59,23 +55,8 @@ def main(arguments: list[str] | None = None) -> int:
     asked = commands.parse_args(arguments)
     if asked.workers < 0:
         commands.error("--workers must not be negative")
-    options = Options(
-        source=asked.source,
-        output=asked.output,
-        model=asked.model,
-        sha256=asked.sha256,
-        signed=asked.signed,
-        kind=asked.format,
-        with_reasons=not asked.no_reasons,
-        allow_pickle=asked.allow_pickle,
-        workers=asked.workers,
-        work=asked.work,
-        force=asked.force,
-        fresh=asked.fresh,
-        progress=not asked.quiet,
-    )
     try:
-        summary = run(options)
+        summary = run(Options.from_arguments(asked))
     except KeyboardInterrupt:
         print("interrupted; the same command goes on where it stopped", file=sys.stderr)
         return INTERRUPTED

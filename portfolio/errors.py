@@ -1,7 +1,7 @@
-"""What can stop a run."""
+"""The error of a run that cannot be done."""
 
 from __future__ import annotations
 
 
 class PortfolioError(Exception):
-    """The book cannot be scored; ``str()`` is one line that says what to change."""
+    """The portfolio cannot be scored; ``str()`` is one line that says what to change."""

@@ -1,4 +1,4 @@
-"""The one function that scores a batch of rows, on one machine and on Spark alike."""
+"""Scores a batch of rows, on one machine and on Spark with the same function."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from modelbundle.scorers.base import AnyColumn, Coded, plain, take
 from modelbundle.validation import csv_cells
 from modelbundle.validation.column_validator import misfits, warnings
 from modelbundle.validation.validator import MAX_ID, Invalid, unescape
-from portfolio.files.csv_columns import Aside, as_json
+from portfolio.files.csv_columns import RejectedRow, as_json
 from portfolio.files.readers import is_text
 
 ADDED = ("prediction", "probability", "band", "reasons", "warnings")
@@ -25,10 +25,10 @@ Mask = NDArray[np.bool_]
 
 def score(
     model: Model, batch: pa.RecordBatch, *, text: bool, with_reasons: bool = True
-) -> tuple[pa.RecordBatch, list[AnyColumn], list[Aside]]:
-    """The rows that fit, with the columns :data:`ADDED`; their features; and the other rows.
+) -> tuple[pa.RecordBatch, list[AnyColumn], list[RejectedRow]]:
+    """Return the rows that fit, with the columns :data:`ADDED`; the features of these rows; and the rejected rows.
 
-    ``text``: the batch was CSV, so an empty cell is missing and a number may be text.
+    ``text`` means that the batch was CSV: an empty cell is missing, and a number may be text.
     """
     columns = []
     bad: Mask | None = None
@@ -40,15 +40,15 @@ def score(
                 bad = mask if bad is None else bad | mask
     if (mask := _bad_ids(model, batch, text)) is not None:
         bad = mask if bad is None else bad | mask
-    aside: list[Aside] = []
+    rejected: list[RejectedRow] = []
     if bad is not None:
-        aside = [_aside(model, batch, position, text) for position in np.flatnonzero(bad).tolist()]
+        rejected = [_rejected_row(model, batch, position, text) for position in np.flatnonzero(bad).tolist()]
         positions = np.flatnonzero(~bad)
         batch = batch.take(pa.array(positions))
         columns = [take(column, positions) for column in columns]
     for name, array in zip(ADDED, _added(model, columns, with_reasons), strict=True):
         batch = batch.append_column(name, array)
-    return batch, columns, aside
+    return batch, columns, rejected
 
 
 def _added(model: Model, columns: Sequence[AnyColumn], with_reasons: bool) -> list[pa.Array]:
@@ -67,7 +67,7 @@ def _added(model: Model, columns: Sequence[AnyColumn], with_reasons: bool) -> li
 
 
 def added_types(model: Model) -> list[pa.DataType]:
-    """The types of the columns :data:`ADDED`."""
+    """Return the types of the columns :data:`ADDED`."""
     text = pa.dictionary(pa.int32(), pa.string())
     label = pa.array(list(model.classes)).type
     return [label, pa.float64(), text, text, text]
@@ -86,7 +86,7 @@ def _reasons(model: Model, keys: NDArray[np.int64] | None, rows: int) -> pa.Arra
 
 
 def with_numbers(model: Model, batch: pa.RecordBatch, columns: Sequence[AnyColumn]) -> pa.RecordBatch:
-    """A batch of text in which the model's numbers are numbers, null where they are missing."""
+    """Turn the columns of the model's numbers from text into numbers, null if missing."""
     for feature, column in zip(model.schema, columns, strict=True):
         place = batch.schema.get_field_index(feature.name)
         if feature.kind == "number" and place >= 0 and pa.types.is_string(batch.schema.field(place).type):
@@ -95,7 +95,7 @@ def with_numbers(model: Model, batch: pa.RecordBatch, columns: Sequence[AnyColum
 
 
 def column_of(batch: pa.RecordBatch, feature: Feature, text: bool) -> tuple[AnyColumn, Mask | None]:
-    """A feature's values, and which rows hold no number where one belongs (None where all do)."""
+    """Return the values of a feature, and a mask of the rows with something else than a number in a number's column, if any."""
     place = batch.schema.get_field_index(feature.name)
     if place < 0 or pa.types.is_null(batch.schema.field(place).type):
         nothing = np.zeros(len(batch), dtype=np.intp)
@@ -126,7 +126,7 @@ def _category(array: pa.Array, text: bool) -> Coded:
 
 
 def _coded(array: pa.Array) -> AnyColumn:
-    """Numbers; as positions among the distinct ones, since looking up a bin costs more than finding those."""
+    """Return numbers as positions among their distinct values: finding these costs less than looking up bins."""
     coded = array.dictionary_encode(null_encoding="encode")
     return Coded(coded.indices.to_numpy().astype(np.intp), coded.dictionary.to_numpy(zero_copy_only=False))
 
@@ -148,7 +148,7 @@ def _cells(array: pa.Array) -> tuple[AnyColumn, Mask | None]:
 
 
 def _bad_ids(model: Model, batch: pa.RecordBatch, text: bool) -> Mask | None:
-    """Rows whose own id is none: it may have at most 64 characters. An id that is not text is another column."""
+    """Mark the rows with an invalid ``id``: more than 64 characters, say. A column ``id`` that is not text is not an id."""
     place = batch.schema.get_field_index("id") if model.validator.has_id else -1
     if place < 0 or not is_text(batch.schema.field(place).type):
         return None
@@ -161,7 +161,7 @@ def _bad_ids(model: Model, batch: pa.RecordBatch, text: bool) -> Mask | None:
     return bad if bad.any() else None
 
 
-def _aside(model: Model, batch: pa.RecordBatch, position: int, text: bool) -> Aside:
+def _rejected_row(model: Model, batch: pa.RecordBatch, position: int, text: bool) -> RejectedRow:
     row = {name: batch.column(name)[position].as_py() for name in batch.schema.names}
     asked = {}
     for name, value in row.items():
@@ -178,5 +178,5 @@ def _aside(model: Model, batch: pa.RecordBatch, position: int, text: bool) -> As
     except Invalid as invalid:
         pointers = " ".join(p.pointer for p in invalid.problems)
         errors = "; ".join(f"{unescape(p.pointer[1:])}: {p.detail}" for p in invalid.problems)
-        return Aside(position, pointers, errors, as_json(row))
+        return RejectedRow(position, pointers, errors, as_json(row))
     raise AssertionError("a row that does not fit as a column fits by itself")

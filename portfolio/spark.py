@@ -1,4 +1,4 @@
-"""``python -m portfolio.spark IN OUT``: score a book on Spark, by the same function, with the same bits.
+"""``python -m portfolio.spark IN OUT``: score a portfolio on Spark, with the same function and the same bits.
 
 OUT is a directory of Parquet or CSV, as Spark writes it; rejected rows are in OUT.rejected. Exit codes: 0 done; 1 not, and why;
 2 wrong usage; 3 with --strict, OUT was written and some rows were rejected.
@@ -19,14 +19,14 @@ from modelbundle.errors import BundleError
 from portfolio.errors import PortfolioError
 from portfolio.files.readers import check
 from portfolio.files.writers import added
-from portfolio.options import Options, load
-from portfolio.spark_batches import CORRUPT, REJECTED, Mapping, output_schema
+from portfolio.options import Options, add_arguments, load
+from portfolio.spark_batches import CORRUPT, REJECTED, BatchScorer, output_schema
 
 PACKAGES = ("modelbundle", "portfolio")
 
 
 def session(master: str | None) -> Any:
-    """Spark, with our packages where its Python processes find them."""
+    """Return the Spark session."""
     from pyspark.sql import SparkSession
 
     builder = SparkSession.builder.appName("portfolio")
@@ -38,7 +38,7 @@ def session(master: str | None) -> Any:
 
 
 def ship(spark: Any, folder: Path) -> None:
-    """Send the packages along: an executor needs nothing but what ``env-setup/spark.txt`` has."""
+    """Send our packages to the executors, which otherwise need only ``env-setup/spark.txt``."""
     archive = folder / "portfolio-packages.zip"
     root = Path(__file__).parents[1]
     with zipfile.ZipFile(archive, "w") as file:
@@ -49,7 +49,7 @@ def ship(spark: Any, folder: Path) -> None:
 
 
 def read(spark: Any, source: str, text: bool) -> Any:
-    """The book as a data frame; a line of CSV that does not have the header's cells is in :data:`CORRUPT`."""
+    """Read the portfolio as a data frame. :data:`CORRUPT` has a line of CSV with more or fewer cells than the header."""
     if not text:
         return spark.read.parquet(source)
     options = {"header": True, "escape": '"', "multiLine": True, "enforceSchema": False, "maxCharsPerColumn": -1}
@@ -60,8 +60,8 @@ def read(spark: Any, source: str, text: bool) -> Any:
     return spark.read.options(**options, columnNameOfCorruptRecord=CORRUPT).schema(schema).csv(source)
 
 
-def score(spark: Any, options: Options, text: bool, kind: str) -> tuple[str, int, int]:
-    """Score and write; returns the model's version, and how many rows were scored and rejected."""
+def score(spark: Any, options: Options, text: bool) -> tuple[str, int, int]:
+    """Score and write; returns the version of the model, and the number of scored and of rejected rows."""
     from pyspark import StorageLevel
     from pyspark.sql import functions
     from pyspark.sql.pandas.types import from_arrow_schema, to_arrow_schema
@@ -72,7 +72,7 @@ def score(spark: Any, options: Options, text: bool, kind: str) -> tuple[str, int
     check(options.source, _without(source), text, model.validator, (*added("csv"), *REJECTED))
     schema = output_schema(model, source, text)
     broadcast = spark.sparkContext.broadcast(options.model.read_bytes())
-    mapping = Mapping(broadcast, model.version, options.allow_pickle, options.with_reasons, text, schema)
+    mapping = BatchScorer(broadcast, model.version, options.allow_pickle, options.with_reasons, text, schema)
     answered = book.mapInArrow(mapping.__call__, from_arrow_schema(schema)).persist(StorageLevel.DISK_ONLY)
     good, bad = answered.filter("_error is null"), answered.filter("_error is not null")
     mode = "overwrite" if options.force else "errorifexists"
@@ -82,7 +82,7 @@ def score(spark: Any, options: Options, text: bool, kind: str) -> tuple[str, int
             f"{options.output}.rejected", header=True, escape='"'
         )
     writer = good.drop(*REJECTED).write.mode(mode)
-    if kind == "csv":
+    if options.kind == "csv":
         writer.csv(options.output, header=True, escape='"')
     else:
         writer.parquet(options.output)
@@ -97,41 +97,27 @@ def _without(schema: Any) -> Any:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(prog="python -m portfolio.spark", description=__doc__)
     parser.add_argument(
         "source", metavar="IN", help="what Spark reads: a file, a directory, a pattern, any of its stores"
     )
     parser.add_argument("output", metavar="OUT", help="a directory to be made")
-    parser.add_argument("--model", type=Path, default=Path("models/late-payers.bundle"), help="the bundle")
-    parser.add_argument("--sha256", help="the hash that the bundle must have")
-    parser.add_argument("--signed", type=Path, metavar="KEY.pem", help="the bundle must be signed by one of these keys")
-    parser.add_argument("--from", dest="source_kind", choices=["csv", "parquet"], help="what IN is (by its ending)")
-    parser.add_argument("--format", choices=["csv", "parquet"], default="parquet", help="what OUT is to be")
-    parser.add_argument("--no-reasons", action="store_true", help="leave the column of reasons empty, which is faster")
+    add_arguments(parser)
+    parser.add_argument("--from", dest="source_kind", choices=["csv", "parquet"], help="the kind of IN (by its ending)")
+    parser.add_argument("--format", dest="kind", choices=["csv", "parquet"], default="parquet", help="the kind of OUT")
     parser.add_argument("--master", help="Spark's master; without it, what spark-submit says, or this machine")
-    parser.add_argument("--force", action="store_true", help="replace OUT")
-    parser.add_argument("--strict", action="store_true", help="exit with 3 where rows were rejected")
-    parser.add_argument("--json", action="store_true", help="the summary as one object of JSON")
     return parser
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     asked = parser().parse_args(arguments)
-    options = Options(
-        source=asked.source,
-        output=asked.output,
-        model=asked.model,
-        sha256=asked.sha256,
-        signed=asked.signed,
-        with_reasons=not asked.no_reasons,
-        force=asked.force,
-    )
+    options = Options.from_arguments(asked)
     text = (asked.source_kind or ("csv" if ".csv" in asked.source.lower() else "parquet")) == "csv"
     began = time.monotonic()
     try:
-        version, scored, rejected = _run(asked.master, options, text, asked.format)
+        version, scored, rejected = _run(asked.master, options, text)
     except (PortfolioError, BundleError, OSError) as error:
         print(json.dumps({"error": str(error)}) if asked.json else f"score: {error}", file=sys.stderr)
         return 1
@@ -148,7 +134,7 @@ def main(arguments: list[str] | None = None) -> int:
     return 3 if asked.strict and rejected else 0
 
 
-def _run(master: str | None, options: Options, text: bool, kind: str) -> tuple[str, int, int]:
+def _run(master: str | None, options: Options, text: bool) -> tuple[str, int, int]:
     from pyspark.errors import PySparkException
 
     load(options)  # before Spark is started
@@ -156,7 +142,7 @@ def _run(master: str | None, options: Options, text: bool, kind: str) -> tuple[s
     try:
         with tempfile.TemporaryDirectory() as folder:
             ship(spark, Path(folder))
-            return score(spark, options, text, kind)
+            return score(spark, options, text)
     except PySparkException as error:
         first = str(error).strip().splitlines()[0]
         raise PortfolioError(first) from None

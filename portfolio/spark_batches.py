@@ -1,4 +1,4 @@
-"""What runs in Spark's Python processes: batches in, scored batches out, by the function that scores on one machine."""
+"""Runs in Spark's Python processes: scores batches with the function that scores on one machine."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import pyarrow as pa
 
 from modelbundle.format import bundle
 from modelbundle.model import Model
-from portfolio.files.csv_columns import Aside, as_json
+from portfolio.files.csv_columns import RejectedRow, as_json
 from portfolio.scoring import ADDED, added_types, score, with_numbers
 
-CORRUPT = "_corrupt"  # where Spark's reader puts a line that has another number of cells than the header
+CORRUPT = "_corrupt"  # Spark's reader puts a line here if it has more or fewer cells than the header
 REJECTED = ("_pointer", "_error", "_record")
 _model: Model | None = None
 
 
 @dataclass(frozen=True)
-class Mapping:
-    """For ``mapInArrow``. The model is broadcast as bytes, and loaded once per process; ``schema`` is that of the output.
+class BatchScorer:
+    """The function for ``mapInArrow``. The model is broadcast as bytes and loaded once per process; ``schema`` is the output's.
 
-    A rejected row has nothing but :data:`REJECTED`, which are null in any other.
+    A rejected row has only the columns :data:`REJECTED`; they are null in any other row.
     """
 
     broadcast: Any
@@ -37,11 +37,11 @@ class Mapping:
         model = self._load()
         for batch in batches:
             batch, lines = _apart(batch)
-            found, columns, aside = score(model, batch, text=self.text, with_reasons=self.with_reasons)
+            found, columns, unfit = score(model, batch, text=self.text, with_reasons=self.with_reasons)
             if self.text:
                 found = with_numbers(model, found, columns)
             yield self._scored(found)
-            if rejected := [*lines, *aside]:
+            if rejected := [*lines, *unfit]:
                 yield self._rejected(rejected)
 
     def _load(self) -> Model:
@@ -61,7 +61,7 @@ class Mapping:
                 arrays.append(batch.column(field.name).cast(field.type))
         return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
 
-    def _rejected(self, rows: list[Aside]) -> pa.RecordBatch:
+    def _rejected(self, rows: list[RejectedRow]) -> pa.RecordBatch:
         facts = {
             "_pointer": [r.pointer for r in rows],
             "_error": [r.error for r in rows],
@@ -71,18 +71,18 @@ class Mapping:
         return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
 
 
-def _apart(batch: pa.RecordBatch) -> tuple[pa.RecordBatch, list[Aside]]:
-    """The rows without those that Spark's reader could not take apart."""
+def _apart(batch: pa.RecordBatch) -> tuple[pa.RecordBatch, list[RejectedRow]]:
+    """Separate the rows from the lines that Spark's reader could not parse."""
     if CORRUPT not in batch.schema.names:
         return batch, []
     corrupt = batch.column(CORRUPT)
     lines = corrupt.drop_null().to_pylist()
     batch = batch.filter(corrupt.is_null()).drop_columns([CORRUPT])
-    return batch, [Aside(0, "", "has another number of cells than the header", as_json(line)) for line in lines]
+    return batch, [RejectedRow(0, "", "has another number of cells than the header", as_json(line)) for line in lines]
 
 
 def output_schema(model: Model, source: pa.Schema, text: bool) -> pa.Schema:
-    """The columns of the input, those that are added, the model's version, and :data:`REJECTED`."""
+    """Return the columns of the input, the added ones, the version of the model, and :data:`REJECTED`."""
     numbers = {feature.name for feature in model.schema if feature.kind == "number"} if text else set()
     fields = [f.with_type(pa.float64()) if f.name in numbers else f for f in source if f.name != CORRUPT]
     types = [t.value_type if pa.types.is_dictionary(t) else t for t in added_types(model)]

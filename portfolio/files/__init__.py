@@ -1,1 +1,1 @@
-"""Where books lie, and how rows are read from them and written."""
+"""Files of a portfolio: their locations, and how rows are read and written."""

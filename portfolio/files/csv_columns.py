@@ -1,8 +1,8 @@
-"""A block of CSV as columns of text, cell by cell what Python's own reader, and so the API, makes of it.
+"""Reads a block of CSV into columns of text, with the same cells as Python's ``csv`` reader, which the API uses.
 
-Arrow's reader is many times faster and is used where the two cannot differ: every quotation mark in its proper place, no
-carriage return as a line's end by itself, valid UTF-8, and as many cells in each row as in the header. Any other block is
-read by Python's.
+Arrow's reader is many times faster. It is used when the two cannot differ: every quotation mark opens or closes a cell, no
+carriage return ends a line by itself, the text is valid UTF-8, and each row has as many cells as the header. Any other block
+is read by Python's reader.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from portfolio.files.csv_rows import lone_returns, tidy
 
 
 @dataclass(frozen=True, slots=True)
-class Aside:
-    """A row that is not scored: its position in the block, what is wrong where (JSON pointers), and the row itself as JSON."""
+class RejectedRow:
+    """A row that is not scored: its position in the block, the JSON pointers and errors, and the row itself as JSON."""
 
     position: int
     pointer: str
@@ -33,19 +33,19 @@ class Aside:
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Rows that can be columns, each row's position in the block, those that cannot, and how many there are of both."""
+    """The rows of a block: those that fit into columns, with their positions, the rejected ones, and the count of both."""
 
     batch: pa.RecordBatch
     positions: NDArray[np.intp]
-    aside: list[Aside]
+    rejected: list[RejectedRow]
     count: int
     lines: list[int] | None = field(default=None)
 
 
 def read(block: bytes, names: Sequence[str], numbers: Sequence[str], coded: Sequence[str]) -> Rows:
-    """The rows of a block without header: text, ``coded`` columns as dictionaries of text.
+    """Read a block without header as text; the columns ``coded`` become dictionaries of text.
 
-    The columns ``numbers`` are float64 with null for an empty cell, where all their cells are plain numbers; else text too.
+    The columns ``numbers`` become float64, with null for an empty cell, if all their cells are plain numbers; otherwise text.
     """
     if tidy(block) and not lone_returns(block):
         for plain in (numbers, ()) if numbers else ((),):
@@ -72,7 +72,7 @@ def _fast(block: bytes, names: Sequence[str], numbers: Sequence[str], coded: Seq
 
 
 def as_batch(table: pa.Table) -> pa.RecordBatch:
-    """The rows of a table as one batch."""
+    """Return the rows of a table as one batch."""
     batches = table.combine_chunks().to_batches()
     return batches[0] if batches else pa.RecordBatch.from_pylist([], table.schema)
 
@@ -85,18 +85,18 @@ def _finite(column: pa.Array) -> bool:
 def _exact(block: bytes, names: Sequence[str], coded: Sequence[str]) -> Rows:
     kept: list[list[str]] = []
     positions, lines = [], []
-    aside = []
+    rejected = []
     count = 0
     for line, row in numbered(block):
         lines.append(line)
         if len(row) != len(names):
             error = f"has {len(row)} cells where the header has {len(names)}"
-            aside.append(Aside(count, "", error, as_json(row)))
+            rejected.append(RejectedRow(count, "", error, as_json(row)))
         elif not all(map(_is_unicode, row)):
             pointers = [n for n, cell in zip(names, row, strict=True) if not _is_unicode(cell)]
             error = "; ".join(f"{name}: must be valid UTF-8" for name in pointers)
             record = as_json(dict(zip(names, row, strict=True)))
-            aside.append(Aside(count, " ".join(f"/{n}" for n in pointers), error, record))
+            rejected.append(RejectedRow(count, " ".join(f"/{n}" for n in pointers), error, record))
         else:
             kept.append(row)
             positions.append(count)
@@ -105,11 +105,11 @@ def _exact(block: bytes, names: Sequence[str], coded: Sequence[str]) -> Rows:
     arrays = [pa.array(column, pa.string()) for column in columns]
     arrays = [a.dictionary_encode() if n in coded else a for n, a in zip(names, arrays, strict=True)]
     batch = pa.RecordBatch.from_arrays(arrays, list(names))
-    return Rows(batch, np.array(positions, dtype=np.intp), aside, count, lines)
+    return Rows(batch, np.array(positions, dtype=np.intp), rejected, count, lines)
 
 
 def numbered(block: bytes, first: int = 0) -> list[tuple[int, list[str]]]:
-    """Each row that holds anything, with its line in the block, from ``first``."""
+    """Return each row that is not empty, with its line in the block, counted from ``first``."""
     reader = csv.reader(io.StringIO(block.decode("utf-8", "surrogateescape"), newline=""))
     found = []
     line = first
@@ -125,6 +125,6 @@ def _is_unicode(cell: str) -> bool:
 
 
 def as_json(record: object) -> str:
-    """A row for the file of rejected rows; what is not valid Unicode is escaped."""
+    """Return a row for the file of rejected rows; invalid Unicode is escaped."""
     text = json.dumps(record, ensure_ascii=False, default=str)
     return text.encode("utf-8", "backslashreplace").decode()

@@ -1,8 +1,8 @@
-"""Where rows of CSV end, by the rules of Python's own reader, which the API reads with.
+"""Finds where rows of CSV end, by the rules of Python's ``csv`` reader, which the API uses.
 
-A file is cut into blocks of whole rows, so that each can be read by itself. Quoted line breaks are no row ends; a quotation mark
-opens a quoted cell only where the cell begins. Where all marks stand in their proper places (*tidy*), counting them tells
-inside from outside; any other block is walked by Python's reader.
+A file is cut into blocks of whole rows, so that each can be read by itself. A quoted line break does not end a row; a quotation
+mark opens a quoted cell only at the start of the cell. If every mark opens or closes a cell (*tidy*), counting the marks tells
+inside from outside; Python's reader walks any other block.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ csv.field_size_limit(LONGEST_ROW)
 
 
 def whole_rows(block: bytes) -> int:
-    """The length of the whole rows that ``block`` begins with, when more may follow; 0 where its first row does not end."""
+    """Return the length of the whole rows at the start of ``block``, when more may follow; 0 if its first row does not end."""
     if b'"' not in block:
         return _last_break(block, len(block))
     quotes = np.flatnonzero(np.frombuffer(block, np.uint8) == QUOTE)
@@ -33,12 +33,12 @@ def whole_rows(block: bytes) -> int:
 
 
 def _last_break(block: bytes, before: int) -> int:
-    """The end of the last line of ``block[:before]``; a carriage return at the very end may be half of a pair."""
+    """Return the end of the last line of ``block[:before]``; a carriage return at the very end may be half of a pair."""
     return block.rfind(b"\n", 0, before) + 1 or block.rfind(b"\r", 0, min(before, len(block) - 1)) + 1
 
 
 def row_ends(block: bytes) -> Iterator[int]:
-    """Where each whole row of ``block`` ends, as Python's reader finds it."""
+    """Yield the end of each whole row of ``block``, as Python's reader finds it."""
     at, exhausted = 0, False
 
     def lines() -> Iterator[str]:
@@ -54,17 +54,17 @@ def row_ends(block: bytes) -> Iterator[int]:
 
 
 def line_breaks(block: bytes) -> int:
-    """How many lines end in ``block``."""
+    """Count the lines that end in ``block``."""
     return block.count(b"\n") + lone_returns(block)
 
 
 def lone_returns(block: bytes) -> int:
-    """Carriage returns that are a line's end by themselves."""
+    """Count the carriage returns that end a line by themselves."""
     return block.count(b"\r") - block.count(b"\r\n") if b"\r" in block else 0
 
 
 def tidy(block: bytes) -> bool:
-    """Whether every quotation mark opens or closes a whole cell, or is one of a pair within a cell."""
+    """Return whether every quotation mark opens or closes a whole cell, or is one of a pair within a cell."""
     return b'"' not in block or _tidy(block, np.flatnonzero(np.frombuffer(block, np.uint8) == QUOTE))
 
 

@@ -1,4 +1,4 @@
-"""Where books lie: paths of this machine, and ``s3://bucket/key`` in an object store (AWS, or what ``AWS_ENDPOINT_URL`` says)."""
+"""Locations of books: local paths, and ``s3://bucket/key`` in an object store (AWS, or the one at ``AWS_ENDPOINT_URL``)."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ RETRIES = 5
 
 
 @dataclass(frozen=True)
-class Place:
-    """A file or directory; ``path`` is the file system's own. ``str()`` is what the user wrote."""
+class Location:
+    """A file or directory. ``path`` is its path in ``system``; ``str()`` is what the user wrote."""
 
     written: str
     system: Any
@@ -31,8 +31,8 @@ class Place:
         return self.written
 
     @classmethod
-    def of(cls, written: str) -> Place:
-        """Raises :class:`PortfolioError` for another scheme than ``s3``."""
+    def of(cls, written: str) -> Location:
+        """Parse what the user wrote; raises :class:`PortfolioError` for a scheme other than ``s3``."""
         scheme, mark, rest = written.partition("://")
         if not mark:
             return cls(written.rstrip("/") or "/", fs.LocalFileSystem(), os.path.abspath(written))
@@ -42,26 +42,26 @@ class Place:
 
     @property
     def local(self) -> Path | None:
-        """The path on this machine; None in an object store."""
+        """The local path; None in an object store."""
         return Path(self.path) if isinstance(self.system, fs.LocalFileSystem) else None
 
     @property
     def name(self) -> str:
-        """The last part."""
+        """The last part of the path."""
         return PurePosixPath(self.path).name
 
     def info(self) -> Any:
-        """Kind, size and time of change; raises :class:`PortfolioError` where the store cannot be asked."""
-        with told(self.written):
+        """Return kind, size and time of change; raises :class:`PortfolioError` if the store fails."""
+        with errors_about(self.written):
             return self.system.get_file_info(self.path)
 
     def exists(self) -> bool:
-        """Whether anything is there."""
+        """Return whether anything is there."""
         return bool(self.info().type != fs.FileType.NotFound)
 
     def files(self) -> list[tuple[str, Any]]:
-        """The CSV and Parquet files below a directory, by relative name, sorted; hidden and underscored ones are left out."""
-        with told(self.written):
+        """Return the CSV and Parquet files below a directory by relative name, sorted; without names that begin with . or _."""
+        with errors_about(self.written):
             found = self.system.get_file_info(fs.FileSelector(self.path, recursive=True))
         names = [(str(PurePosixPath(info.path).relative_to(self.path)), info) for info in found if info.is_file]
         return sorted(
@@ -70,7 +70,7 @@ class Place:
 
 
 def kind_of(name: str) -> str | None:
-    """``csv`` or ``parquet``, by the ending; None for anything else."""
+    """Return ``csv`` or ``parquet`` from the ending of a name; None for anything else."""
     bare = name.lower()
     for ending in COMPRESSED:
         if bare.endswith(f".csv{ending}"):
@@ -94,8 +94,8 @@ def _store() -> Any:
 
 
 @contextlib.contextmanager
-def told(name: str) -> Iterator[None]:
-    """Whatever the file system raises, as one line about ``name``."""
+def errors_about(name: str) -> Iterator[None]:
+    """Turn errors of the file system into a :class:`PortfolioError` of one line about ``name``."""
     try:
         yield
     except OSError as error:
@@ -103,9 +103,9 @@ def told(name: str) -> Iterator[None]:
         raise PortfolioError(f"{name}: {reason}") from None
 
 
-def upload(file: Path, target: Place) -> None:
-    """Copy a file of this machine to ``target``; there whole or not at all."""
-    with told(str(target)):
+def upload(file: Path, target: Location) -> None:
+    """Copy a local file to ``target``, completely or not at all."""
+    with errors_about(str(target)):
         stream = target.system.open_output_stream(target.path)
         try:
             with file.open("rb") as source:

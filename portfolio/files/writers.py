@@ -1,4 +1,4 @@
-"""Outputs: finished parts in order become files, each under a temporary name until all of them are complete."""
+"""Writes the outputs from finished parts. Each file has a temporary name until all files are complete."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ import pyarrow.parquet as pq
 from modelbundle.model import Model
 from portfolio.errors import PortfolioError
 from portfolio.files.locations import CSV
-from portfolio.files.readers import Source, is_text
+from portfolio.files.readers import InputFile, is_text
 from portfolio.scoring import ADDED, added_types
 
 REJECTED = ("file", "row", "line", "pointer", "error", "record")
 
 
 def added(output: str) -> tuple[str, ...]:
-    """The columns that an output of this kind has more than the input; the model's version is in Parquet's metadata."""
+    """Return the columns that an output of this kind adds to the input. Parquet has the model version in its metadata."""
     return (*ADDED, "model_version") if output == CSV else ADDED
 
 
 class Output(ABC):
-    """A file in the making."""
+    """A file that is being written."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -43,11 +43,11 @@ class Output(ABC):
 
     @abstractmethod
     def close(self, name: str, facts: Mapping[str, str]) -> None:
-        """Complete the file, on disk, which will be called ``name``, with ``facts`` about it in its metadata."""
+        """Complete the file durably. ``name`` is its future name; ``facts`` go into its metadata."""
 
 
 class CsvOutput(Output):
-    """CSV; its facts lie beside it, where the W3C's "CSV on the Web" looks for them: ``NAME-metadata.json``."""
+    """CSV. Its facts are in ``NAME-metadata.json``, as the W3C's "CSV on the Web" says."""
 
     def __init__(self, path: Path, names: Sequence[str]) -> None:
         super().__init__(path)
@@ -65,16 +65,16 @@ class CsvOutput(Output):
         """See :meth:`Output.close`."""
         _sync(self._file)
         about = {"@context": "http://www.w3.org/ns/csvw", "url": name, "notes": [dict(facts)]}
-        with beside(self.path).open("w", encoding="utf-8") as file:
+        with metadata_path(self.path).open("w", encoding="utf-8") as file:
             json.dump(about, file, indent=1)
             file.write("\n")
             _sync(file)
 
 
 class ParquetOutput(Output):
-    """Parquet; a row group per part, facts in the schema's metadata.
+    """Parquet, with a row group per part and the facts in the schema's metadata.
 
-    The columns ``coded`` come as dictionaries; those of ``few`` distinct values are stored as such.
+    The columns ``coded`` arrive as dictionaries; the columns ``few``, with few distinct values, are stored as dictionaries.
     """
 
     def __init__(self, path: Path, schema: pa.Schema, coded: Sequence[str], few: Sequence[str]) -> None:
@@ -105,7 +105,7 @@ class ParquetOutput(Output):
         """See :meth:`Output.close`."""
         del name
         known = {key: value for key, value in (self._seen.metadata or {}).items() if key != b"ARROW:schema"}
-        seen = self._seen.with_metadata({**known, **facts})  # readers see strings, however they travelled here
+        seen = self._seen.with_metadata({**known, **facts})  # readers see strings, not the dictionaries of the parts
         arrow = base64.b64encode(seen.serialize().to_pybytes())
         self._writer.add_key_value_metadata({**known, **facts, b"ARROW:schema": arrow})
         self._writer.close()
@@ -113,31 +113,31 @@ class ParquetOutput(Output):
             os.fsync(file.fileno())
 
 
-def beside(path: Path) -> Path:
-    """The file of facts about a CSV."""
+def metadata_path(path: Path) -> Path:
+    """Return the path of the facts about a CSV."""
     return path.with_name(path.name + "-metadata.json")
 
 
 class Rejects:
-    """The rows that are set aside, of all inputs; made when the first one comes."""
+    """The file of rejected rows of all inputs. The first rejected row creates it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         path.unlink(missing_ok=True)
         self._file: Any = None
 
-    def append(self, aside: Path, file: str, first: int) -> None:
-        """Add those of a part whose first row is the ``first``-th of its file, from 1."""
+    def append(self, part: Path, file: str, first: int) -> None:
+        """Add the rejected rows of a part whose first row is row ``first`` of its file, counted from 1."""
         if self._file is None:
             self._file = self.path.open("w", encoding="utf-8", newline="")
             csv.writer(self._file, lineterminator="\n").writerow(REJECTED)
         writer = csv.writer(self._file, lineterminator="\n")
-        for text in aside.read_text("utf-8").splitlines():
+        for text in part.read_text("utf-8").splitlines():
             position, *rest = json.loads(text)
             writer.writerow([file, first + position, *rest])
 
     def close(self) -> bool:
-        """Complete the file; returns whether there is one."""
+        """Complete the file; returns whether it exists."""
         if self._file is not None:
             _sync(self._file)
         return self._file is not None
@@ -149,8 +149,8 @@ def _sync(file: Any) -> None:
     file.close()
 
 
-def scored_schema(source: Source, model: Model) -> pa.Schema:
-    """The columns of a scored Parquet file, as its readers see them: those of CSV are text but for the model's numbers."""
+def scored_schema(source: InputFile, model: Model) -> pa.Schema:
+    """Return the columns of a scored Parquet file. Columns of CSV are text, except the numbers of the model."""
     fields = list(source.schema)
     if source.kind == CSV:
         features = {f.name: f.kind for f in model.schema}
@@ -160,17 +160,17 @@ def scored_schema(source: Source, model: Model) -> pa.Schema:
     return pa.schema(fields, source.schema.metadata)
 
 
-def open_output(path: Path, kind: str, sources: Sequence[Source], model: Model) -> Output:
-    """The output of one or more inputs; raises :class:`PortfolioError` where they cannot become one file of that kind."""
+def open_output(path: Path, kind: str, sources: Sequence[InputFile], model: Model) -> Output:
+    """Open the output of one or more inputs; raises :class:`PortfolioError` if they cannot become one file of that kind."""
     schema = scored_schema(sources[0], model)
     for other in sources[1:]:
         if not scored_schema(other, model).equals(schema):
             raise PortfolioError(
-                f"{other.place} has other columns than {sources[0].place}: score them into a directory"
+                f"{other.location} has other columns than {sources[0].location}: score them into a directory"
             )
     if kind == CSV:
         if nested := [f.name for f in schema if pa.types.is_nested(f.type)]:
-            raise PortfolioError(f"column {nested[0]} of {sources[0].place} cannot be written as CSV: write Parquet")
+            raise PortfolioError(f"column {nested[0]} of {sources[0].location} cannot be written as CSV: write Parquet")
         return CsvOutput(path, [*schema.names, "model_version"])
     coded = [f.name for f in model.schema if f.kind == "category"] + list(ADDED)
     few = {*model.schema.names, *ADDED} & set(schema.names) - {"probability"}

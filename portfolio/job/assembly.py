@@ -1,4 +1,4 @@
-"""Parts in order become the output, which gets its name when all of it is on disk."""
+"""Assembles the parts, in order, into the output, which gets its name when all of it is on disk."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from pathlib import Path, PurePosixPath
 from modelbundle import __version__
 from modelbundle.model import Model
 from portfolio.errors import PortfolioError
-from portfolio.files.locations import CSV, Place, upload
-from portfolio.files.writers import Output, Rejects, beside, open_output
-from portfolio.job.checkpoint import Done, Work, aside, part
+from portfolio.files.locations import CSV, Location, upload
+from portfolio.files.writers import Output, Rejects, metadata_path, open_output
+from portfolio.job.checkpoint import Checkpoint, FinishedChunk, part, rejects
 from portfolio.job.plan import Plan
 
 
 class Assembly:
-    """The outputs of a plan in the making. On this machine they are made beside their place, else in the work directory."""
+    """The unfinished outputs of a plan. A local output is made in its own directory, another one in the work directory."""
 
-    def __init__(self, plan: Plan, model: Model, work: Work) -> None:
+    def __init__(self, plan: Plan, model: Model, checkpoint: Checkpoint) -> None:
         self.plan = plan
         self.model = model
-        self.work = work
+        self.checkpoint = checkpoint
         local = plan.output.local
-        folder = work.folder if local is None else local.parent
+        folder = checkpoint.folder if local is None else local.parent
         self._made = folder / f".{plan.output.name}.unfinished"
         self._rejects = Rejects(folder / f".{plan.rejects}.unfinished")
         if self._made.is_dir():
@@ -37,17 +37,17 @@ class Assembly:
         self._next = 0
 
     def proceed(self) -> None:
-        """Append every part whose turn it is."""
-        while (done := self.work.done.get(self._next)) is not None:
+        """Append each part that is next in order."""
+        while (done := self.checkpoint.done.get(self._next)) is not None:
             self._append(done)
             self._next += 1
 
-    def _append(self, done: Done) -> None:
-        self._output(self._target[done.source]).append(part(self.work.folder, done.number))
+    def _append(self, done: FinishedChunk) -> None:
+        self._output(self._target[done.source]).append(part(self.checkpoint.folder, done.number))
         if done.rejected:
             name = self.plan.sources[done.source].name
             first = self._rows[done.source] + 1
-            self._rejects.append(aside(self.work.folder, done.number), name, first)
+            self._rejects.append(rejects(self.checkpoint.folder, done.number), name, first)
         self._rows[done.source] += done.rows
         self._rejected[done.source] += done.rejected
 
@@ -62,18 +62,18 @@ class Assembly:
         return self._made / self.plan.targets[k].name if self.plan.is_directory else self._made
 
     def commit(self, chunks: int) -> tuple[int, int]:
-        """Complete the outputs and give them their names; returns rows, and rejected rows.
+        """Complete the outputs and give them their names; returns the number of rows and of rejected rows.
 
-        The rejected rows get theirs first: where the output is, they are.
+        The file of rejected rows gets its name first, so it exists whenever the output does.
         """
         if self._next != chunks:
-            raise PortfolioError(f"{self.work.folder}: part {self._next} is missing; run the same command again")
+            raise PortfolioError(f"{self.checkpoint.folder}: part {self._next} is missing; run the same command again")
         for k, target in enumerate(self.plan.targets):
             name = PurePosixPath(target.name or self.plan.output.name).name
             self._output(k).close(name, self._facts(k))
         rows, rejected = sum(self._rows), sum(self._rejected)
         has_rejects = self._rejects.close()
-        self.work.finish(self._made, rows, rejected)
+        self.checkpoint.finish(self._made, rows, rejected)
         if self.plan.output.local is None:
             self._upload(has_rejects)
         else:
@@ -95,13 +95,13 @@ class Assembly:
         }
 
     def _rename(self, output: Path, has_rejects: bool) -> None:
-        rejects = output.with_name(self.plan.rejects)
+        rejected = output.with_name(self.plan.rejects)
         if has_rejects:
-            os.replace(self._rejects.path, rejects)
+            os.replace(self._rejects.path, rejected)
         else:
-            rejects.unlink(missing_ok=True)
+            rejected.unlink(missing_ok=True)
         if not self.plan.is_directory and self.plan.targets[0].kind == CSV:
-            os.replace(beside(self._made), beside(output))
+            os.replace(metadata_path(self._made), metadata_path(output))
         os.replace(self._made, output)
         folder = os.open(output.parent, os.O_RDONLY)
         os.fsync(folder)
@@ -113,17 +113,17 @@ class Assembly:
             upload(self._rejects.path, _sibling(output, self.plan.rejects))
         if not self.plan.is_directory:
             if self.plan.targets[0].kind == CSV:
-                upload(beside(self._made), _sibling(output, beside(Path(output.name)).name))
+                upload(metadata_path(self._made), _sibling(output, metadata_path(Path(output.name)).name))
             upload(self._made, output)
             return
         for file in sorted(path for path in self._made.rglob("*") if path.is_file()):
             name = file.relative_to(self._made).as_posix()
-            upload(file, Place(f"{output}/{name}", output.system, f"{output.path}/{name}"))
-        marker = self.work.folder / "_SUCCESS"
+            upload(file, Location(f"{output}/{name}", output.system, f"{output.path}/{name}"))
+        marker = self.checkpoint.folder / "_SUCCESS"
         marker.touch()
-        upload(marker, Place(f"{output}/_SUCCESS", output.system, f"{output.path}/_SUCCESS"))
+        upload(marker, Location(f"{output}/_SUCCESS", output.system, f"{output.path}/_SUCCESS"))
 
 
-def _sibling(place: Place, name: str) -> Place:
-    own = len(place.name)
-    return Place(place.written[:-own] + name, place.system, place.path[:-own] + name)
+def _sibling(location: Location, name: str) -> Location:
+    own = len(location.name)
+    return Location(location.written[:-own] + name, location.system, location.path[:-own] + name)

@@ -1,8 +1,7 @@
-"""The work directory: one finished part per chunk, and a journal that says which, for which input and which model.
+"""The work directory: a part for each finished chunk, and a journal of the parts, the input and the model.
 
-A part is written whole, under another name first; then a line about it is appended to the journal. A run that was killed is
-gone on with where it stopped: what the journal names is not scored again, and what it does not name is scored anew, so that the
-output has the same bytes as if nothing had happened.
+A part is written atomically; then a line about it is appended to the journal. When a run was killed, the next run continues: it
+scores only the chunks that the journal does not name. The output has the same bytes as that of a run without interruption.
 """
 
 from __future__ import annotations
@@ -21,8 +20,8 @@ JOURNAL = "journal.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
-    """A chunk that is finished: rows it had, how many of them are set aside, bytes of its part and of its rejects."""
+class FinishedChunk:
+    """A journal entry: the rows of a chunk, how many were rejected, and the bytes of its part and of its rejected rows."""
 
     number: int
     source: int
@@ -33,25 +32,25 @@ class Done:
 
 
 def part(folder: Path, number: int) -> Path:
-    """The scored rows of a chunk."""
+    """Return the path of the scored rows of a chunk."""
     return folder / f"{number:06d}.part"
 
 
-def aside(folder: Path, number: int) -> Path:
-    """The rows of a chunk that are set aside, one JSON array each; absent where there are none."""
+def rejects(folder: Path, number: int) -> Path:
+    """Return the path of the rejected rows of a chunk, one JSON array per line; the file is missing if there are none."""
     return folder / f"{number:06d}.aside"
 
 
-class Work:
-    """The directory of one run. Held by one process at a time."""
+class Checkpoint:
+    """The work directory of one run. One process at a time holds it."""
 
     def __init__(self, folder: Path, job: dict[str, Any], fresh: bool) -> None:
-        """Begin, or go on where ``job`` is the same as before; ``fresh`` throws away what is there.
+        """Begin, or continue if ``job`` is the same as before; ``fresh`` discards earlier parts.
 
-        Raises :class:`PortfolioError` where another process holds it, or it is of another job.
+        Raises :class:`PortfolioError` if another process holds the directory, or if it belongs to another job.
         """
         self.folder = folder
-        self.done: dict[int, Done] = {}
+        self.done: dict[int, FinishedChunk] = {}
         self._finished: list[int] | None = None
         self._job = job
         try:
@@ -87,7 +86,7 @@ class Work:
             elif "finished" in entry:
                 self._finished = entry["finished"]
             else:
-                done = Done(**entry)
+                done = FinishedChunk(**entry)
                 if self._is_there(done):
                     self.done[done.number] = done
 
@@ -98,21 +97,24 @@ class Work:
                 f"{self.folder} was begun with another {' and '.join(changed)}: pass --fresh to score anew, or restore it"
             )
 
-    def _is_there(self, done: Done) -> bool:
-        parts = ((part(self.folder, done.number), done.part_bytes), (aside(self.folder, done.number), done.aside_bytes))
+    def _is_there(self, done: FinishedChunk) -> bool:
+        parts = (
+            (part(self.folder, done.number), done.part_bytes),
+            (rejects(self.folder, done.number), done.aside_bytes),
+        )
         return all((path.stat().st_size if path.exists() else 0) == size for path, size in parts)
 
-    def note(self, done: Done) -> None:
-        """A chunk is finished."""
+    def note(self, done: FinishedChunk) -> None:
+        """Record that a chunk is finished."""
         self._append(asdict(done))
         self.done[done.number] = done
 
     def finish(self, written: Path, rows: int, rejected: int) -> None:
-        """The output is complete and about to get its name."""
+        """Record that the output is complete and about to get its name."""
         self._append({"finished": [rows, rejected, *_identity(written)]})
 
     def found_finished(self, output: Path | None) -> tuple[int, int] | None:
-        """Rows and rejected rows, where ``output`` is what a run left that was killed after it had finished."""
+        """Return rows and rejected rows if ``output`` is the work of a run that was killed after it had finished."""
         if self._finished is None or output is None or not output.exists():
             return None
         rows, rejected, *identity = self._finished
@@ -124,7 +126,7 @@ class Work:
         os.fsync(self._journal.fileno())
 
     def remove(self) -> None:
-        """All of it is in the output now."""
+        """Remove the directory, when everything is in the output."""
         self._journal.close()
         shutil.rmtree(self.folder)
         self._lock.close()

@@ -1,4 +1,4 @@
-"""What a run is to do: which inputs become which outputs, found out and checked before a row is read."""
+"""Plans a run: which inputs become which outputs. The plan is checked before a row is read."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from pathlib import PurePosixPath
 from pyarrow import fs
 
 from portfolio.errors import PortfolioError
-from portfolio.files.locations import COMPRESSED, CSV, PARQUET, Place, kind_of
-from portfolio.files.readers import Source, open_source
+from portfolio.files.locations import COMPRESSED, CSV, PARQUET, Location, kind_of
+from portfolio.files.readers import InputFile, open_source
 
 REJECTS = ".rejected.csv"
 
 
 @dataclass(frozen=True)
-class Target:
+class OutputFile:
     """One output file: its name below the output (empty where the output is a file), its kind, and its inputs."""
 
     name: str
@@ -27,68 +27,68 @@ class Target:
 
 @dataclass(frozen=True)
 class Plan:
-    """``sources`` in the order in which they are scored; each belongs to one of ``targets``, which are in the same order."""
+    """``sources`` are in the order of scoring. Each belongs to one of ``targets``, which have the same order."""
 
-    output: Place
+    output: Location
     is_directory: bool
-    sources: tuple[Source, ...]
-    targets: tuple[Target, ...]
+    sources: tuple[InputFile, ...]
+    targets: tuple[OutputFile, ...]
 
     @property
     def rejects(self) -> str:
-        """The name of the file of rejected rows, beside the output."""
+        """The name of the file of rejected rows, in the directory of the output."""
         return self.output.name + REJECTS
 
 
 def make(source: str, output: str, kind: str | None) -> Plan:
-    """The plan; ``kind`` is that of the files of an output directory. Raises :class:`PortfolioError`."""
-    from_place, to = Place.of(source), Place.of(output)
-    info = from_place.info()
+    """Make the plan; ``kind`` is the kind of the files in an output directory. Raises :class:`PortfolioError`."""
+    origin, to = Location.of(source), Location.of(output)
+    info = origin.info()
     if info.type == fs.FileType.NotFound:
         raise PortfolioError(f"{source}: does not exist")
     many = info.type == fs.FileType.Directory
-    sources = _directory(from_place) if many else (_single(from_place, info),)
+    sources = _directory(origin) if many else (_single(origin, info),)
     wanted = kind_of(to.name)
     if to.name.lower().endswith(COMPRESSED) or (wanted is None and not many):
         raise PortfolioError(f"{output}: must end in .parquet or .csv")
     is_directory = wanted is None
     if wanted is not None:
-        targets: tuple[Target, ...] = (Target("", wanted, tuple(range(len(sources)))),)
+        targets: tuple[OutputFile, ...] = (OutputFile("", wanted, tuple(range(len(sources)))),)
     else:
         targets = _each(sources, kind)
     return Plan(to, is_directory, sources, targets)
 
 
 def check_free(plan: Plan, force: bool) -> None:
-    """Raise :class:`PortfolioError` where the output is there already and must not be replaced."""
+    """Raise :class:`PortfolioError` if the output exists and must not be replaced."""
     if plan.output.exists() and (plan.is_directory or not force):
         hint = "remove it first" if plan.is_directory else "pass --force to replace it"
         raise PortfolioError(f"{plan.output}: exists; {hint}")
 
 
-def _single(place: Place, info: object) -> Source:
-    kind = kind_of(place.name)
+def _single(location: Location, info: object) -> InputFile:
+    kind = kind_of(location.name)
     if kind is None:
-        raise PortfolioError(f"{place}: must end in .csv or .parquet")
-    return open_source(place, place.name, kind, info)
+        raise PortfolioError(f"{location}: must end in .csv or .parquet")
+    return open_source(location, location.name, kind, info)
 
 
-def _directory(place: Place) -> tuple[Source, ...]:
-    found = place.files()
+def _directory(location: Location) -> tuple[InputFile, ...]:
+    found = location.files()
     if not found:
-        raise PortfolioError(f"{place}: has no .csv or .parquet files")
+        raise PortfolioError(f"{location}: has no .csv or .parquet files")
     return tuple(
-        open_source(Place(f"{place}/{name}", place.system, info.path), name, kind_of(name) or CSV, info)
+        open_source(Location(f"{location}/{name}", location.system, info.path), name, kind_of(name) or CSV, info)
         for name, info in found
     )
 
 
-def _each(sources: Sequence[Source], kind: str | None) -> tuple[Target, ...]:
+def _each(sources: Sequence[InputFile], kind: str | None) -> tuple[OutputFile, ...]:
     targets = []
     for i, source in enumerate(sources):
         own = kind or source.kind
         path = PurePosixPath(source.name)
-        targets.append(Target(str(path.with_name(f"{bare(path.name)}.{own}")), own, (i,)))
+        targets.append(OutputFile(str(path.with_name(f"{bare(path.name)}.{own}")), own, (i,)))
     names = Counter(target.name for target in targets)
     if twice := [name for name, count in names.items() if count > 1]:
         raise PortfolioError(f"two inputs would both become {twice[0]}")
@@ -96,7 +96,7 @@ def _each(sources: Sequence[Source], kind: str | None) -> tuple[Target, ...]:
 
 
 def bare(name: str) -> str:
-    """A file's name without the ending that says its kind."""
+    """Return a file name without the ending that says its kind."""
     lower = name.lower()
     for ending in (*(f".{CSV}{c}" for c in COMPRESSED), f".{CSV}", f".{PARQUET}"):
         if lower.endswith(ending):

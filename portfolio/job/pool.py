@@ -1,4 +1,4 @@
-"""One process per core, and no more chunks read ahead than they can soon use."""
+"""Scores chunks in one process per core, and reads few chunks ahead."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from concurrent.futures.process import BrokenProcessPool
 from portfolio.errors import PortfolioError
 from portfolio.files.readers import Chunk
 from portfolio.job import worker
-from portfolio.job.checkpoint import Done, Work
-from portfolio.job.worker import Setting
+from portfolio.job.checkpoint import Checkpoint, FinishedChunk
+from portfolio.job.worker import WorkerOptions
 
 AHEAD = 2  # chunks per process
 
 
 class Pool:
-    """Scores chunks; what is finished is noted in the work directory before it is told of."""
+    """A pool of processes. A finished chunk is recorded in the checkpoint before it is returned."""
 
-    def __init__(self, workers: int, setting: Setting, work: Work) -> None:
+    def __init__(self, workers: int, options: WorkerOptions, checkpoint: Checkpoint) -> None:
         self._most = AHEAD * workers
-        self._work = work
-        self._pending: dict[Future[Done], float] = {}
+        self._checkpoint = checkpoint
+        self._pending: dict[Future[FinishedChunk], float] = {}
         self._executor = ProcessPoolExecutor(
-            workers, multiprocessing.get_context("spawn"), initializer=worker.start, initargs=(setting,)
+            workers, multiprocessing.get_context("spawn"), initializer=worker.start, initargs=(options,)
         )
 
     def __enter__(self) -> Pool:
@@ -35,14 +35,14 @@ class Pool:
         self._executor.shutdown(cancel_futures=True)
 
     def submit(self, chunk: Chunk) -> None:
-        """Have a chunk scored; raises :class:`PortfolioError` where no process is left to do it."""
+        """Submit a chunk for scoring; raises :class:`PortfolioError` if the pool is broken."""
         try:
-            self._pending[self._executor.submit(worker.work, chunk)] = chunk.read
+            self._pending[self._executor.submit(worker.score_chunk, chunk)] = chunk.read
         except BrokenProcessPool:
             raise _died() from None
 
-    def collect(self, most: int | None = None) -> Iterator[tuple[Done, float]]:
-        """What is finished, with the share of the input that was read by then; waits while ``most`` or more are not."""
+    def collect(self, most: int | None = None) -> Iterator[tuple[FinishedChunk, float]]:
+        """Yield finished chunks with the share of the input that was read; waits while ``most`` or more are pending."""
         most = self._most if most is None else most
         while len(self._pending) >= max(most, 1):
             for future in wait(self._pending, return_when=FIRST_COMPLETED).done:
@@ -51,16 +51,16 @@ class Pool:
                     done = future.result()
                 except BrokenProcessPool:
                     raise _died() from None
-                self._work.note(done)
+                self._checkpoint.note(done)
                 yield done, share
 
-    def rest(self) -> Iterator[tuple[Done, float]]:
-        """All that is left."""
+    def rest(self) -> Iterator[tuple[FinishedChunk, float]]:
+        """Wait for all pending chunks and yield them."""
         return self.collect(1)
 
 
 def cores() -> int:
-    """How many processors this process may use."""
+    """Return how many processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

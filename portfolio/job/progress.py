@@ -1,4 +1,4 @@
-"""How far a run is, on standard error: rows per second and time left."""
+"""Shows the progress of a run on standard error: rows per second and time left."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 
 class Progress:
-    """A bar on a terminal, a line every ten seconds elsewhere; nothing where it is not wanted."""
+    """A bar on a terminal, elsewhere a line every ten seconds; nothing unless ``wanted``."""
 
     def __init__(self, wanted: bool, total: int | None) -> None:
         terminal = sys.stderr.isatty()
@@ -31,7 +31,7 @@ class Progress:
         self._bar.close()
 
     def resumed(self, rows: int) -> None:
-        """These were scored by an earlier run; they count, but not for the speed."""
+        """Count rows that an earlier run scored, but not for the speed."""
         if self._bar.disable:
             return
         self._bar.initial += rows
@@ -39,7 +39,7 @@ class Progress:
         self._bar.last_print_n += rows
 
     def advance(self, rows: int, share: float) -> None:
-        """So many more rows are scored, and this share of the input is read (from which the total is estimated)."""
+        """Count scored rows. ``share`` of the input is read; the total is estimated from it."""
         if not self._known and share > 0:
             self._bar.total = max(int((self._bar.n + rows) / share), self._bar.n + rows)
         self._bar.update(rows)

@@ -1,4 +1,4 @@
-"""A run: chunks are read in order, scored by one process per core, and put together in order."""
+"""A run: reads chunks in order, has one process per core score them, and assembles the parts in order."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from modelbundle.model import Model
 from portfolio.errors import PortfolioError
 from portfolio.files import readers
 from portfolio.files.locations import CSV
-from portfolio.files.readers import Chunk, Source, check
+from portfolio.files.readers import Chunk, InputFile, check
 from portfolio.files.writers import added
 from portfolio.job import plan
 from portfolio.job.assembly import Assembly
-from portfolio.job.checkpoint import Work
+from portfolio.job.checkpoint import Checkpoint
 from portfolio.job.plan import Plan
 from portfolio.job.pool import Pool, cores
 from portfolio.job.progress import Progress
-from portfolio.job.worker import Setting, Shape
+from portfolio.job.worker import InputFormat, WorkerOptions
 from portfolio.options import Options, load
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What was done; ``resumed`` counts the rows that an earlier run had scored."""
+    """The result of a run; ``resumed`` counts the rows that an earlier run had scored."""
 
     output: str
     rejects: str | None
@@ -42,27 +42,27 @@ class Summary:
     rows_per_second: int
 
     def to_json(self) -> dict[str, Any]:
-        """As an object of JSON."""
+        """Return the summary as a JSON object."""
         return asdict(self)
 
 
 def run(options: Options) -> Summary:
     """Score a book. Raises :class:`PortfolioError`, :class:`modelbundle.errors.BundleError` or :class:`OSError`."""
     began = time.monotonic()
-    pa.set_memory_pool(pa.system_memory_pool())  # the others keep what was freed
+    pa.set_memory_pool(pa.system_memory_pool())  # other pools keep freed memory
     job = plan.make(options.source, options.output, options.kind)
     folder = options.work or (job.output.local or Path(job.output.name)).with_name(f"{job.output.name}.parts")
     if not folder.exists():
         plan.check_free(job, options.force)
     model = load(options)
     _check(job, model)
-    work = Work(folder, _identity(options, job, model), options.fresh)
-    done = work.found_finished(job.output.local)
-    resumed = done[0] if done else sum(part.rows for part in work.done.values())
+    checkpoint = Checkpoint(folder, _identity(options, job, model), options.fresh)
+    done = checkpoint.found_finished(job.output.local)
+    resumed = done[0] if done else sum(part.rows for part in checkpoint.done.values())
     if done is None:
         plan.check_free(job, options.force)
-        done = _score(options, job, model, work)
-    work.remove()
+        done = _score(options, job, model, checkpoint)
+    checkpoint.remove()
     rows, rejected = done
     seconds = time.monotonic() - began
     return Summary(
@@ -82,11 +82,11 @@ def _check(job: Plan, model: Model) -> None:
     for target in job.targets:
         for i in target.sources:
             source = job.sources[i]
-            check(str(source.place), source.schema, source.kind == CSV, model.validator, added(target.kind))
+            check(str(source.location), source.schema, source.kind == CSV, model.validator, added(target.kind))
 
 
 def _identity(options: Options, job: Plan, model: Model) -> dict[str, Any]:
-    """What must be the same for a run to go on with the parts of another."""
+    """Return what must be equal for a run to continue with the parts of an earlier run."""
     return {
         "input": [source.fingerprint() for source in job.sources],
         "model": model.version,
@@ -96,27 +96,27 @@ def _identity(options: Options, job: Plan, model: Model) -> dict[str, Any]:
     }
 
 
-def _score(options: Options, job: Plan, model: Model, work: Work) -> tuple[int, int]:
-    """Score what is not scored yet, and put it together; returns rows and rejected rows."""
-    assembly = Assembly(job, model, work)
+def _score(options: Options, job: Plan, model: Model, checkpoint: Checkpoint) -> tuple[int, int]:
+    """Score the chunks that have no part yet, and assemble all parts; returns the number of rows and of rejected rows."""
+    assembly = Assembly(job, model, checkpoint)
     coded = [f.name for f in model.schema if f.kind == "category"]
     kinds = {i: target.kind for target in job.targets for i in target.sources}
-    setting = Setting(
+    worker_options = WorkerOptions(
         model=options.model.absolute(),
         version=model.version,
         allow_pickle=options.allow_pickle,
         with_reasons=options.with_reasons,
-        folder=work.folder.absolute(),
-        shapes=tuple(Shape(s.kind, tuple(s.schema.names), kinds[i]) for i, s in enumerate(job.sources)),
+        folder=checkpoint.folder.absolute(),
+        inputs=tuple(InputFormat(s.kind, tuple(s.schema.names), kinds[i]) for i, s in enumerate(job.sources)),
     )
     workers = options.workers or cores()
     total = None if any(s.rows is None for s in job.sources) else sum(s.rows or 0 for s in job.sources)
     chunks = 0
-    with Progress(options.progress, total) as progress, Pool(workers, setting, work) as pool:
+    with Progress(options.progress, total) as progress, Pool(workers, worker_options, checkpoint) as pool:
         for chunk in _chunks(job.sources, coded):
             chunks += 1
-            if chunk.number in work.done:
-                progress.resumed(work.done[chunk.number].rows)
+            if chunk.number in checkpoint.done:
+                progress.resumed(checkpoint.done[chunk.number].rows)
             else:
                 pool.submit(chunk)
             for done, share in pool.collect():
@@ -127,11 +127,11 @@ def _score(options: Options, job: Plan, model: Model, work: Work) -> tuple[int, 
             assembly.proceed()
     for source in job.sources:
         if source.has_changed():
-            raise PortfolioError(f"{source.place}: changed while it was read")
+            raise PortfolioError(f"{source.location}: changed while it was read")
     return assembly.commit(chunks)
 
 
-def _chunks(sources: Sequence[Source], coded: Sequence[str]) -> Iterator[Chunk]:
+def _chunks(sources: Sequence[InputFile], coded: Sequence[str]) -> Iterator[Chunk]:
     number, before = 0, 0
     total = max(sum(source.size for source in sources), 1)
     for i, source in enumerate(sources):

@@ -1,4 +1,4 @@
-"""A process that scores chunks: it loads the model once, and leaves a part in the work directory per chunk."""
+"""A process that scores chunks. It loads the model once, and writes a part per chunk into the work directory."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ import pyarrow.compute as pc
 from modelbundle.durable import write
 from modelbundle.format import bundle
 from modelbundle.model import Model
-from portfolio.files.csv_columns import Aside, Rows, numbered, read
+from portfolio.files.csv_columns import RejectedRow, Rows, numbered, read
 from portfolio.files.locations import CSV
 from portfolio.files.readers import Chunk
-from portfolio.job.checkpoint import Done, part
-from portfolio.job.checkpoint import aside as aside_path
+from portfolio.job.checkpoint import FinishedChunk, part
+from portfolio.job.checkpoint import rejects as rejects_path
 from portfolio.scoring import score, with_numbers
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
-    """An input: its kind, its columns, and the kind of its output."""
+class InputFormat:
+    """The kind of an input, its columns, and the kind of its output."""
 
     kind: str
     names: tuple[str, ...]
@@ -36,29 +36,29 @@ class Shape:
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
-    """What every worker is told once."""
+class WorkerOptions:
+    """The options that each worker gets when it starts."""
 
     model: Path
     version: str
     allow_pickle: bool
     with_reasons: bool
     folder: Path
-    shapes: tuple[Shape, ...]
+    inputs: tuple[InputFormat, ...]
 
 
-_state: tuple[Setting, Model] | None = None
+_state: tuple[WorkerOptions, Model] | None = None
 
 
-def start(setting: Setting) -> None:
-    """Load the model; end when the parent does, however it ends."""
+def start(options: WorkerOptions) -> None:
+    """Load the model. The process ends when its parent ends for any reason."""
     global _state
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
-    pa.set_memory_pool(pa.system_memory_pool())  # the others keep what was freed
+    pa.set_memory_pool(pa.system_memory_pool())  # other pools keep freed memory
     pa.set_cpu_count(1)
     pa.set_io_thread_count(1)
     threading.Thread(target=_follow_parent, daemon=True).start()
-    _state = setting, bundle.read(setting.model, setting.version, allow_pickle=setting.allow_pickle)
+    _state = options, bundle.read(options.model, options.version, allow_pickle=options.allow_pickle)
 
 
 def _follow_parent() -> None:
@@ -68,50 +68,50 @@ def _follow_parent() -> None:
         os._exit(1)
 
 
-def work(chunk: Chunk) -> Done:
-    """Score a chunk into its part, and set bad rows aside."""
+def score_chunk(chunk: Chunk) -> FinishedChunk:
+    """Score a chunk: write its part and its rejected rows."""
     assert _state is not None
-    setting, model = _state
-    shape = setting.shapes[chunk.source]
-    text = shape.kind == CSV
-    rows = _rows(shape, model, chunk, text)
-    batch, columns, aside = score(model, rows.batch, text=text, with_reasons=setting.with_reasons)
-    aside = [Aside(int(rows.positions[a.position]), a.pointer, a.error, a.record) for a in aside]
-    set_aside = sorted(aside + rows.aside, key=lambda a: a.position)
+    options, model = _state
+    source = options.inputs[chunk.source]
+    text = source.kind == CSV
+    rows = _rows(source, model, chunk, text)
+    batch, columns, unfit = score(model, rows.batch, text=text, with_reasons=options.with_reasons)
+    unfit = [RejectedRow(int(rows.positions[r.position]), r.pointer, r.error, r.record) for r in unfit]
+    rejected = sorted(unfit + rows.rejected, key=lambda row: row.position)
     aside_bytes = 0
-    if set_aside:
-        aside_bytes = write(aside_path(setting.folder, chunk.number), _asides(set_aside, rows, chunk, text))
-    if text and shape.output != CSV:
+    if rejected:
+        aside_bytes = write(rejects_path(options.folder, chunk.number), _reject_lines(rejected, rows, chunk, text))
+    if text and source.output != CSV:
         batch = with_numbers(model, batch, columns)
-    content = _csv(batch, model) if shape.output == CSV else _arrow(batch)
-    part_bytes = write(part(setting.folder, chunk.number), content)
-    return Done(chunk.number, chunk.source, rows.count, len(set_aside), part_bytes, aside_bytes)
+    content = _csv(batch, model) if source.output == CSV else _arrow(batch)
+    part_bytes = write(part(options.folder, chunk.number), content)
+    return FinishedChunk(chunk.number, chunk.source, rows.count, len(rejected), part_bytes, aside_bytes)
 
 
-def _rows(shape: Shape, model: Model, chunk: Chunk, text: bool) -> Rows:
+def _rows(source: InputFormat, model: Model, chunk: Chunk, text: bool) -> Rows:
     if not text:
         with pa.ipc.open_stream(chunk.data) as stream:
             batch = stream.read_next_batch()
         return Rows(batch, np.arange(len(batch)), [], len(batch))
-    names = shape.names
+    names = source.names
     features = [f for f in model.schema if f.name in names]
-    numbers = [f.name for f in features if f.kind == "number"] if shape.output != CSV else []
+    numbers = [f.name for f in features if f.kind == "number"] if source.output != CSV else []
     return read(chunk.data, names, numbers, [f.name for f in features if f.kind == "category"])
 
 
-def _asides(aside: Sequence[Aside], rows: Rows, chunk: Chunk, text: bool) -> bytes:
+def _reject_lines(rejected: Sequence[RejectedRow], rows: Rows, chunk: Chunk, text: bool) -> bytes:
     lines = rows.lines
     if text and lines is None:
         lines = [line for line, _ in numbered(chunk.data)]
     found = []
-    for a in aside:
-        line = chunk.line + lines[a.position] if lines is not None else None
-        found.append(json.dumps([a.position, line, a.pointer, a.error, a.record]))
+    for row in rejected:
+        line = chunk.line + lines[row.position] if lines is not None else None
+        found.append(json.dumps([row.position, line, row.pointer, row.error, row.record]))
     return ("\n".join(found) + "\n").encode()
 
 
 def _csv(batch: pa.RecordBatch, model: Model) -> pa.Buffer:
-    """Lines without a header; a cell is quoted only where it must be."""
+    """Return lines without a header. A cell is quoted only if it must be."""
     version = pa.scalar(model.version, pa.string())
     cells = [_cells(column) for column in batch.columns]
     lines = pc.binary_join_element_wise(*cells, version, ",", null_handling="replace", null_replacement="")
@@ -132,7 +132,7 @@ def _cells(column: pa.Array) -> pa.Array:
 
 
 def _arrow(batch: pa.RecordBatch) -> pa.Buffer:
-    """An Arrow file."""
+    """Return an Arrow file."""
     sink = pa.BufferOutputStream()
     with pa.ipc.new_file(sink, batch.schema) as writer:
         writer.write_batch(batch)

@@ -49,7 +49,7 @@ def counted(call):
         return found
     return wrapped
 
-checkpoint.Work._append = counted(checkpoint.Work._append)
+checkpoint.Checkpoint._append = counted(checkpoint.Checkpoint._append)
 assembly.os = type("os", (), {**vars(os), "replace": staticmethod(counted(os.replace))})
 sys.exit(main(sys.argv[1:]))
 """.replace("main_import", "import main")

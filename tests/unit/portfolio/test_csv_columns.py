@@ -48,7 +48,7 @@ def test_anything_is_read_as_the_api_reads_it(block: bytes) -> None:
     assert found.count == len(rows)
     assert [list(row.values()) for row in found.batch.to_pylist()] == [row for row in rows if len(row) == 2]
     assert found.positions.tolist() == [i for i, row in enumerate(rows) if len(row) == 2]
-    assert [(a.position, json.loads(a.record)) for a in found.aside] == [
+    assert [(a.position, json.loads(a.record)) for a in found.rejected] == [
         (i, row) for i, row in enumerate(rows) if len(row) != 2
     ]
 
@@ -84,8 +84,8 @@ def test_numbers_are_the_apis_numbers(written: list[str], as_numbers: bool) -> N
 def test_text_that_is_not_utf8_is_set_aside_on_its_row() -> None:
     found = csv_columns.read(b"a,b\nK\xf6ln,c\nd,e\n", ["x", "y"], [], [])
     assert found.batch.column("x").to_pylist() == ["a", "d"]
-    (aside,) = found.aside
-    assert (aside.position, aside.pointer, aside.error) == (1, "/x", "x: must be valid UTF-8")
+    (rejected,) = found.rejected
+    assert (rejected.position, rejected.pointer, rejected.error) == (1, "/x", "x: must be valid UTF-8")
 
 
 @pytest.mark.parametrize("block", [b'a,"x\ny"\n\nb,c\nd\n', b"a,b\n\n\nc,d\r\ne\n"])
