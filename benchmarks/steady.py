@@ -7,11 +7,12 @@ from when it was due: what a stall does to those who wait behind it is seen. Onl
 from __future__ import annotations
 
 import re
-import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Self
 
+from benchmarks.background import Background
 from benchmarks.load import Client
 
 PREDICTION = re.compile(rb'"prediction_id": ?"([^"]+)"')
@@ -27,37 +28,27 @@ class Request:
 
 
 @dataclass
-class Steady:
+class Steady(Background):
     """Sends ``requests`` in turn to ``port``, ``rate`` a second, while it is entered. Times are of ``time.perf_counter``."""
 
     port: int
     requests: Sequence[Request]
     rate: float
-    connections: int = 8
+    threads: int = 8
     told: list[str] = field(default_factory=list)  # the ids of all predictions in answers
     failures: list[tuple[float, str]] = field(default_factory=list)  # when it was due, and what happened
     latencies: list[tuple[float, int, float]] = field(default_factory=list)  # when it was due, its rows, seconds
 
-    def __post_init__(self) -> None:
-        self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._ask, args=(number,)) for number in range(self.connections)]
-
-    def __enter__(self) -> Steady:
+    def __enter__(self) -> Self:
         self._began = time.perf_counter()
-        for thread in self._threads:
-            thread.start()
-        return self
+        return super().__enter__()
 
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
-
-    def _ask(self, number: int) -> None:
+    def repeat(self, number: int) -> None:
+        """Send every request of connection ``number`` when it is due."""
         client = None
         due, answered = self._began + number / self.rate, 0.0
-        turn = number * len(self.requests) // self.connections  # the rarer requests do not come all at once
-        while not self._stop.wait(max(0.0, due - time.perf_counter())):
+        turn = number * len(self.requests) // self.threads  # the rarer requests do not come all at once
+        while not self.stopping.wait(max(0.0, due - time.perf_counter())):
             request = self.requests[turn % len(self.requests)]
             since = due if answered > due else time.perf_counter()
             try:
@@ -73,7 +64,7 @@ class Steady:
                 client = None
             answered = time.perf_counter()
             turn += 1
-            due += self.connections / self.rate
+            due += self.threads / self.rate
         if client is not None:
             client.socket.close()
 

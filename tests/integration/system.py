@@ -11,12 +11,13 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from benchmarks.background import Background
 
 BESIDE = ("shipper", "monitor", "challenger")  # the processes beside the workers
 ROOT = Path(__file__).parents[2]
@@ -240,31 +241,20 @@ class Answer:
     detail: str = ""
 
 
-class Load:
+class Load(Background):
     """Keep-alive clients that ask without pause and write down every answer."""
 
     def __init__(self, port: int, document: Any, clients: int = 8, **headers: str) -> None:
         self.port = port
+        self.threads = clients
         self.headers = {"Content-Type": "application/json", **headers}
         self.body = json.dumps(document).encode()
         self.answers: list[Answer] = []
         self.errors: list[str] = []
-        self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._ask) for _ in range(clients)]
 
-    def __enter__(self) -> Load:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
-
-    def _ask(self) -> None:
+    def repeat(self, number: int) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
-        while not self._stop.is_set():
+        while not self.stopping.is_set():
             sent = time.monotonic()
             try:
                 connection.request("POST", "/predict", self.body, self.headers)

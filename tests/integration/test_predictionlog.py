@@ -9,7 +9,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import threading
 import time
 import uuid
 from collections import Counter
@@ -18,37 +17,27 @@ from typing import Any
 
 import pytest
 
+from benchmarks.background import Background
 from services.predictionlog import event, shipper, spool
 from services.supervisor import take
 from tests.conftest import LOAN, Made
 from tests.integration.system import ROOT, System, ask, free_port, parent, until
 
 
-class Asking:
+class Asking(Background):
     """Clients that keep the id of every prediction they got: two with each answer. ``asked`` has those of each request by its id,
     None where it failed."""
 
     def __init__(self, port: int, clients: int = 4) -> None:
         self.port = port
+        self.threads = clients
         self.ids: list[str] = []
         self.asked: dict[str, list[str] | None] = {}
         self.failed = 0
-        self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._run) for _ in range(clients)]
 
-    def __enter__(self) -> Asking:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
-
-    def _run(self) -> None:
+    def repeat(self, number: int) -> None:
         body = json.dumps([LOAN, LOAN]).encode()
-        while not self._stop.is_set():
+        while not self.stopping.is_set():
             request = uuid.uuid4().hex
             headers = {"Content-Type": "application/json", "X-Request-Id": request}
             self.asked[request] = None

@@ -5,11 +5,12 @@ from __future__ import annotations
 import http.client
 import json
 import random
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from benchmarks.background import Background
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,13 +24,13 @@ class Failure:
 
 
 @dataclass
-class Clients:
+class Clients(Background):
     """``truth`` has the probability of every version for every record of ``records``. Times are of the monotonic clock."""
 
     port: int
     records: Sequence[Mapping[str, Any]]
     truth: Mapping[str, Sequence[float]]
-    count: int = 6
+    threads: int = 6
     latencies: list[tuple[float, float]] = field(default_factory=list)  # sent, seconds
     failures: list[Failure] = field(default_factory=list)
     wrong: int = 0
@@ -38,24 +39,12 @@ class Clients:
 
     def __post_init__(self) -> None:
         self._bodies = [json.dumps(record).encode() for record in self.records]
-        self._stop = threading.Event()
         self._newest = 0  # the highest generation of which an answer has arrived
-        self._threads = [threading.Thread(target=self._ask, args=(number,)) for number in range(self.count)]
 
-    def __enter__(self) -> Clients:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
-
-    def _ask(self, number: int) -> None:
+    def repeat(self, number: int) -> None:
         choose = random.Random(number)
         connection, opened = None, 0.0
-        while not self._stop.is_set():
+        while not self.stopping.is_set():
             which = choose.randrange(len(self._bodies))
             newest, sent = self._newest, time.monotonic()
             try:

@@ -7,12 +7,12 @@ import json
 import os
 import random
 import signal
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from benchmarks.background import Background
 from tests.integration.system import System, until
 from tests.soak.clients import Failure
 
@@ -21,7 +21,7 @@ NOTICED = 5.0  # seconds within which a client that asks without pause has notic
 
 
 @dataclass
-class Faults:
+class Faults(Background):
     """Makes one fault after the other. ``lock`` keeps others from asking for a swap while the replica itself is down."""
 
     system: System
@@ -34,16 +34,6 @@ class Faults:
 
     def __post_init__(self) -> None:
         self._choose = random.Random(self.seed)
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run)
-
-    def __enter__(self) -> Faults:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
 
     def excused(self, failure: Failure) -> bool:
         """Whether the request was sent to a process that was itself killed."""
@@ -51,7 +41,7 @@ class Faults:
             return True
         return any(failure.opened <= at + DYING and at <= failure.at <= at + NOTICED for at in self.kills)
 
-    def _run(self) -> None:
+    def repeat(self, number: int) -> None:
         kinds: list[Callable[[], None]] = [
             self.worker,
             self.leader,
@@ -61,7 +51,7 @@ class Faults:
             self.master,
         ]
         number = 0
-        while not self._stop.wait(self.every):
+        while not self.stopping.wait(self.every):
             fault = kinds[number % len(kinds)]
             number += 1
             try:

@@ -6,13 +6,13 @@ import contextlib
 import hashlib
 import os
 import statistics
-import threading
 import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmarks.background import Background
 from modelbundle.format import archive, bundle, manifest
 from tests.conftest import Made
 from tests.integration.system import System, running, until
@@ -24,26 +24,14 @@ LIVED = 20.0  # seconds beyond that it must have lived for its growth to be judg
 
 
 @dataclass
-class Watch:
+class Watch(Background):
     """Samples memory of its own, in bytes, and open files of every worker, once a second."""
 
     system: System
     samples: dict[int, list[tuple[float, int, int]]] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run)
-
-    def __enter__(self) -> Watch:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while not self._stop.wait(1):
+    def repeat(self, number: int) -> None:
+        while not self.stopping.wait(1):
             with contextlib.suppress(OSError):
                 for pid in self.system.workers():
                     self.samples.setdefault(pid, []).append((time.monotonic(), *_sizes(pid)))
