@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import select
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -70,10 +71,19 @@ def change_bits() -> None:
         setattr(np, name, nudge(getattr(np, name)))
 
 
+def pause(seconds: Any) -> None:
+    """``time.sleep`` by another system call."""
+    select.select([], [], [], seconds)
+
+
 class Midnight:
-    """Each test begins just before midnight, by libfaketime, which reads how far the clock is off from a file."""
+    """Each test begins just before midnight, by libfaketime, which reads how far the clock is off from a file.
+
+    libfaketime spoils the system call of ``time.sleep`` (EINVAL), so the tests sleep in ``select``.
+    """
 
     def __init__(self, file: Path) -> None:
+        time.sleep = pause
         self.file = file
         self.ahead = float(file.read_text("utf-8"))
 
