@@ -42,6 +42,16 @@ def test_commands_exist(document: Path) -> None:
         assert importlib.util.find_spec(module), module
 
 
+PATH = re.compile(r"(?:benchmarks|deploy|docs|env-setup|late_payers|modelbundle|portfolio|services|tests)/[\w./-]*\w")
+
+
+@documents
+def test_files_exist(document: Path) -> None:
+    """Every file of the repository that a document names."""
+    spans = re.findall(r"`([^`\n]+)`", document.read_text("utf-8"))
+    assert [span for span in spans if PATH.fullmatch(span) and not (ROOT / span).exists()] == []
+
+
 def test_the_readme_is_short() -> None:
     """It is read in five minutes, and fits a terminal."""
     text = (ROOT / "README.md").read_text("utf-8")
