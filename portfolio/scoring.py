@@ -15,7 +15,8 @@ from modelbundle.schema import Feature
 from modelbundle.scorers.base import AnyColumn, Coded, plain, take
 from modelbundle.validation import csv_cells
 from modelbundle.validation.column_validator import misfits, warnings
-from modelbundle.validation.validator import MAX_ID, Invalid, unescape
+from modelbundle.validation.problems import Invalid, unescape
+from modelbundle.validation.rules import MAX_ID
 from portfolio.files.csv_columns import RejectedRow, as_json
 from portfolio.files.readers import is_text
 

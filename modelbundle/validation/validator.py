@@ -20,10 +20,9 @@ from numpy.typing import NDArray
 
 from modelbundle.schema import LARGEST, Schema
 from modelbundle.scorers.base import Column, Value
-from modelbundle.validation.problems import MOST_COUNTED, Invalid, Problem, TooManyRows, escape, unescape
+from modelbundle.validation.problems import Invalid, Problem, TooManyRows, escape, unescape
 from modelbundle.validation.rules import (
     ID_RULE,
-    MAX_ID,
     MAX_TEXT,
     MISSING,
     UNKNOWN,
@@ -34,25 +33,6 @@ from modelbundle.validation.rules import (
     outside_warning,
     unseen_warning,
 )
-
-__all__ = [  # for modules that still import these from here
-    "ID_RULE",
-    "MAX_ID",
-    "MAX_TEXT",
-    "MISSING",
-    "MOST_COUNTED",
-    "UNKNOWN",
-    "Invalid",
-    "Many",
-    "One",
-    "Problem",
-    "TooManyRows",
-    "Validator",
-    "escape",
-    "expectation",
-    "is_reference",
-    "unescape",
-]
 
 Warnings = list[dict[str, str]]
 

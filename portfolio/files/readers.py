@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 
 from modelbundle.schema import Feature
 from modelbundle.validation.csv_cells import header_problems
-from modelbundle.validation.validator import Validator, unescape
+from modelbundle.validation.problems import unescape
+from modelbundle.validation.validator import Validator
 from portfolio.errors import PortfolioError
 from portfolio.files.csv_rows import LONGEST_ROW, line_breaks, row_ends, whole_rows
 from portfolio.files.locations import CSV, Location, errors_about

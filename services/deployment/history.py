@@ -5,11 +5,11 @@ from __future__ import annotations
 import getpass
 import json
 import os
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from services.deployment.target import ModelFile
+from services.web import timestamps
 
 ANSWERING = ("found", "deploy", "promote", "rollback")  # actions after which another model answers
 
@@ -23,7 +23,7 @@ class History:
     def add(self, target: str, action: str, pin: ModelFile, result: str, **more: Any) -> dict[str, Any]:
         """Append one line durably, and return its content."""
         entry = {
-            "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "time": timestamps.now("milliseconds"),
             "user": _user(),
             "target": target,
             "action": action,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from modelbundle.format import archive, manifest
 from modelbundle.format.statement import SUFFIX
 from services.deployment.history import History
 from services.deployment.target import Target
+from services.web.timestamps import iso
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ def models(directory: Path, target: Target | None, history: History) -> dict[str
             Listed(
                 file=path.name,
                 sha256=sha256,
-                written=datetime.fromtimestamp(path.stat().st_mtime, UTC).isoformat(timespec="seconds"),
+                written=iso(path.stat().st_mtime, "seconds"),
                 name=name,
                 roc_auc=roc_auc,
                 signed=path.with_name(path.name + SUFFIX).exists(),

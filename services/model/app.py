@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-from datetime import UTC, datetime
 from typing import Any
 
 from flask import Flask, Response, jsonify, request
@@ -14,6 +13,7 @@ from services.model.pinned_model import Served, Vault
 from services.web import problem
 from services.web.middleware import Middleware
 from services.web.problem import Refused
+from services.web.timestamps import iso
 
 
 def create_app(vault: Vault) -> Flask:
@@ -52,7 +52,7 @@ def create_app(vault: Vault) -> Flask:
         served, other = vault.served, vault.challenger.served
         facts: dict[str, Any] = {
             "pinned": vault.pinned,
-            "serving": {"file": served.pin.file, "sha256": served.pin.sha256, "since": _moment(served.since)},
+            "serving": {"file": served.pin.file, "sha256": served.pin.sha256, "since": iso(served.since, "seconds")},
             "id": served.pin.id,
             "why_not": vault.why_not,
             "challenger": {
@@ -113,7 +113,3 @@ def _describe(response: Response, served: Served) -> None:
     response.set_etag(served.pin.sha256)
     response.headers["X-Pin-Id"] = served.pin.id
     response.headers["Cache-Control"] = "no-cache"
-
-
-def _moment(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")

@@ -16,7 +16,7 @@ from services.monitoring.log_reader.model_versions import ModelVersion, ModelVer
 from services.monitoring.log_reader.queries import NoLog, PredictionLog
 from services.monitoring.log_reader.sampling import PooledSample
 from services.monitoring.summary import DAY, HOUR, LEAST_ROWS, TRAFFIC, empty, window
-from services.predictionlog.timestamps import iso
+from services.web.timestamps import iso
 
 MOST_VERSIONS = 8
 OUTCOME_DAYS = 365  # outcomes come late: a quarter ends, then payments are late

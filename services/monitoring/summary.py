@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from services.monitoring.analysis.traffic import series
-from services.predictionlog.timestamps import iso
+from services.web.timestamps import iso
 
 FORMAT = 1
 HOUR, DAY = 3600, 86_400

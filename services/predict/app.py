@@ -14,7 +14,7 @@ from modelbundle.format import bundle
 from modelbundle.model import Model
 from services.predict.api import api_keys, health, outcomes, predict
 from services.predict.api.request_body import BodyReader
-from services.predict.challenger.status import ChallengerStatus as Standing
+from services.predict.challenger.status import ChallengerStatus
 from services.predict.metrics import counters, exporter
 from services.predict.metrics.gauges import MonitorGauges, ReplicaGauges
 from services.predict.metrics.observer import Observer, warned
@@ -23,8 +23,8 @@ from services.predict.pages import batch, model_card, monitor, rendering, try_it
 from services.predict.pages.bundle_documents import BundleDocuments
 from services.predict.pages.example_cases import Examples
 from services.predict.protocols import mlflow, oip
-from services.predict.rollout.signature_policy import SignaturePolicy as Trust
-from services.predict.rollout.state_dir import StateDir as Store
+from services.predict.rollout.signature_policy import SignaturePolicy
+from services.predict.rollout.state_dir import StateDir
 from services.predict.serving.loaded_models import Models
 from services.predict.serving.prediction_log import PredictionLog
 from services.predict.serving.predictor import Predictor
@@ -39,9 +39,9 @@ class Application:
 
     flask: Flask
     middleware: Middleware
-    store: Store
+    store: StateDir
     models: Models
-    challenger: Standing
+    challenger: ChallengerStatus
     prediction_log: PredictionLog
     observer: Observer
 
@@ -50,14 +50,14 @@ class Application:
         return self.middleware(environ, start_response)
 
 
-def create_app(settings: Settings, store: Store | None = None) -> Application:
+def create_app(settings: Settings, store: StateDir | None = None) -> Application:
     """An application that answers from ``settings.state_dir``. The server's workers keep that up to date.
 
     Raises :class:`services.predict.api.api_keys.KeysError` or :class:`OSError` where ``settings.api_keys_file`` cannot be used.
     """
     flask = Flask("services.predict", static_folder=None, template_folder="pages/templates")
     flask.json.sort_keys = False  # type: ignore[attr-defined]
-    store = store or Store(settings.state_dir)
+    store = store or StateDir(settings.state_dir)
     keys = api_keys.Keys(Path(settings.api_keys_file)) if settings.api_keys_file else None
 
     models = Models(store, loader(store, settings))
@@ -65,7 +65,7 @@ def create_app(settings: Settings, store: Store | None = None) -> Application:
     log = PredictionLog(settings, counters.unlogged.inc)
     predictor = Predictor(models, log, settings.max_rows, observer.bands.extend, warned)
     bodies = BodyReader(settings.max_body_bytes, settings.body_seconds)
-    challenger = Standing(settings)
+    challenger = ChallengerStatus(settings)
     state = health.Health(store, models, challenger)
     report = monitor.MonitorReport(settings, state)
     documents = BundleDocuments(store)
@@ -87,7 +87,7 @@ def create_app(settings: Settings, store: Store | None = None) -> Application:
         rendering.blueprint(),
         try_it.blueprint(models, bodies, documents, examples, keys),
         batch.blueprint(models, examples, settings.max_csv_rows, settings.max_body_bytes),
-        model_card.blueprint(models, documents, store, Trust.of(settings, store)),
+        model_card.blueprint(models, documents, store, SignaturePolicy.of(settings, store)),
         monitor.blueprint(report, models, keys),
     ):
         flask.register_blueprint(views)
@@ -96,10 +96,10 @@ def create_app(settings: Settings, store: Store | None = None) -> Application:
     return Application(flask, middleware, store, models, challenger, log, observer)
 
 
-def loader(store: Store, settings: Settings) -> Callable[[str], Model]:
+def loader(store: StateDir, settings: Settings) -> Callable[[str], Model]:
     """A function that loads a model of the store by its SHA-256, verifies it and its statement again and checks its golden
     rows."""
-    trust = Trust.of(settings, store)
+    trust = SignaturePolicy.of(settings, store)
 
     def load(sha256: str) -> Model:
         if trust:

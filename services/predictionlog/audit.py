@@ -11,8 +11,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from modelbundle.format import archive, bundle
-from services.predictionlog import event, timestamps
+from services.predictionlog import event
 from services.predictionlog.database import challenges, events, outcomes, predictions
+from services.web import timestamps
 
 JSON = ("probabilities", "input", "reasons", "warnings")
 CHALLENGES = (

@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from services.predictionlog.spool import Writer
-from services.predictionlog.timestamps import iso
+from services.web.timestamps import iso
 
 MARK = "event"
 _START = b'["event",'

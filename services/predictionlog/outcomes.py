@@ -9,9 +9,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from services.predictionlog import timestamps
 from services.predictionlog.database import outcomes, predictions
 from services.predictionlog.outcome import CONTRADICTED, RECORDED, REPEATED, UNKNOWN, Claim, Result
+from services.web import timestamps
 
 AT_A_TIME = 1000  # ids in one statement
 _KNOWN = sa.select(predictions.c.prediction_id, predictions.c.record_id, predictions.c.time)

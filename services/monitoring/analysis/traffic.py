@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
 
-from services.predictionlog.timestamps import iso
+from services.web.timestamps import iso
 
 NO_BAND = "none"
 

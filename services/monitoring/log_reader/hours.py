@@ -25,7 +25,7 @@ from services.monitoring.log_reader.paging import Compared, PageSize, Span, add_
 from services.monitoring.log_reader.queries import PredictionLog, edge
 from services.monitoring.log_reader.sampling import Sample
 from services.monitoring.summary import DAY, HOUR
-from services.predictionlog.timestamps import parse
+from services.web.timestamps import parse
 
 HOUR_ROWS = 2000  # rows in the sample of one version and hour
 SPAN = 300  # seconds; the current hour is read in spans

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from services.monitoring.analysis.traffic import RowCount
 from services.predictionlog.database import challenges, connect, events, outcomes, predictions
 from services.predictionlog.event import CORRECTION, ERASURE
-from services.predictionlog.timestamps import iso, parse
 from services.web.request_ids import RANDOM
+from services.web.timestamps import iso, parse
 
 Floats = NDArray[np.float64]
 MOST_EVENTS = 100

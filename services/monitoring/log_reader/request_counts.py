@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from modelbundle.durable import write
-from services.predictionlog.timestamps import iso
+from services.web.timestamps import iso
 
 MINUTE = 60
 KEPT = 24 * 60  # minutes

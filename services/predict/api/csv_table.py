@@ -12,7 +12,8 @@ from flask import Request
 
 from modelbundle.schema import Schema
 from modelbundle.validation.csv_cells import header_problems, values
-from modelbundle.validation.validator import Problem, Validator
+from modelbundle.validation.problems import Problem
+from modelbundle.validation.validator import Validator
 from services.web.problem import Refused
 
 MOST_COLUMNS = 200

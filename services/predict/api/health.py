@@ -9,8 +9,8 @@ from typing import Any
 from flask import Blueprint, Response, jsonify
 
 from services.predict.api.responses import current, named
-from services.predict.challenger.status import ChallengerStatus as Standing
-from services.predict.rollout.state_dir import StateDir as Store
+from services.predict.challenger.status import ChallengerStatus
+from services.predict.rollout.state_dir import StateDir
 from services.predict.serving.loaded_models import Models, NoModel
 from services.web.timestamps import iso
 
@@ -20,7 +20,7 @@ STALE = 15.0  # seconds without news from the leader after which nothing is call
 class Health:
     """Puts together the states of the leader, the models and the challenger."""
 
-    def __init__(self, store: Store, models: Models, standing: Standing) -> None:
+    def __init__(self, store: StateDir, models: Models, standing: ChallengerStatus) -> None:
         self.store = store
         self.models = models
         self.standing = standing
@@ -40,13 +40,17 @@ class Health:
         facts["ready"] = why is None
         fresh = 0 <= time.monotonic() - status.get("beat", math.inf) < STALE
         facts["confirmed"] = bool(why is None and fresh and status.get("confirmed"))
-        facts["since"] = iso(status.get("since"))
-        facts["checked"] = iso(status.get("checked"))
+        facts["since"] = iso(status.get("since"), "milliseconds")
+        facts["checked"] = iso(status.get("checked"), "milliseconds")
         facts["wanted"] = status.get("wanted")
         facts["serving"] = facts["model_version"]
         facts["trouble"] = status.get("trouble") if fresh or not status else "the follower has not reported lately"
         facts["refusal"] = (
-            {"model_version": refused["sha256"], "reason": refused["reason"], "time": iso(refused["time"])}
+            {
+                "model_version": refused["sha256"],
+                "reason": refused["reason"],
+                "time": iso(refused["time"], "milliseconds"),
+            }
             if refused
             else None
         )

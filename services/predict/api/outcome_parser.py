@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from modelbundle.validation.csv_cells import TWICE
-from modelbundle.validation.validator import ID_RULE, MAX_TEXT, Invalid, Problem, TooManyRows, escape, is_reference
+from modelbundle.validation.problems import Invalid, Problem, TooManyRows, escape
+from modelbundle.validation.rules import ID_RULE, MAX_TEXT, is_reference
 from services.predict.api.csv_table import MOST_COLUMNS, Table
 from services.predictionlog.outcome import Claim
 

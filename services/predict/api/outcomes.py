@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 from flask import Blueprint, Request, Response, request
 
-from modelbundle.validation.validator import Invalid, TooManyRows
+from modelbundle.validation.problems import Invalid, TooManyRows
 from services.predict.api import csv_table, outcome_parser
 from services.predict.api.csv_table import Table
 from services.predict.api.request_body import BodyReader, check_type, parse

@@ -11,7 +11,8 @@ from flask import Request, Response
 from msgspec import UNSET
 
 from modelbundle.model import Answer
-from modelbundle.validation.validator import Invalid, Many, One, TooManyRows, unescape
+from modelbundle.validation.problems import Invalid, TooManyRows, unescape
+from modelbundle.validation.validator import Many, One
 from services.predict.api import csv_table
 from services.predict.api.csv_table import Table
 from services.predict.api.request_body import BodyReader

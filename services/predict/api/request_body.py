@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 from flask import Request
 
-from modelbundle.validation.validator import Problem, escape
+from modelbundle.validation.problems import Problem, escape
 from services.web.problem import Refused
 
 WATCH = 0.5  # seconds between looks at bodies that are late

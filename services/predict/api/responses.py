@@ -7,7 +7,8 @@ from typing import Any
 
 from flask import Response
 
-from modelbundle.validation.validator import MISSING, MOST_COUNTED, Invalid, Problem, TooManyRows, unescape
+from modelbundle.validation.problems import MOST_COUNTED, Invalid, Problem, TooManyRows, unescape
+from modelbundle.validation.rules import MISSING
 from services.predict.serving.loaded_models import Models, NoModel, Serving
 from services.predict.serving.predictor import InvalidKey
 from services.web import problem

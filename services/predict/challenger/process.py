@@ -37,10 +37,10 @@ from services.predict.rollout.staging import Staging
 from services.predict.rollout.state_dir import StateDir
 from services.predict.rollout.state_machine import Outcome, PinnedVersion
 from services.predict.settings import Settings
-from services.predictionlog import database, event, record, spool, timestamps
+from services.predictionlog import database, event, record, spool
 from services.predictionlog.challenger_queue import Queue
 from services.supervisor import be
-from services.web import json_logging
+from services.web import json_logging, timestamps
 
 EVERY = 0.5  # seconds between rounds when nothing waits
 POLL = 2.0  # seconds that a poll may take

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from modelbundle.model import Model
-from modelbundle.validation.validator import Invalid
+from modelbundle.validation.problems import Invalid
 
 
 def probabilities(model: Model, inputs: Sequence[dict[str, Any]]) -> list[float | None]:

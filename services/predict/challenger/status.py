@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from services.predict.rollout.state_dir import StateDir
 from services.predict.serving.prediction_log import NONE
 from services.predict.settings import Settings
 from services.predictionlog.challenger_queue import Queue
+from services.web.timestamps import iso
 
 STALE = 15.0  # seconds without news from the challenger's process after which the process counts as gone
 LOCK = "challenger.lock"
@@ -86,11 +86,11 @@ class ChallengerStatus:
         refused, status = (store.refused(), store.status()) if store else (None, {})
         if refused and refused["id"] == wanted:
             own = {"model_version": refused["sha256"], "state": "refused", "why_not": refused["reason"]}
-            return {**facts, **own, "since": _moment(refused["time"])}
+            return {**facts, **own, "since": iso(refused["time"], "milliseconds")}
         if status.get("id") != wanted or not 0 <= time.monotonic() - status.get("beat", math.inf) < STALE:
             return facts
         facts.update(model_version=status["sha256"], state=status["state"], why_not=status["trouble"])
-        facts["since"] = _moment(status["since"])
+        facts["since"] = iso(status["since"], "milliseconds")
         return {
             **facts,
             **Comparison(**status["tally"]).figures(),
@@ -103,7 +103,3 @@ class ChallengerStatus:
         if self._store is None and self.place.is_dir():
             self._store = StateDir(self.place)
         return self._store
-
-
-def _moment(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")

@@ -14,7 +14,7 @@ from typing import Any
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from services.predict.rollout.state_dir import StateDir as Store
+from services.predict.rollout.state_dir import StateDir
 from services.predictionlog import spool
 from services.predictionlog.shipper import DAMAGED
 
@@ -25,7 +25,9 @@ class ReplicaGauges(Collector):
     ``root`` is the spool's folder, ``limit`` its bound in bytes.
     """
 
-    def __init__(self, store: Store, health: Callable[[], tuple[bool, dict[str, Any]]], root: Path, limit: int) -> None:
+    def __init__(
+        self, store: StateDir, health: Callable[[], tuple[bool, dict[str, Any]]], root: Path, limit: int
+    ) -> None:
         self.store = store
         self.health = health
         self.root = root

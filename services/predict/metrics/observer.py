@@ -16,7 +16,7 @@ from typing import TypeVar
 from werkzeug.routing import Map
 
 from modelbundle.schema import Schema
-from modelbundle.validation.validator import unescape
+from modelbundle.validation.problems import unescape
 from services.predict.metrics.counters import (
     OTHER,
     bugs,

@@ -6,7 +6,7 @@ from typing import Any
 
 from modelbundle.model import Answer, Model
 from modelbundle.schema import Feature, Schema
-from modelbundle.validation.validator import MAX_ID, MAX_TEXT
+from modelbundle.validation.rules import MAX_ID, MAX_TEXT
 from services.predictionlog.outcome import INVALID, STATUSES
 
 Json = dict[str, Any]

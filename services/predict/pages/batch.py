@@ -11,7 +11,7 @@ from flask import Blueprint, Response, jsonify, request
 from modelbundle.model import Model
 from modelbundle.schema import Feature
 from modelbundle.validation.csv_cells import TAKEN, TWICE
-from modelbundle.validation.validator import ID_RULE, MAX_ID, MAX_TEXT, MISSING, UNKNOWN, expectation
+from modelbundle.validation.rules import ID_RULE, MAX_ID, MAX_TEXT, MISSING, UNKNOWN, expectation
 from services.predict.api.predict_csv import ADDED, CELLS
 from services.predict.api.responses import answered, current
 from services.predict.pages import rendering

@@ -13,7 +13,7 @@ from modelbundle.errors import FormatError
 from modelbundle.explain.curves import Curves, curves
 from modelbundle.format import bundle, reference
 from modelbundle.model import Model
-from services.predict.rollout.state_dir import StateDir as Store
+from services.predict.rollout.state_dir import StateDir
 from services.web import json_logging
 
 
@@ -35,7 +35,7 @@ NOTHING = Documents("", "", {}, Curves())
 class BundleDocuments:
     """Reads the documents of models in ``store``."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: StateDir) -> None:
         self._store = store
         self._kept: tuple[str, Documents] = ("", NOTHING)
 

@@ -15,7 +15,7 @@ from modelbundle.explain.curves import in_order
 from modelbundle.model import Model
 from modelbundle.schema import Feature
 from modelbundle.scorers.base import Row, Value
-from modelbundle.validation.validator import Invalid, Problem, unescape
+from modelbundle.validation.problems import Invalid, Problem, unescape
 from services.predict.pages import formatting
 from services.predict.pages.charts import axis
 from services.web.problem import Refused

@@ -14,8 +14,8 @@ from services.predict.api.responses import answered, current
 from services.predict.pages import markdown, rendering
 from services.predict.pages.bundle_documents import BundleDocuments
 from services.predict.pages.charts import feature_curves
-from services.predict.rollout.signature_policy import SignaturePolicy as Trust
-from services.predict.rollout.state_dir import StateDir as Store
+from services.predict.rollout.signature_policy import SignaturePolicy
+from services.predict.rollout.state_dir import StateDir
 from services.predict.serving.loaded_models import Models, Serving
 from services.web.problem import Refused
 
@@ -60,7 +60,7 @@ class Figure:
     meaning: str
 
 
-def blueprint(models: Models, documents: BundleDocuments, store: Store, trust: Trust | None) -> Blueprint:
+def blueprint(models: Models, documents: BundleDocuments, store: StateDir, trust: SignaturePolicy | None) -> Blueprint:
     """The page and its files. ``trust`` is None where models need no signature."""
     views = Blueprint("model card", __name__)
 
@@ -136,7 +136,7 @@ def _drawn(about: Manifest) -> frozenset[str]:
     return DRAWN if about.data.get("metrics") else frozenset()
 
 
-def signature(trust: Trust | None, version: str) -> str:
+def signature(trust: SignaturePolicy | None, version: str) -> str:
     """What is known of who made the model, in a sentence."""
     if trust is None:
         return "Not asked for: this service takes models without a signature."

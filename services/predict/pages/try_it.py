@@ -14,7 +14,8 @@ from typing import Any
 from flask import Blueprint, Response, request
 
 from modelbundle.model import Model
-from modelbundle.validation.validator import Invalid, One
+from modelbundle.validation.problems import Invalid
+from modelbundle.validation.validator import One
 from services.predict.api import api_keys
 from services.predict.api.api_keys import Keys
 from services.predict.api.request_body import BodyReader

@@ -8,7 +8,8 @@ from typing import Any
 from flask import Blueprint, Response, request
 
 from modelbundle.model import Model
-from modelbundle.validation.validator import Invalid, Many, One, Problem, unescape
+from modelbundle.validation.problems import Invalid, Problem, unescape
+from modelbundle.validation.validator import Many, One
 from services.predict.api import csv_table
 from services.predict.api.csv_table import Table
 from services.predict.api.request_body import BodyReader, check_type, parse

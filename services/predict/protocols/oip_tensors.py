@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from modelbundle.schema import Schema
-from modelbundle.validation.validator import Invalid, Problem, unescape
+from modelbundle.validation.problems import Invalid, Problem, unescape
 
 NUMBERS = {
     **{f"INT{bits}": np.dtype(f"<i{bits // 8}") for bits in (8, 16, 32, 64)},

@@ -10,8 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from modelbundle.model import Model
-from services.predict.rollout.state_dir import StateDir as Store
-from services.predict.rollout.state_dir import parse_link
+from services.predict.rollout.state_dir import StateDir, parse_link
 from services.predict.rollout.state_machine import Generation
 
 FORGET_FAILURE = 1.0  # seconds before a current model that could not be loaded is tried again
@@ -47,7 +46,7 @@ class Models:
     ``load`` makes a model from a verified file in the store, given its SHA-256.
     """
 
-    def __init__(self, store: Store, load: Callable[[str], Model]) -> None:
+    def __init__(self, store: StateDir, load: Callable[[str], Model]) -> None:
         self._store = store
         self._settled = False
         self._link = store.link

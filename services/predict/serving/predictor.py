@@ -15,7 +15,8 @@ import msgspec
 
 from modelbundle.model import NO_WARNINGS, Answer, Model
 from modelbundle.schema import Schema
-from modelbundle.validation.validator import Invalid, Many, One, TooManyRows
+from modelbundle.validation.problems import Invalid, TooManyRows
+from modelbundle.validation.validator import Many, One
 from services.predict.serving.loaded_models import Models, NoModel, Serving
 from services.predict.serving.prediction_log import PredictionLog
 from services.predictionlog import record

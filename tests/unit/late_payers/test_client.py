@@ -15,7 +15,7 @@ from flask import Flask, Response
 from late_payers import client as module
 from late_payers.client import ApiError, Client, Refused, Unavailable
 from services.predict.app import create_app
-from services.predict.rollout.state_dir import StateDir as Store
+from services.predict.rollout.state_dir import StateDir
 from services.predict.settings import Settings
 from tests.conftest import LOAN, Made
 from tests.unit.services.conftest import make_current
@@ -46,7 +46,7 @@ class Quiet(WSGIRequestHandler):
 @pytest.fixture
 def api(tmp_path: Any, bundles: list[Made], monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
     settings = Settings.from_environment({"STATE_DIR": str(tmp_path), "MAX_ROWS": "50"})
-    store = Store(settings.state_dir)
+    store = StateDir(settings.state_dir)
     make_current(store, bundles[0])
     store.settle()
     api = Api(create_app(settings, store).flask)

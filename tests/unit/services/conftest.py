@@ -10,7 +10,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from services.predict.app import Application, create_app
-from services.predict.rollout.state_dir import StateDir as Store
+from services.predict.rollout.state_dir import StateDir
 from services.predict.rollout.state_machine import Candidate
 from services.predict.settings import Settings
 from tests.conftest import Made
@@ -29,12 +29,12 @@ def settings(tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-def store(settings: Settings) -> Store:
-    return Store(settings.state_dir)
+def store(settings: Settings) -> StateDir:
+    return StateDir(settings.state_dir)
 
 
 @pytest.fixture
-def application(settings: Settings, store: Store, bundles: list[Made]) -> Application:
+def application(settings: Settings, store: StateDir, bundles: list[Made]) -> Application:
     make_current(store, bundles[0])
     store.settle()
     return create_app(settings, store)
@@ -50,7 +50,7 @@ def client(app: Flask) -> FlaskClient:
     return app.test_client()
 
 
-def make_current(store: Store, made: Made) -> None:
+def make_current(store: StateDir, made: Made) -> None:
     """What a leader does in the end."""
     shutil.copy(made.path, store.bundle(made.sha256))
     store.commit(Candidate("test", made.sha256, store.current().number))

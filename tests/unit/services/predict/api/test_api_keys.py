@@ -15,7 +15,7 @@ from flask.testing import FlaskClient
 
 from services.predict.api import api_keys
 from services.predict.app import create_app
-from services.predict.rollout.state_dir import StateDir as Store
+from services.predict.rollout.state_dir import StateDir
 from services.predict.settings import Settings
 from tests.conftest import LOAN, Made
 from tests.unit.services.conftest import make_current
@@ -34,7 +34,7 @@ def file(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def keyed(file: Path, settings: Settings, store: Store, bundles: list[Made]) -> FlaskClient:
+def keyed(file: Path, settings: Settings, store: StateDir, bundles: list[Made]) -> FlaskClient:
     make_current(store, bundles[0])
     store.settle()
     return create_app(replace(settings, api_keys_file=str(file)), store).flask.test_client()

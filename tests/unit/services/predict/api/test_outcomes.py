@@ -18,7 +18,7 @@ from flask.testing import FlaskClient
 from services.predict.api import outcomes as view
 from services.predict.api.request_body import BodyReader
 from services.predict.app import create_app
-from services.predict.rollout.state_dir import StateDir as Store
+from services.predict.rollout.state_dir import StateDir
 from services.predict.settings import Settings
 from services.predictionlog import audit, database, spool
 from services.predictionlog.shipper import Shipper
@@ -262,7 +262,7 @@ def test_a_wrong_outcome_is_corrected_by_an_operator_and_that_is_recorded(
         audit.correct(engine, "p2", True, "ann")
 
 
-def make(settings: Settings, store: Store, bundles: list[Made], **changes: str) -> FlaskClient:
+def make(settings: Settings, store: StateDir, bundles: list[Made], **changes: str) -> FlaskClient:
     make_current(store, bundles[0])
     store.settle()
     own = {"STATE_DIR": str(settings.state_dir), "DATA_DIR": str(settings.data_dir), **changes}
@@ -271,7 +271,7 @@ def make(settings: Settings, store: Store, bundles: list[Made], **changes: str) 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "api.internal"])
 def test_beyond_this_machine_a_key_is_needed(
-    settings: Settings, store: Store, bundles: list[Made], engine: sa.Engine, host: str, tmp_path: Path
+    settings: Settings, store: StateDir, bundles: list[Made], engine: sa.Engine, host: str, tmp_path: Path
 ) -> None:
     """Without API_KEYS_FILE it is 403, and says what to set; with it, whoever has a key may, and is named."""
     claim = {"prediction_id": "p1", "is_late": True}
@@ -291,7 +291,7 @@ def test_on_this_machine_no_key_is_needed(host: str) -> None:
     assert view.loopback(host)
 
 
-def test_without_a_log_there_is_nothing_to_add_to(settings: Settings, store: Store, bundles: list[Made]) -> None:
+def test_without_a_log_there_is_nothing_to_add_to(settings: Settings, store: StateDir, bundles: list[Made]) -> None:
     send(make(settings, store, bundles, PREDICTION_LOG_URL="none"), {"prediction_id": "p1", "is_late": True}, 501)
 
 

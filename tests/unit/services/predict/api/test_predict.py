@@ -9,7 +9,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from modelbundle.format import bundle
-from services.predict.rollout.state_dir import StateDir as Store
+from services.predict.rollout.state_dir import StateDir
 from tests.conftest import LOAN, Made
 from tests.unit.services.conftest import make_current
 
@@ -175,7 +175,7 @@ def test_a_request_id_is_kept_if_it_is_one(client: FlaskClient) -> None:
 
 
 def test_a_worker_that_lacks_the_generation_loads_it_before_it_answers(
-    client: FlaskClient, store: Store, bundles: list[Made]
+    client: FlaskClient, store: StateDir, bundles: list[Made]
 ) -> None:
     """Never an older one: the flip alone changes the next answer, with nobody having prepared it."""
     assert post(client, LOAN).headers["X-Model-Version"] == bundles[0].sha256
@@ -186,7 +186,7 @@ def test_a_worker_that_lacks_the_generation_loads_it_before_it_answers(
 
 
 def test_a_generation_that_cannot_be_loaded_is_a_503_and_never_the_old_model(
-    client: FlaskClient, store: Store, bundles: list[Made]
+    client: FlaskClient, store: StateDir, bundles: list[Made]
 ) -> None:
     """The file behind the current generation is gone: no answer is better than a wrong one."""
     assert post(client, LOAN).status_code == 200

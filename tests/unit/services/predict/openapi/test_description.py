@@ -10,7 +10,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from services.predict.openapi.description import REASONS
-from services.predict.rollout.state_dir import StateDir as Store
+from services.predict.rollout.state_dir import StateDir
 from tests.conftest import Made
 from tests.unit.services.conftest import make_current
 
@@ -93,7 +93,7 @@ def test_the_schema_says_what_the_api_does(
         assert client.post("/predict", json=sent).status_code == (200 if fit else 422)
 
 
-def test_it_changes_with_the_model(client: FlaskClient, store: Store, bundles: list[Made]) -> None:
+def test_it_changes_with_the_model(client: FlaskClient, store: StateDir, bundles: list[Made]) -> None:
     """The document is that of the model that answers, and says which."""
     before = client.get("/openapi.json")
     make_current(store, bundles[1])

@@ -10,7 +10,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from services.predict.api.predict_csv import ADDED
-from services.predict.rollout.state_dir import StateDir as Store
+from services.predict.rollout.state_dir import StateDir
 from tests.conftest import Made
 
 
@@ -59,7 +59,7 @@ def test_the_page_names_every_column(client: FlaskClient, bundles: list[Made]) -
     assert "curl http://localhost/predict -H &#39;Content-Type: text/csv&#39;" in response.text.replace("'", "&#39;")
 
 
-def test_without_a_model_the_page_says_so(client: FlaskClient, store: Store) -> None:
+def test_without_a_model_the_page_says_so(client: FlaskClient, store: StateDir) -> None:
     """And what it would read is a 503 like every other."""
     (store.root / "current").unlink()
     assert client.get("/batch").status_code == 503

@@ -11,17 +11,17 @@ from modelbundle.explain.curves import Curves
 from modelbundle.format import bundle
 from modelbundle.model import Model
 from services.predict.pages.bundle_documents import NOTHING, BundleDocuments
-from services.predict.rollout.state_dir import StateDir as Store
+from services.predict.rollout.state_dir import StateDir
 from tests.conftest import Made
 from tests.unit.services.conftest import make_current
 
 
-def loaded(store: Store, made: Made) -> Model:
+def loaded(store: StateDir, made: Made) -> Model:
     make_current(store, made)
     return bundle.read(store.bundle(made.sha256), made.sha256)
 
 
-def test_the_documents_are_those_of_the_model_that_is_asked_for(store: Store, bundles: list[Made]) -> None:
+def test_the_documents_are_those_of_the_model_that_is_asked_for(store: StateDir, bundles: list[Made]) -> None:
     """Card, reference and curves; the other model's after a swap."""
     documents = BundleDocuments(store)
     first, second = (loaded(store, made) for made in bundles)
@@ -36,7 +36,7 @@ def test_the_documents_are_those_of_the_model_that_is_asked_for(store: Store, bu
     assert documents.of(first).curves.curves == found.curves.curves
 
 
-def test_a_bundle_that_a_swap_has_removed_has_no_documents_now(store: Store, bundles: list[Made]) -> None:
+def test_a_bundle_that_a_swap_has_removed_has_no_documents_now(store: StateDir, bundles: list[Made]) -> None:
     """And nothing is remembered of that: it has them again when it is back."""
     documents = BundleDocuments(store)
     model = loaded(store, bundles[0])
@@ -46,7 +46,7 @@ def test_a_bundle_that_a_swap_has_removed_has_no_documents_now(store: Store, bun
 
 
 def test_an_entry_that_is_not_what_the_manifest_lists_is_not_shown(
-    store: Store, bundles: list[Made], capfd: pytest.CaptureFixture[str]
+    store: StateDir, bundles: list[Made], capfd: pytest.CaptureFixture[str]
 ) -> None:
     """A file that was changed behind the store's back is read again with the same distrust, and the log says so."""
     model = loaded(store, bundles[0])
@@ -58,7 +58,7 @@ def test_an_entry_that_is_not_what_the_manifest_lists_is_not_shown(
     assert "card.md" in capfd.readouterr().out
 
 
-def test_a_plain_pipeline_has_no_documents(store: Store, bundles: list[Made], tmp_path: Path) -> None:
+def test_a_plain_pipeline_has_no_documents(store: StateDir, bundles: list[Made], tmp_path: Path) -> None:
     """It is a pickle, in which nothing is looked for."""
     path = tmp_path / "m.joblib"
     path.write_bytes(b"whatever")

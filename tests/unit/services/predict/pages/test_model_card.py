@@ -19,14 +19,14 @@ from services.predict.pages import model_card, rendering
 from services.predict.pages.bundle_documents import BundleDocuments
 from services.predict.pages.charts import feature_curves
 from services.predict.pages.model_card import Figure, figures
-from services.predict.rollout.state_dir import StateDir as Store
+from services.predict.rollout.state_dir import StateDir
 from services.predict.rollout.state_machine import Candidate
 from services.predict.settings import Settings
 from tests.conftest import Made
 
 
 @pytest.fixture
-def change(store: Store, settings: Settings, bundles: list[Made]) -> Callable[..., FlaskClient]:
+def change(store: StateDir, settings: Settings, bundles: list[Made]) -> Callable[..., FlaskClient]:
     """A client of an application that answers with a changed bundle: entries by name (None takes one away)."""
 
     def changed(about: Callable[[Any], None] = lambda _: None, **entries: bytes | None) -> FlaskClient:
@@ -120,7 +120,7 @@ def test_the_numbers_behind_the_curves_can_be_had(client: FlaskClient, bundles: 
     assert len(document["surfaces"]) == 2
 
 
-def test_without_a_model_the_page_says_so(client: FlaskClient, store: Store) -> None:
+def test_without_a_model_the_page_says_so(client: FlaskClient, store: StateDir) -> None:
     """With the status that says it too."""
     (store.root / "current").unlink()
     assert client.get("/model-card").status_code == 503
@@ -129,11 +129,11 @@ def test_without_a_model_the_page_says_so(client: FlaskClient, store: Store) -> 
 
 def test_a_signature_is_checked_when_the_page_is_asked_for(application: Application, tmp_path: Path) -> None:
     """Where keys are set and the statement is gone, the page does not call the model signed."""
-    from services.predict.rollout.signature_policy import SignaturePolicy as Trust
+    from services.predict.rollout.signature_policy import SignaturePolicy
 
     keys = tmp_path / "keys.pem"
     keys.write_text("", "utf-8")
-    trust = Trust(keys, application.store, tmp_path / "statement.json")
+    trust = SignaturePolicy(keys, application.store, tmp_path / "statement.json")
     app = Flask("services.predict", template_folder="pages/templates")
     rendering.init_app(app, keyed=False)
     store = application.store

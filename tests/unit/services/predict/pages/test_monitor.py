@@ -18,7 +18,7 @@ from flask.testing import FlaskClient
 from modelbundle.format import bundle
 from services.monitoring.log_reader import request_counts
 from services.monitoring.process import FILE, Process
-from services.predict.rollout.state_dir import StateDir as Store
+from services.predict.rollout.state_dir import StateDir
 from services.predict.settings import Settings
 from services.supervisor import fork
 from tests.conftest import Made, make_book
@@ -195,7 +195,7 @@ def test_only_a_process_with_one_thread_is_copied() -> None:
         other.join()
 
 
-def test_the_page_is_there_with_and_without_a_model(client: FlaskClient, store: Store) -> None:
+def test_the_page_is_there_with_and_without_a_model(client: FlaskClient, store: StateDir) -> None:
     """It says what it needs without JavaScript."""
     assert client.get("/monitor").status_code == 200
     (store.root / "current").unlink()

@@ -24,7 +24,7 @@ from modelbundle.publishing.annotations import Author, Band, FeatureWords
 from modelbundle.publishing.publish import publish
 from services.predict.app import Application, create_app
 from services.predict.pages import formatting
-from services.predict.rollout.state_dir import StateDir as Store
+from services.predict.rollout.state_dir import StateDir
 from services.predict.rollout.state_machine import Candidate
 from services.predict.settings import Settings
 from services.predictionlog import spool
@@ -54,7 +54,7 @@ def code(page: str, name: str) -> str:
     return unescape(found[1])
 
 
-def serve(store: Store, path: Path) -> None:
+def serve(store: StateDir, path: Path) -> None:
     """Make the file the current model."""
     content = path.read_bytes()
     sha256 = archive.digest(content)
@@ -183,7 +183,7 @@ def test_every_feature_has_its_what_if(client: FlaskClient, feature: str) -> Non
 
 
 def test_nothing_that_a_bundle_or_a_visitor_says_is_more_than_text(
-    client: FlaskClient, store: Store, tmp_path: Path
+    client: FlaskClient, store: StateDir, tmp_path: Path
 ) -> None:
     """Titles, texts, units, bands, names and categories that try to be markup are shown as they are."""
     frame, labels = make_book(400)
@@ -213,7 +213,7 @@ def test_nothing_that_a_bundle_or_a_visitor_says_is_more_than_text(
     assert json.loads(command[-1]) == record
 
 
-def test_a_plain_pipeline_is_tried_too(client: FlaskClient, store: Store, tmp_path: Path) -> None:
+def test_a_plain_pipeline_is_tried_too(client: FlaskClient, store: StateDir, tmp_path: Path) -> None:
     """No words, no ranges, no bands, no terms: what there is is shown."""
     frame, labels = make_book(400)
     frame = frame.drop(columns="emp_length")
@@ -226,7 +226,7 @@ def test_a_plain_pipeline_is_tried_too(client: FlaskClient, store: Store, tmp_pa
     assert client.get("/").status_code == 200
 
 
-def test_a_forest_has_its_what_if_too(client: FlaskClient, store: Store, tmp_path: Path) -> None:
+def test_a_forest_has_its_what_if_too(client: FlaskClient, store: StateDir, tmp_path: Path) -> None:
     """It has no exact terms, so the line is what the model answers over the range that training had seen."""
     frame, labels = make_book(400)
     frame = frame.drop(columns="emp_length")
@@ -245,7 +245,7 @@ def test_a_forest_has_its_what_if_too(client: FlaskClient, store: Store, tmp_pat
         assert data["percents"][k] == formatting.percent(answer["predict_proba"][1])
 
 
-def test_of_many_classes_all_are_shown(client: FlaskClient, store: Store, tmp_path: Path) -> None:
+def test_of_many_classes_all_are_shown(client: FlaskClient, store: StateDir, tmp_path: Path) -> None:
     """The probability is that of the last class; the others stand beside it."""
     frame, labels = make_book(400)
     frame = frame.drop(columns="emp_length")
@@ -267,7 +267,7 @@ def test_without_a_model_the_page_says_so(settings: Settings) -> None:
         assert "No model answers yet" in response.text
 
 
-def test_only_a_form_of_a_sane_size_is_read(client: FlaskClient, store: Store) -> None:
+def test_only_a_form_of_a_sane_size_is_read(client: FlaskClient, store: StateDir) -> None:
     """Anything else is a problem document, as everywhere."""
     assert_problem(client.post("/", data="{}", content_type="application/json"), 415)
     kind = "application/x-www-form-urlencoded"
@@ -278,7 +278,9 @@ def test_only_a_form_of_a_sane_size_is_read(client: FlaskClient, store: Store) -
     assert_problem(larger.post("/", data={"a": "1" * (1 << 18)}), 413)
 
 
-def test_with_keys_the_page_asks_for_one(settings: Settings, store: Store, bundles: list[Made], tmp_path: Path) -> None:
+def test_with_keys_the_page_asks_for_one(
+    settings: Settings, store: StateDir, bundles: list[Made], tmp_path: Path
+) -> None:
     """An example is open, as it is the bundle's own; a case needs a key, in a header or in the form, which is never echoed."""
     make_current(store, bundles[0])
     store.settle()

@@ -11,7 +11,7 @@ import pytest
 
 from modelbundle.model import Model
 from services.predict.app import loader
-from services.predict.rollout.state_dir import StateDir as Store
+from services.predict.rollout.state_dir import StateDir
 from services.predict.rollout.worker import Worker
 from services.predict.serving.loaded_models import Models, NoModel
 from services.predict.settings import Settings
@@ -25,7 +25,7 @@ def alive() -> weakref.WeakSet[Model]:
 
 
 @pytest.fixture
-def models(settings: Settings, store: Store, alive: weakref.WeakSet[Model]) -> Models:
+def models(settings: Settings, store: StateDir, alive: weakref.WeakSet[Model]) -> Models:
     load = loader(store, settings)
 
     def counted(sha256: str) -> Model:
@@ -38,7 +38,7 @@ def models(settings: Settings, store: Store, alive: weakref.WeakSet[Model]) -> M
 
 
 def test_a_request_keeps_its_model_and_new_ones_get_the_new_one(
-    models: Models, store: Store, bundles: list[Made], alive: weakref.WeakSet[Model]
+    models: Models, store: StateDir, bundles: list[Made], alive: weakref.WeakSet[Model]
 ) -> None:
     """Held at generation 1 while 2 is current: it answers as 1; released, the old model goes, and not on the request's thread."""
     worker = Worker(store, models, prepare_seconds=1)
@@ -61,7 +61,7 @@ def test_a_request_keeps_its_model_and_new_ones_get_the_new_one(
 
 
 def test_the_same_model_again_is_another_generation_and_no_third_model(
-    models: Models, store: Store, bundles: list[Made], alive: weakref.WeakSet[Model]
+    models: Models, store: StateDir, bundles: list[Made], alive: weakref.WeakSet[Model]
 ) -> None:
     """A, B, A with A still held by a request: three generations, two models."""
     make_current(store, bundles[0])
@@ -77,7 +77,7 @@ def test_the_same_model_again_is_another_generation_and_no_third_model(
 
 
 def test_before_the_model_service_was_asked_nothing_answers(
-    settings: Settings, store: Store, bundles: list[Made]
+    settings: Settings, store: StateDir, bundles: list[Made]
 ) -> None:
     """What was current before the start may have been rolled back since."""
     make_current(store, bundles[0])
@@ -89,7 +89,7 @@ def test_before_the_model_service_was_asked_nothing_answers(
 
 
 def test_many_threads_that_find_a_new_generation_load_it_once(
-    models: Models, store: Store, bundles: list[Made]
+    models: Models, store: StateDir, bundles: list[Made]
 ) -> None:
     """Each of them answers with it."""
     make_current(store, bundles[0])
@@ -111,7 +111,9 @@ def test_many_threads_that_find_a_new_generation_load_it_once(
     assert len({id(serving.model) for serving in found}) == 1
 
 
-def test_a_file_that_was_changed_in_the_store_is_not_loaded(models: Models, store: Store, bundles: list[Made]) -> None:
+def test_a_file_that_was_changed_in_the_store_is_not_loaded(
+    models: Models, store: StateDir, bundles: list[Made]
+) -> None:
     """Its hash is checked again by whoever loads it."""
     make_current(store, bundles[0])
     path: Path = store.bundle(bundles[0].sha256)
