@@ -15,18 +15,18 @@ from gunicorn.app.base import BaseApplication
 
 from services.model import pin as pins
 from services.model.app import create_app
-from services.model.pinned_model import Vault
-from services.model.storage import shelf
+from services.model.pinned_model import PinnedModels
+from services.model.storage import open_storage
 from services.web import json_logging
 
 MAX_BYTES = 512 * 1024 * 1024
 
 
 class ModelService(BaseApplication):  # type: ignore[misc]
-    """gunicorn around one vault."""
+    """gunicorn around the pinned models."""
 
-    def __init__(self, vault: Vault, address: str) -> None:
-        self.vault = vault
+    def __init__(self, models: PinnedModels, address: str) -> None:
+        self.models = models
         self.options = {
             "bind": address,
             "workers": 1,
@@ -40,8 +40,8 @@ class ModelService(BaseApplication):  # type: ignore[misc]
             "forwarded_allow_ips": "*",  # and no header of a request may change its path or its scheme
             "forwarder_headers": "",
             "secure_scheme_headers": {},
-            "logconfig_dict": json_logging.LOGGING,
-            "post_worker_init": lambda _: vault.watch(),
+            "logger_class": Logger,
+            "post_worker_init": lambda _: models.watch(),
             "child_exit": self._end,
         }
         super().__init__()
@@ -57,7 +57,7 @@ class ModelService(BaseApplication):  # type: ignore[misc]
 
     def load(self) -> Any:
         """gunicorn asks for it."""
-        return create_app(self.vault)
+        return create_app(self.models)
 
 
 def main() -> None:
@@ -66,14 +66,14 @@ def main() -> None:
     max_bytes = int(os.environ.get("MAX_BUNDLE_BYTES") or MAX_BYTES)
     try:
         wanted, pin_file = pins.from_environment(os.environ)
-        vault = Vault(shelf(os.environ.get("MODEL_DIR") or "models"), wanted, pin_file, max_bytes)
+        models = PinnedModels(open_storage(os.environ.get("MODEL_DIR") or "models"), wanted, pin_file, max_bytes)
     except pins.PinError as error:
         sys.exit(f"model service: {error}")
     pin = wanted.champion
     json_logging.emit(
-        "model pinned", file=pin.file, sha256=pin.sha256, bytes=len(vault.served.content), address=address
+        "model pinned", file=pin.file, sha256=pin.sha256, bytes=len(models.served.content), address=address
     )
-    ModelService(vault, address).run()
+    ModelService(models, address).run()
 
 
 if __name__ == "__main__":

@@ -9,15 +9,14 @@ from flask import Flask, Response, jsonify, request
 
 from modelbundle.format.statement import CHALLENGER, CHAMPION, SUFFIXES
 from services.model.pin import Pin
-from services.model.pinned_model import Served, Vault
+from services.model.pinned_model import PinnedModels, ServedModel
 from services.web import problem
 from services.web.middleware import Middleware
 from services.web.problem import Refused
-from services.web.timestamps import iso
 
 
-def create_app(vault: Vault) -> Flask:
-    """An application around a vault that already holds a verified model."""
+def create_app(models: PinnedModels) -> Flask:
+    """An application around models of which the champion is verified already."""
     app = Flask("services.model", static_folder=None)
     app.wsgi_app = Middleware(app.wsgi_app)  # type: ignore[method-assign]
 
@@ -26,40 +25,40 @@ def create_app(vault: Vault) -> Flask:
     @app.get("/bundle")
     def bundle() -> Response:
         """The bytes, under a strong ETag that is their SHA-256."""
-        response = _bytes(vault.served)
-        if challenger := vault.challenger.served:
+        response = _bytes(models.served)
+        if challenger := models.challenger.served:
             response.headers["X-Challenger-Id"] = challenger.pin.id  # so that one poll tells of both
         return response
 
     @app.get("/statement")
     def statement() -> Response:
         """The signature file that lies beside the model."""
-        return _statement(vault.served, CHAMPION)
+        return _statement(models.served, CHAMPION)
 
     @app.get("/challenger")
     def challenger() -> Response:
         """The challenger's bytes, as at ``/bundle``; 404 where none is pinned."""
-        return _bytes(_challenger(vault))
+        return _bytes(_challenger(models))
 
     @app.get("/challenger/statement")
     def challenger_statement() -> Response:
         """The signature file that lies beside the challenger."""
-        return _statement(_challenger(vault), CHALLENGER)
+        return _statement(_challenger(models), CHALLENGER)
 
     @app.get("/pin")
     def pin() -> Response:
         """What is pinned, what is served, and why not, where these differ."""
-        served, other = vault.served, vault.challenger.served
+        served, other = models.served, models.challenger.served
         facts: dict[str, Any] = {
-            "pinned": vault.pinned,
-            "serving": {"file": served.pin.file, "sha256": served.pin.sha256, "since": iso(served.since, "seconds")},
+            "pinned": models.pinned,
+            "serving": {"file": served.pin.file, "sha256": served.pin.sha256, "since": _moment(served.since)},
             "id": served.pin.id,
-            "why_not": vault.why_not,
+            "why_not": models.why_not,
             "challenger": {
-                "pinned": _named(vault.challenger.pinned),
+                "pinned": _named(models.challenger.pinned),
                 "serving": _named(other.pin) if other else None,
                 "id": other.pin.id if other else None,
-                "why_not": vault.challenger.why_not,
+                "why_not": models.challenger.why_not,
             },
         }
         return jsonify(facts)
@@ -67,23 +66,23 @@ def create_app(vault: Vault) -> Flask:
     @app.get("/healthz")
     def healthz() -> Response:
         """The process lives, and has a verified model."""
-        return jsonify(status="alive", sha256=vault.served.pin.sha256)
+        return jsonify(status="alive", sha256=models.served.pin.sha256)
 
     return app
 
 
-def _challenger(vault: Vault) -> Served:
-    served, why_not = vault.challenger.served, vault.challenger.why_not
+def _challenger(models: PinnedModels) -> ServedModel:
+    served, why_not = models.challenger.served, models.challenger.why_not
     if served is not None:
         return served
-    if vault.challenger.pinned is None and why_not is None:
+    if models.challenger.pinned is None and why_not is None:
         raise Refused(404, "No challenger is pinned.")
     raise Refused(
         503, f"The challenger cannot be served: {why_not or 'it is being read'}.", headers={"Retry-After": "2"}
     )
 
 
-def _bytes(served: Served) -> Response:
+def _bytes(served: ServedModel) -> Response:
     response = Response(status=200, mimetype="application/octet-stream")
     _describe(response, served)
     if request.if_none_match.contains(served.pin.sha256):
@@ -96,7 +95,7 @@ def _bytes(served: Served) -> Response:
     return response
 
 
-def _statement(served: Served, role: str) -> Response:
+def _statement(served: ServedModel, role: str) -> Response:
     if served.statement is None:
         raise Refused(404, f"There is no {served.pin.file}{SUFFIXES[role]} beside the model.")
     response = Response(served.statement, mimetype="application/json")
@@ -109,7 +108,7 @@ def _named(pin: Pin | None) -> dict[str, str] | None:
     return {"file": pin.file, "sha256": pin.sha256} if pin else None
 
 
-def _describe(response: Response, served: Served) -> None:
+def _describe(response: Response, served: ServedModel) -> None:
     response.set_etag(served.pin.sha256)
     response.headers["X-Pin-Id"] = served.pin.id
     response.headers["Cache-Control"] = "no-cache"

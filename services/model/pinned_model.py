@@ -1,4 +1,4 @@
-"""The current model and its challenger: their bytes, read once, held only after they were found to hash to their pins."""
+"""The pinned model and its challenger. Their bytes are read once, and held only if they hash to their pins."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from modelbundle.format.statement import CHALLENGER, CHAMPION, SUFFIXES
 from services.model import pin as pins
 from services.model.pin import Pin, PinError, Pins
-from services.model.storage import NotThere, Shelf
+from services.model.storage import FileMissing, Storage
 from services.web import json_logging
 
 WATCH = 0.2  # seconds between looks at the pin file
@@ -22,8 +22,8 @@ AGAIN = 2.0  # seconds before a pin that could not be served is tried again
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
-    """What is handed out: verified bytes, the statement beside them if there is one, and since when (Unix time)."""
+class ServedModel:
+    """A model that is served: its verified bytes, its statement if it has one, and since when (Unix time)."""
 
     pin: Pin
     content: bytes
@@ -31,41 +31,41 @@ class Served:
     since: float
 
 
-def read_verified(shelf: Shelf, pin: Pin, max_bytes: int, role: str = CHAMPION) -> Served:
+def read_verified(storage: Storage, pin: Pin, max_bytes: int, role: str = CHAMPION) -> ServedModel:
     """The pinned file's bytes, and the statement that it is wanted in this role.
 
     Raises :class:`PinError` with the expected and the found hash, or why it cannot be read.
     """
-    content = shelf.read(pin.file, max_bytes)
+    content = storage.read(pin.file, max_bytes)
     found = hashlib.sha256(content).hexdigest()
     if found != pin.sha256:
         raise PinError(f"{pin.file}: expected SHA-256 {pin.sha256}, found {found}")
     try:
-        statement = shelf.read(f"{pin.file}{SUFFIXES[role]}", MAX_STATEMENT_BYTES)
-    except NotThere:
+        statement = storage.read(f"{pin.file}{SUFFIXES[role]}", MAX_STATEMENT_BYTES)
+    except FileMissing:
         statement = None
-    return Served(pin, content, statement, time.time())
+    return ServedModel(pin, content, statement, time.time())
 
 
-class Challenger:
-    """The second pin. It is read and verified in a thread of its own: nothing about it delays or stops the champion."""
+class PinnedChallenger:
+    """The challenger's pin. A thread of its own reads and verifies it, so it never delays or stops the champion."""
 
-    def __init__(self, shelf: Shelf, max_bytes: int) -> None:
-        self.shelf = shelf
+    def __init__(self, storage: Storage, max_bytes: int) -> None:
+        self.storage = storage
         self.max_bytes = max_bytes
         self.pinned: Pin | None = None
-        self.served: Served | None = None
+        self.served: ServedModel | None = None
         self.why_not: str | None = None
         self._wish: Pin | PinError | None = None
         self._wished = threading.Event()
 
     def wish(self, wanted: Pin | PinError | None) -> None:
-        """From now on this one, or none."""
+        """Set the challenger that is wanted from now on, or none."""
         self._wish = wanted
         self._wished.set()
 
     def watch(self) -> None:
-        """Serve what is wished for, and try again what cannot be served, from a thread."""
+        """Start a thread that serves the wanted challenger, and tries again where it cannot be served."""
         threading.Thread(target=self._watch, name="challenger", daemon=True).start()
 
     def _watch(self) -> None:
@@ -77,7 +77,7 @@ class Challenger:
                 self._refuse(f"{type(error).__name__}: {error}")
 
     def look(self) -> None:
-        """Do what is wished now. One that cannot be served leaves nothing in its place: a challenger is wanted or it is not."""
+        """Serve the wanted challenger. Where it cannot be served, none is: an earlier challenger does not stay in its place."""
         self._wished.clear()
         wish = self._wish
         self.pinned = wish if isinstance(wish, Pin) else None
@@ -87,7 +87,7 @@ class Challenger:
             self._refuse(str(wish) if wish else None)
         elif self.served is None:
             try:
-                self.served = read_verified(self.shelf, wish, self.max_bytes, CHALLENGER)
+                self.served = read_verified(self.storage, wish, self.max_bytes, CHALLENGER)
             except PinError as error:
                 self._refuse(str(error))
                 return
@@ -100,24 +100,24 @@ class Challenger:
         self.why_not = reason
 
 
-class Vault:
-    """Holds what is served and, where the pins are in a file, follows it."""
+class PinnedModels:
+    """Holds the models that are served. Where the pins are in a file, it follows that file."""
 
-    def __init__(self, shelf: Shelf, wanted: Pins, pin_file: Path | None, max_bytes: int) -> None:
-        self.shelf = shelf
+    def __init__(self, storage: Storage, wanted: Pins, pin_file: Path | None, max_bytes: int) -> None:
+        self.storage = storage
         self.pin_file = pin_file
         self.max_bytes = max_bytes
         self.wanted = wanted
-        self.served = read_verified(shelf, wanted.champion, max_bytes)
+        self.served = read_verified(storage, wanted.champion, max_bytes)
         self.pinned: dict[str, str] | None = {"file": wanted.champion.file, "sha256": wanted.champion.sha256}
         self.why_not: str | None = None
-        self.challenger = Challenger(shelf, max_bytes)
+        self.challenger = PinnedChallenger(storage, max_bytes)
         self.challenger.wish(wanted.challenger)
         self._seen = self._mark()
         self._again = 0.0
 
     def watch(self) -> None:
-        """Look after the challenger and, where there is one, follow the pin file, in threads."""
+        """Start the threads: one for the challenger, and one for the pin file where there is one."""
         self.challenger.watch()
         if self.pin_file is not None:
             threading.Thread(target=self._watch, name="pin", daemon=True).start()
@@ -144,7 +144,7 @@ class Vault:
             if changed and self._challenge(wanted) and self.why_not is None:
                 return
             self.pinned = {"file": wanted.champion.file, "sha256": wanted.champion.sha256}
-            served = read_verified(self.shelf, wanted.champion, self.max_bytes)
+            served = read_verified(self.storage, wanted.champion, self.max_bytes)
         except PinError as error:
             if str(error) != self.why_not:
                 json_logging.emit("pin refused", "error", reason=str(error), serving=self.served.pin.sha256)

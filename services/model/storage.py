@@ -1,4 +1,4 @@
-"""Where models lie: a directory, or a bucket that speaks S3. Reading is bounded in bytes, and over a network in time."""
+"""Where the model files are: a directory, or an S3 bucket. Reading is limited in bytes, and over a network in time."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ CHUNK = 1 << 20
 SECONDS = 120.0  # that a download from a bucket may take in all
 
 
-class NotThere(PinError):
+class FileMissing(PinError):
     """There is no file of this name."""
 
 
-class Shelf(Protocol):
+class Storage(Protocol):
     """Reads files by name."""
 
     def read(self, name: str, max_bytes: int) -> bytes:
-        """The whole file; raises :class:`NotThere`, or :class:`PinError` with why it cannot be read."""
+        """The whole file; raises :class:`FileMissing`, or :class:`PinError` with why it cannot be read."""
 
 
 class Directory:
-    """Files on a volume. A pipe or a device is no file: reading it could hang."""
+    """Files on a volume. A pipe or a device is refused: reading it could hang."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def read(self, name: str, max_bytes: int) -> bytes:
-        """See :class:`Shelf`."""
+        """See :class:`Storage`."""
         try:
             descriptor = os.open(self.path / name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
             with open(descriptor, "rb") as file:
@@ -40,7 +40,7 @@ class Directory:
                     raise PinError(f"{name}: not a regular file")
                 content = file.read(max_bytes + 1)
         except OSError as error:
-            kind = NotThere if isinstance(error, FileNotFoundError) else PinError
+            kind = FileMissing if isinstance(error, FileNotFoundError) else PinError
             raise kind(f"{name}: cannot be read ({error.strerror})") from None
         _bounded(name, len(content), max_bytes)
         return content
@@ -56,7 +56,7 @@ class Bucket:
         self._client: Any = None
 
     def read(self, name: str, max_bytes: int) -> bytes:
-        """See :class:`Shelf`."""
+        """See :class:`Storage`."""
         from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 
         deadline = time.monotonic() + self.seconds
@@ -74,7 +74,7 @@ class Bucket:
                         raise PinError(f"{where}: the download took too long")
         except ClientError as error:
             code = str(error.response.get("Error", {}).get("Code", ""))
-            kind = NotThere if code in ("NoSuchKey", "404") else PinError
+            kind = FileMissing if code in ("NoSuchKey", "404") else PinError
             raise kind(f"{where}: cannot be read ({code})") from None
         except (BotoCoreError, HTTPClientError, OSError, ValueError) as error:
             raise PinError(f"{where}: cannot be read ({type(error).__name__})") from None
@@ -92,7 +92,7 @@ class Bucket:
         return self._client
 
 
-def shelf(place: str) -> Shelf:
+def open_storage(place: str) -> Storage:
     """From ``MODEL_DIR``: a path, or ``s3://bucket/prefix``; raises :class:`PinError` for an address without a bucket."""
     if not place.startswith("s3://"):
         return Directory(Path(place))

@@ -20,7 +20,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from services.model.pin import PinError
-from services.model.storage import Bucket, NotThere, shelf
+from services.model.storage import Bucket, FileMissing, open_storage
 from tests.conftest import LOAN, Made
 from tests.integration.system import ROOT, System, free_port, running, until
 from tests.integration.test_portfolio import make_rows, score, write_csv
@@ -116,17 +116,17 @@ def test_reading_is_whole_bounded_and_says_why_not(weed: Weed, account: dict[str
     """The bytes; or that there are none, that there are too many, that there is no bucket."""
     content = bytes(range(256)) * 12_000
     weed.put("live/a.bundle", content)
-    found = shelf("s3://models/live/")
+    found = open_storage("s3://models/live/")
     assert found.read("a.bundle", 1 << 30) == content
     with pytest.raises(PinError, match="larger than 1000 bytes"):
         found.read("a.bundle", 1000)
-    with pytest.raises(NotThere, match=r"s3://models/live/b.bundle: cannot be read \(NoSuchKey\)"):
+    with pytest.raises(FileMissing, match=r"s3://models/live/b.bundle: cannot be read \(NoSuchKey\)"):
         found.read("b.bundle", 1000)
     with pytest.raises(PinError, match="NoSuchBucket") as missing:
-        shelf("s3://elsewhere").read("a.bundle", 1000)
-    assert not isinstance(missing.value, NotThere)
+        open_storage("s3://elsewhere").read("a.bundle", 1000)
+    assert not isinstance(missing.value, FileMissing)
     with pytest.raises(PinError, match="must name a bucket"):
-        shelf("s3:///x")
+        open_storage("s3:///x")
     with pytest.raises(PinError, match="took too long"):
         Bucket("models", "live", seconds=0).read("a.bundle", 1 << 30)
 

@@ -1,4 +1,4 @@
-"""A worker's part in a switch: a thread that prepares what the leader proposes, votes, and lets old models go."""
+"""A worker's part in a switch: a thread that prepares what the leader proposes, votes, and releases old models."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ TICK = 0.05
 class Worker:
     """Performs what :func:`services.predict.rollout.state_machine.follow` says, for one process.
 
-    Where the disk has no room for a seat in the roster, it answers all the same and tries again: whoever has no vote loads the
-    current model before it answers, as everybody does.
+    Where the disk has no room for an entry in the roster, the worker answers all the same and tries again. A worker without a
+    vote loads the current model before it answers, as every worker does.
     """
 
     def __init__(self, store: StateDir, models: Models, prepare_seconds: float) -> None:
@@ -55,28 +55,29 @@ class Worker:
                 self._stop.wait(1)
 
     def step(self) -> None:
-        """Look at the store once and do what follows; raises :class:`OSError` where there is no room for a seat."""
-        seat = self.entry = self.entry or WorkerEntry(self.store)
+        """Look at ``STATE_DIR`` once and act on it. Raises :class:`OSError` where there is no room for an entry in the roster."""
+        entry = self.entry = self.entry or WorkerEntry(self.store)
         candidate = self.store.candidate()
         current = self.store.current()
+        keep: frozenset[str] | None = None
         match follow(self.models.loaded(), self.voted, current, candidate):
-            case Load():
-                self._turn()
             case Prepare(candidate):
-                self._prepare(candidate, seat)
+                self._prepare(candidate, entry)
+                return
             case Keep(sha256):
-                if current.number:
-                    self._turn()
-                self.models.release(sha256)
+                keep = sha256
+            case Load():
+                pass
+        if current.number:
+            try:
+                self.models.resolve()
+            except NoModel as error:
+                json_logging.emit("no model", "error", reason=str(error))
+                self._stop.wait(1)
+        if keep is not None:
+            self.models.release(keep)
 
-    def _turn(self) -> None:
-        try:
-            self.models.resolve()
-        except NoModel as error:
-            json_logging.emit("no model", "error", reason=str(error))
-            self._stop.wait(1)
-
-    def _prepare(self, candidate: Candidate, seat: WorkerEntry) -> None:
+    def _prepare(self, candidate: Candidate, entry: WorkerEntry) -> None:
         """Load the candidate when it is this worker's turn, and vote."""
         keep = frozenset({candidate.sha256, self.store.current().sha256})
         deadline = time.monotonic() + self.prepare_seconds
@@ -93,7 +94,7 @@ class Worker:
         finally:
             os.close(turn)
         self.voted = candidate.attempt
-        seat.say(attempt=candidate.attempt, vote=vote.value, reason=reason)
+        entry.say(attempt=candidate.attempt, vote=vote.value, reason=reason)
 
 
 def wait_until(condition: Callable[[], bool], seconds: float) -> bool:

@@ -13,7 +13,7 @@ import pytest
 from services.model import pin as pins
 from services.model.app import create_app
 from services.model.pin import Pin, PinError, Pins
-from services.model.pinned_model import Vault, read_verified
+from services.model.pinned_model import PinnedModels, read_verified
 from services.model.storage import Directory
 
 CONTENT = b"the model's bytes"
@@ -66,7 +66,7 @@ def test_what_is_no_plain_small_file_is_refused(models: Path, name: str) -> None
 
 def test_the_bytes_are_handed_out_under_their_hash(models: Path) -> None:
     """A strong ETag, 304 on a match, and a digest of the representation."""
-    client = create_app(Vault(Directory(models), Pins(Pin.make("a.bundle", SHA)), None, 1000)).test_client()
+    client = create_app(PinnedModels(Directory(models), Pins(Pin.make("a.bundle", SHA)), None, 1000)).test_client()
     response = client.get("/bundle")
     assert response.data == CONTENT
     assert response.headers["ETag"] == f'"{SHA}"'
@@ -87,7 +87,7 @@ def test_a_pin_file_is_followed_and_a_bad_pin_keeps_the_old_model(models: Path) 
     file = models / "pin.json"
     file.write_text(json.dumps({"file": "a.bundle", "sha256": SHA}), "utf-8")
     wanted, path = pins.from_environment({"MODEL_PIN_FILE": str(file)})
-    vault = Vault(Directory(models), wanted, path, 1000)
+    vault = PinnedModels(Directory(models), wanted, path, 1000)
     client = create_app(vault).test_client()
     file.write_text(json.dumps({"file": "b.bundle", "sha256": sha256}), "utf-8")
     vault.look()
@@ -134,7 +134,7 @@ class Shop:
         self.file = models / "pin.json"
         self.file.write_text(json.dumps(PINNED), "utf-8")
         wanted, path = pins.from_environment({"MODEL_PIN_FILE": str(self.file)})
-        self.vault = Vault(Directory(models), wanted, path, 1000)
+        self.vault = PinnedModels(Directory(models), wanted, path, 1000)
         self.client = create_app(self.vault).test_client()
         self.vault.challenger.look()
 
@@ -196,7 +196,7 @@ def test_a_bad_challenger_stops_nobody(shop: Shop, challenger: object, words: st
     assert shop.client.get("/challenger").status_code == 503
     assert shop.client.get("/bundle").data == CONTENT
     assert shop.client.get("/pin").get_json()["why_not"] is None
-    restarted = Vault(Directory(shop.file.parent), pins.read(shop.file), shop.file, 1000)
+    restarted = PinnedModels(Directory(shop.file.parent), pins.read(shop.file), shop.file, 1000)
     restarted.challenger.look()
     assert words in (restarted.challenger.why_not or "")
     assert restarted.served.content == CONTENT

@@ -14,7 +14,7 @@ from flask.testing import FlaskClient
 
 from services.predict.api.predict_csv import ADDED, CHUNK
 from services.predict.app import Application, create_app
-from services.predict.rollout.state_dir import Store
+from services.predict.rollout.state_dir import StateDir
 from services.predict.settings import Settings
 from tests.conftest import LOAN, make_book, make_logistic
 from tests.unit.services.predict.api.test_predict import assert_problem, post
@@ -147,7 +147,7 @@ def test_the_added_columns_are_documented_in_order(client: FlaskClient) -> None:
     assert header == [*HEADER.split(","), *ADDED]
 
 
-def test_of_many_classes_contributions_are_null(client: FlaskClient, store: Store, tmp_path: Path) -> None:
+def test_of_many_classes_contributions_are_null(client: FlaskClient, store: StateDir, tmp_path: Path) -> None:
     """In JSON and in CSV alike: such a model has no exact ones."""
     frame, labels = make_book(400)
     frame = frame.drop(columns="emp_length")

@@ -17,7 +17,7 @@ from services.predict.api.health import Health
 from services.predict.app import Application, create_app
 from services.predict.metrics.counters import BUCKETS, Latencies
 from services.predict.metrics.observer import Observer
-from services.predict.rollout.state_dir import Store
+from services.predict.rollout.state_dir import StateDir
 from services.predict.rollout.state_machine import REFUSALS, PinnedVersion
 from services.predict.settings import Settings
 from services.predictionlog import event
@@ -70,7 +70,7 @@ def test_warnings_are_counted_by_feature(client: FlaskClient) -> None:
     }
 
 
-def test_only_the_model_that_answers_is_named(client: FlaskClient, store: Store, bundles: list[Made]) -> None:
+def test_only_the_model_that_answers_is_named(client: FlaskClient, store: StateDir, bundles: list[Made]) -> None:
     """A label of an older version does not stay behind; the age is that of the switch."""
     for number, made in enumerate(bundles, 1):
         if number > 1:
@@ -83,7 +83,7 @@ def test_only_the_model_that_answers_is_named(client: FlaskClient, store: Store,
         assert found["peerloan_model_ready"] == 1
 
 
-def test_a_replica_without_a_model_says_so(app: Flask, client: FlaskClient, store: Store) -> None:
+def test_a_replica_without_a_model_says_so(app: Flask, client: FlaskClient, store: StateDir) -> None:
     """Not ready, and no model is named."""
     (store.root / "current").unlink()
     found = scrape(client)
@@ -91,7 +91,7 @@ def test_a_replica_without_a_model_says_so(app: Flask, client: FlaskClient, stor
     assert not any(name.startswith("peerloan_model_info") for name in found)
 
 
-def test_what_is_wanted_and_was_refused_is_a_gauge(client: FlaskClient, store: Store, bundles: list[Made]) -> None:
+def test_what_is_wanted_and_was_refused_is_a_gauge(client: FlaskClient, store: StateDir, bundles: list[Made]) -> None:
     """It goes back to 0 when something else is wanted."""
     store.refuse(PinnedVersion("f" * 64, "2"), "golden rows", "golden")
     for wanted, refused in (("f" * 64, 1), (bundles[0].sha256, 0)):
