@@ -40,7 +40,7 @@ class ModelService(BaseApplication):  # type: ignore[misc]
             "forwarded_allow_ips": "*",  # and no header of a request may change its path or its scheme
             "forwarder_headers": "",
             "secure_scheme_headers": {},
-            "logger_class": Logger,
+            "logconfig_dict": json_logging.LOGGING,
             "post_worker_init": lambda _: models.watch(),
             "child_exit": self._end,
         }

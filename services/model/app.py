@@ -13,6 +13,7 @@ from services.model.pinned_model import PinnedModels, ServedModel
 from services.web import problem
 from services.web.middleware import Middleware
 from services.web.problem import Refused
+from services.web.timestamps import iso
 
 
 def create_app(models: PinnedModels) -> Flask:
@@ -51,7 +52,7 @@ def create_app(models: PinnedModels) -> Flask:
         served, other = models.served, models.challenger.served
         facts: dict[str, Any] = {
             "pinned": models.pinned,
-            "serving": {"file": served.pin.file, "sha256": served.pin.sha256, "since": _moment(served.since)},
+            "serving": {"file": served.pin.file, "sha256": served.pin.sha256, "since": iso(served.since, "seconds")},
             "id": served.pin.id,
             "why_not": models.why_not,
             "challenger": {

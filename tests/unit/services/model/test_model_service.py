@@ -113,7 +113,7 @@ def test_a_pin_is_noticed_where_file_times_are_coarse(models: Path) -> None:
     file = models / "pin.json"
     file.write_text(json.dumps({"file": "a.bundle", "sha256": SHA}), "utf-8")
     wanted, path = pins.from_environment({"MODEL_PIN_FILE": str(file)})
-    vault = Vault(Directory(models), wanted, path, 1000)
+    vault = PinnedModels(Directory(models), wanted, path, 1000)
     before = file.stat()
     file.write_text(json.dumps({"file": "b.bundle", "sha256": OTHER_SHA}), "utf-8")
     os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
