@@ -424,3 +424,26 @@ def test_votes_count_until_the_deadline() -> None:
     assert late == state_machine.Refuse(pin, "a worker did not prepare it in time", "late")
     veto = state_machine.lead(leader, state_machine.Counted({"1": Vote.VETO, "2": None}, 0.0, "no memory"))[1]
     assert veto == state_machine.Refuse(pin, "a worker could not prepare it: no memory", "veto")
+
+
+def test_a_pin_that_is_not_the_same_when_all_are_ready_is_withdrawn() -> None:
+    """Another one, the same model pinned again, and no answer alike."""
+    pin, candidate = PinnedVersion(B, "2"), Candidate("t", B, 1)
+    confirming = watching(phase=state_machine.Phase.CONFIRMING, target=pin, candidate=candidate)
+    for found in (PinnedVersion(A, "3"), PinnedVersion(B, "3"), None):
+        assert state_machine.lead(confirming, state_machine.Polled(found))[1] == state_machine.Withdraw()
+    assert state_machine.lead(confirming, state_machine.Polled(pin))[1] == state_machine.Commit(candidate)
+
+
+def test_a_leader_that_rests_has_neither_a_target_nor_an_old_trouble() -> None:
+    """After a switch, a failed download, and a pin that was refused before."""
+    pin, candidate = PinnedVersion(B, "2"), Candidate("t", B, 1)
+    switched = watching(phase=state_machine.Phase.COMMITTING, target=pin, candidate=candidate)
+    leader, _ = state_machine.lead(switched, state_machine.Committed())
+    assert (leader.target, leader.candidate) == (None, None)
+    staging = watching(phase=state_machine.Phase.STAGING, target=pin)
+    leader, _ = state_machine.lead(staging, state_machine.Staged(Outcome.RETRY, "lost", "fetch"))
+    assert (leader.target, leader.trouble) == (None, "lost")
+    for polled in (state_machine.Polled(pin, refused=pin), state_machine.Polled(pin, Generation(1, B))):
+        known = replace(leader, attested=pin)
+        assert state_machine.lead(known, polled)[0].trouble == ""
