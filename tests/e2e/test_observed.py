@@ -31,9 +31,9 @@ WATCH = """
 import os, time
 from pathlib import Path
 from services.monitoring.monitor import Monitor
-from services.monitoring.log_reader.queries import Log
-from services.monitoring.log_reader.model_versions import Versions
-log, versions = Log(os.environ["PREDICTION_LOG_URL"]), Versions([Path(os.environ["STATE_DIR"]) / "bundles"])
+from services.monitoring.log_reader.queries import PredictionLog
+from services.monitoring.log_reader.model_versions import ModelVersions
+log, versions = PredictionLog(os.environ["PREDICTION_LOG_URL"]), ModelVersions([Path(os.environ["STATE_DIR"]) / "bundles"])
 (model,) = Monitor(log, versions, 7).summary(time.time())["models"]
 print(model["rows"], model["sampled"], model["performance"]["outcomes"])
 """

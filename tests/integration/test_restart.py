@@ -83,7 +83,7 @@ def test_a_killed_worker_fails_only_what_it_was_sent(serving: System) -> None:
             until(lambda before=before: len(set(serving.workers()) - before) == 1, 15, "a new worker")
             time.sleep(0.5)
     assert [a for a in load.answers if a.status != 200] == []
-    assert len(load.errors) <= 3 * len(load._threads)
+    assert len(load.errors) <= 3 * load.threads
     assert {a.generation for a in load.answers} == {1}
 
 
