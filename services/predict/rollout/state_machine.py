@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 FIRST_POLL = 0.5  # seconds that a starting replica waits for the model service
@@ -35,10 +35,14 @@ REFUSALS = ("statement", "format", "runtime", "golden", "hash", "rehearsal", "ve
 
 @dataclass(frozen=True, slots=True)
 class PinnedVersion:
-    """The version that the model service serves: its SHA-256, and the pin's own id, so that A, B, A are three pins."""
+    """The version that the model service serves: its SHA-256, and the pin's own id, so that A, B, A are three pins.
+
+    ``allow`` are the gates that the operator lifted for this pin; it does not tell two pins apart, since a new one has a new id.
+    """
 
     sha256: str
     id: str
+    allow: tuple[str, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)
