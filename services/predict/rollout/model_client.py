@@ -1,7 +1,7 @@
 """The HTTP client of the model service: which models are pinned, and their bytes. Nothing that the service says is trusted.
 
-Every call is a request of its own; no answer stays open between two calls. Each answer has a limit in bytes, and a deadline for
-its whole body. ``GET /pin`` is parsed strictly.
+Every call is a request of its own; no answer stays open between two calls. Each answer has a limit in bytes, a deadline for
+its headers, and one for the whole of it. ``GET /pin`` is parsed strictly.
 
 Both services may be upgraded in either order. The ``/pin`` of an older model service lacks the id of the challenger's pin: then
 the SHA-256 is the id. The only difference: a refused challenger is not tried again when the same file is pinned again.
@@ -9,15 +9,21 @@ the SHA-256 is the id. The only difference: a refused challenger is not tried ag
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import socket
+import threading
 import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 import requests
+from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import HTTPError
 
 from modelbundle.format import statement
@@ -68,6 +74,7 @@ class ModelClient:
         self.request_id = ""  # of the last request; the model service logs it too
         self._clock = clock
         self._session = requests.Session()
+        self._session.mount(self.url, _Adapter())
         self._session.trust_env = False  # no proxy stands between the services, and no .netrc is read
 
     def poll(self, timeout: float) -> ServedPins:
@@ -150,6 +157,46 @@ class ModelClient:
         except (requests.RequestException, HTTPError, ConnectionError, TimeoutError) as error:
             raise ModelClientError(f"{trouble} ({type(error).__name__})") from None
         return found.hexdigest()
+
+
+class _Connection(HTTPConnection):
+    """Its time-out is for all headers of an answer together. A socket's time-out begins anew with each byte."""
+
+    def getresponse(self) -> Any:
+        late, connected = threading.Event(), self.sock
+
+        def end() -> None:
+            late.set()
+            with contextlib.suppress(OSError):
+                connected.shutdown(socket.SHUT_RDWR)
+
+        watchdog = threading.Timer(self.timeout or TIMEOUT, end)
+        watchdog.daemon = True
+        watchdog.start()
+        try:
+            return super().getresponse()
+        finally:
+            watchdog.cancel()
+            if late.is_set():  # what had come looks like all headers, since the connection has ended
+                raise TimeoutError
+
+
+class _SecureConnection(_Connection, HTTPSConnection):
+    pass
+
+
+class _Pool(HTTPConnectionPool):
+    ConnectionCls = _Connection
+
+
+class _SecurePool(HTTPSConnectionPool):
+    ConnectionCls = _SecureConnection
+
+
+class _Adapter(HTTPAdapter):
+    def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
+        super().init_poolmanager(*arguments, **options)
+        self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
 
 
 _Sha256 = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{64}\Z")]
