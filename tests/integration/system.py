@@ -9,6 +9,7 @@ import os
 import random
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -44,10 +45,11 @@ def connected(port: int) -> bool:
 
 
 def until(condition: Callable[[], Any], seconds: float, what: str) -> Any:
-    """The first true value of ``condition``; fails the test with ``what`` after ``seconds``."""
+    """The first true value of ``condition``; fails the test with ``what`` after ``seconds``. A server that is not there yet, and
+    a database without its tables, are waited for."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        with contextlib.suppress(OSError, http.client.HTTPException, ValueError):
+        with contextlib.suppress(OSError, http.client.HTTPException, ValueError, sqlite3.OperationalError):
             if value := condition():
                 return value
         time.sleep(0.02)
@@ -79,6 +81,12 @@ class System:
         other = {"file": challenger[0], "sha256": challenger[1]} if challenger else None
         temporary.write_text(json.dumps({"file": file, "sha256": sha256, "challenger": other}), "utf-8")
         temporary.replace(self.root / "pin.json")
+
+    def pinned(self, sha256: str) -> None:
+        """Wait until the model service, which looks at the pin file now and then, serves a model."""
+        until(
+            lambda: self._get(self.model_port, "/pin")[1]["serving"]["sha256"] == sha256, 20, f"{sha256[:8]} is pinned"
+        )
 
     def start_model(self) -> None:
         own = {

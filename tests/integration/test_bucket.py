@@ -154,7 +154,7 @@ def test_the_store_can_go_away(
             status, _, answer = system.post(LOAN)
             assert (status, answer["model_version"]) == (200, bundles[1].sha256)
             time.sleep(0.05)
-        assert system.readyz()[1]["confirmed"]
+        until(lambda: system.readyz()[1]["confirmed"], 10, "the served model is confirmed")
         weed.start()
         weed.put(f"live/{bundles[0].path.name}", bundles[0].path.read_bytes())
         system.serving(bundles[0].sha256, 90)

@@ -115,11 +115,7 @@ def test_a_pin_that_comes_and_goes_while_it_is_fetched_never_answers(
         pin(gated, bundles[1])
         assert gate.holding.wait(20)
         pin(gated, bundles[0])
-        until(
-            lambda: gated._get(gated.model_port, "/pin")[1]["serving"]["sha256"] == bundles[0].sha256,
-            10,
-            "A is pinned again",
-        )
+        gated.pinned(bundles[0].sha256)
         gate.mischief = None
         gate.opened.set()
         gated.serving(bundles[0].sha256)

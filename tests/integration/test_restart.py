@@ -42,19 +42,24 @@ def test_without_a_last_known_good_nothing_is_answered_and_the_process_lives(sys
 
 
 def test_a_model_that_was_rolled_back_does_not_return_with_a_restart(serving: System, bundles: list[Made]) -> None:
-    """The pin moved while the replica was down: not one answer comes from what was current before."""
-    serving.stop_predict()
-    serving.pin(bundles[1].path.name, bundles[1].sha256)
-    serving.start_predict(ready=False)
-    versions = set()
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        status, headers, _ = serving.post(LOAN)
-        assert status in (200, 503)
-        if status == 200:
-            versions.add(headers["x-model-version"])
-            break
-    assert versions == {bundles[1].sha256}
+    """The pin moved while the replica was down: the first answer comes from what is pinned, not from what was current.
+
+    A model service that gives no answer within half a second is a start without one, which proves nothing here: once more.
+    """
+    for attempt in range(1, 6):
+        serving.stop_predict()
+        unusable = len(serving.log("model service unusable"))
+        made = bundles[attempt % 2]
+        serving.pin(made.path.name, made.sha256)
+        serving.pinned(made.sha256)
+        serving.start_predict(ready=False)
+        status, headers, _ = until(lambda: (answer := serving.post(LOAN))[0] != 503 and answer, 20, "an answer")
+        assert status == 200
+        if len(serving.log("model service unusable")) == unusable:
+            assert headers["x-model-version"] == made.sha256
+            return
+        serving.serving(made.sha256)
+    raise AssertionError("the model service did not answer in time, five times")
 
 
 def test_killed_workers_and_leaders_are_replaced_and_swaps_go_on(serving: System, bundles: list[Made]) -> None:

@@ -98,6 +98,7 @@ def test_the_sequence_outlives_the_state(signed: Signed) -> None:
     system.stop_predict()
     subprocess.run(["rm", "-r", str(system.state)], check=True)
     signed.put(0, 19)
+    system.pinned(signed.bundles[0].sha256)
     system.start_predict(ready=False)
     signed.refused("sequence is 19, and 20 was accepted before")
     assert system.post(LOAN)[0] == 503
