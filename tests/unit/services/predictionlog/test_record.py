@@ -159,7 +159,8 @@ def test_the_shipper_rests_between_transactions_unless_rows_wait_for_long(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Four times as long as one took, with reading its rows. Not before the first; and what is late is not held up."""
-    clock = iter(range(100))
+    clock, now = iter(range(100)), 1_000_000
+    monkeypatch.setattr(shipper.time, "time", lambda: float(now))
     monkeypatch.setattr(shipper.time, "monotonic", lambda: float(next(clock)))
     rested: list[float] = []
     own = shipper.Shipper(tmp_path / "spool", f"sqlite:///{tmp_path}/log.sqlite", rested.append)
@@ -167,7 +168,6 @@ def test_the_shipper_rests_between_transactions_unless_rows_wait_for_long(
     for late in (False, True):
         for name in "abc":
             path = segment(tmp_path / "spool", line([name]), name)
-            if late:
-                os.utime(path, (0, 0))
+            os.utime(path, (0, 0) if late else (now, now))
         assert own.round()
     assert rested == [0.0, 8.0, 8.0]
