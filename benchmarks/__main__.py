@@ -1,4 +1,4 @@
-"""``make bench``: medians and ratios of one run, as a table, as JSON, and as the chart of the README.
+"""``make bench``: medians and ratios of one run, as a table, as JSON, and as the chart of docs/benchmarks.md.
 
 Subjects take turns, round by round, so that a machine whose speed drifts is unkind to all of them alike. Absolute figures
 are this machine's; the ratios are what to compare.

@@ -14,8 +14,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import footprint, load
+from benchmarks import footprint
 from benchmarks.__main__ import loans
+from benchmarks.load import closed_loop
 from benchmarks.serving import Subjects
 
 ROWS = {"one loan": 1, "1,000 loans": 1000}
@@ -49,10 +50,10 @@ def compare(options: argparse.Namespace, older: Path, folder: Path) -> None:
             subjects.start([])
             subjects.wait(bodies["one loan"])
         for name, body in bodies.items():
-            seen: dict[str, list[load.Round]] = {side: [] for side in sides}
+            seen: dict[str, list[closed_loop.Round]] = {side: [] for side in sides}
             for turn in range(options.rounds + 1):
                 for side, subjects in sides.items() if turn % 2 else reversed(sides.items()):
-                    found = load.run(subjects.ports["ours"], load.post(body), options.seconds)
+                    found = closed_loop.run(subjects.ports["ours"], closed_loop.post(body), options.seconds)
                     subjects.settle()
                     if found.failed:
                         raise AssertionError(f"{side}: {found.failed} requests failed: nothing is measured")
@@ -70,7 +71,7 @@ def compare(options: argparse.Namespace, older: Path, folder: Path) -> None:
             subjects.stop()
 
 
-def report(name: str, seen: dict[str, list[load.Round]]) -> None:
+def report(name: str, seen: dict[str, list[closed_loop.Round]]) -> None:
     """One line: medians, and the median of the ratios of neighbouring rounds."""
     pairs = list(zip(seen["now"], seen["before"], strict=True))
     rate = statistics.median(now.rate / before.rate for now, before in pairs)

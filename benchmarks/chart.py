@@ -1,4 +1,4 @@
-"""The throughput chart of the README, as SVG without a library: four bars need none."""
+"""The throughput chart of docs/benchmarks.md, as SVG without a library: a bar for each subject."""
 
 from __future__ import annotations
 

@@ -22,11 +22,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import load
 from benchmarks.__main__ import loans
+from benchmarks.load import closed_loop
+from benchmarks.load.fixed_rate import Request, Steady
 from benchmarks.postgres import WAYS, Postgres
 from benchmarks.serving import Subjects
-from benchmarks.steady import Request, Steady
 from services.predictionlog import spool
 
 AWAY, CONTROL = "away", "control"
@@ -71,7 +71,7 @@ def outage(model: Path, how: str, seconds: float, window: float, rate: float) ->
     Raises :class:`RuntimeError` where there is no PostgreSQL to be had.
     """
     single, batch = json.dumps(loans(1)[0]).encode(), json.dumps(loans(BATCH)).encode()
-    requests = [Request(load.post(single), 1)] * SINGLES + [Request(load.post(batch), BATCH)]
+    requests = [Request(closed_loop.post(single), 1)] * SINGLES + [Request(closed_loop.post(batch), BATCH)]
     names = (AWAY, CONTROL)
     with databases(names) as found, replicas(model, {n: found[n].url for n in names}, single) as subjects:
         callers = {name: Steady(subjects.ports[name], requests, rate) for name in names}

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import load
+from benchmarks.load import closed_loop
 from modelbundle.format import archive
 from services.predictionlog import spool
 
@@ -155,11 +155,11 @@ def measure(subjects: Subjects, body: bytes, rounds: int, seconds: float, names:
 
     The log is shipped while the rounds of ours last; what is left of it then is waited for, not measured.
     """
-    request = load.post(body)
-    seen: dict[str, list[load.Round]] = {name: [] for name in names}
+    request = closed_loop.post(body)
+    seen: dict[str, list[closed_loop.Round]] = {name: [] for name in names}
     for turn in range(rounds + 1):
         for name in names:
-            found = load.run(subjects.ports[name], request, seconds)
+            found = closed_loop.run(subjects.ports[name], request, seconds)
             subjects.settle()
             if found.failed:
                 raise AssertionError(f"{name}: {found.failed} requests failed: nothing is measured")

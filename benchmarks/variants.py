@@ -12,8 +12,8 @@ import statistics
 import tempfile
 from pathlib import Path
 
-from benchmarks import load
 from benchmarks.__main__ import loans
+from benchmarks.load import closed_loop
 from benchmarks.serving import Subjects
 
 VARIANTS = {
@@ -47,11 +47,11 @@ def main() -> None:
                 subjects.spawn(name, ["services.predict"], MODEL_SERVER_URL=subjects.model_url(), **state)
             del subjects.ports["ours"]
             subjects.wait(body)
-            request = load.post(body)
-            seen: dict[str, list[load.Round]] = {name: [] for name in VARIANTS}
+            request = closed_loop.post(body)
+            seen: dict[str, list[closed_loop.Round]] = {name: [] for name in VARIANTS}
             for turn in range(options.rounds + 1):
                 for name in VARIANTS:
-                    found = load.run(subjects.ports[name], request, options.seconds)
+                    found = closed_loop.run(subjects.ports[name], request, options.seconds)
                     if turn:
                         seen[name].append(found)
         finally:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.background import Background
+from benchmarks.load.background import Background
 
 BESIDE = ("shipper", "monitor", "challenger")  # the processes beside the workers
 ROOT = Path(__file__).parents[2]

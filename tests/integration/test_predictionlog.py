@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.background import Background
+from benchmarks.load.background import Background
 from services.predictionlog import event, shipper, spool
 from services.supervisor import take
 from tests.conftest import LOAN, Made

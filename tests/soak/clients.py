@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from benchmarks.background import Background
+from benchmarks.load.background import Background
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from benchmarks.background import Background
+from benchmarks.load.background import Background
 from tests.integration.system import System, until
 from tests.soak.clients import Failure
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.background import Background
+from benchmarks.load.background import Background
 from modelbundle.format import archive, bundle, manifest
 from tests.conftest import Made
 from tests.integration.system import System, running, until

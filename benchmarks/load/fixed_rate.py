@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
-from benchmarks.background import Background
-from benchmarks.load import Client
+from benchmarks.load.background import Background
+from benchmarks.load.closed_loop import Client
 
 PREDICTION = re.compile(rb'"prediction_id": ?"([^"]+)"')
 GIVES_UP = 30.0  # seconds without an answer after which a request has failed
