@@ -26,7 +26,7 @@ FARTHEST = 1e290  # limit of a line's centre, so that a finite value minus it is
 
 
 @dataclass(frozen=True)
-class Line:
+class LinearTerm:
     """The term ``slope * (value - center)`` of a number; 0 for a missing one, which the feature's table covers."""
 
     feature: int
@@ -58,7 +58,7 @@ class AdditiveScorer(Scorer):
         tables: Sequence[FloatArray],
         pairs: Sequence[Pair] = (),
         averages: Sequence[float] | None = None,
-        lines: Sequence[Line] = (),
+        lines: Sequence[LinearTerm] = (),
     ) -> None:
         self.intercept = intercept
         self.bins = tuple(bins)
@@ -251,7 +251,7 @@ class AdditiveScorer(Scorer):
         return cls(parts.number(header.get("intercept")), bins, tables, pairs, averages, lines)
 
 
-def _line_terms(line: Line, column: AnyColumn) -> FloatArray:
+def _line_terms(line: LinearTerm, column: AnyColumn) -> FloatArray:
     numbers = np.asarray(plain(column), dtype=np.float64)
     with np.errstate(over="ignore"):
         terms = np.minimum(np.maximum(line.slope * (numbers - line.center), -STEEPEST), STEEPEST)
@@ -266,13 +266,13 @@ def _pair_terms(pair: Pair, table: FloatArray, indices: Sequence[Places]) -> Flo
     return terms
 
 
-def _read_line(parts: Parts, entry: object) -> Line:
+def _read_line(parts: Parts, entry: object) -> LinearTerm:
     if not isinstance(entry, list) or len(entry) != 3:
         raise FormatError("scorer", "a line must be a feature, a slope and a centre")
     feature = parts.position(entry[0], len(parts.schema))
     if parts.schema.features[feature].kind != "number":
         raise FormatError("scorer", "a line must be of a number")
-    line = Line(feature, parts.number(entry[1]), parts.number(entry[2]))
+    line = LinearTerm(feature, parts.number(entry[1]), parts.number(entry[2]))
     if abs(line.center) > FARTHEST:
         raise FormatError("scorer", "a line's centre is too large")
     return line

@@ -22,7 +22,7 @@ _INSERT = sa.text(
 
 
 @dataclass(frozen=True, slots=True)
-class Prediction:
+class LoggedPrediction:
     """A prediction that a claim is about."""
 
     id: str
@@ -54,8 +54,8 @@ class _Claimed:
     """The predictions that the claims are about, and their outcomes; ``new`` are the ids whose outcome is from these claims."""
 
     def __init__(self, connection: sa.Connection, claims: Sequence[Claim]) -> None:
-        self.by_id: dict[str, Prediction] = {}
-        self.by_record: dict[str, list[Prediction]] = defaultdict(list)
+        self.by_id: dict[str, LoggedPrediction] = {}
+        self.by_record: dict[str, list[LoggedPrediction]] = defaultdict(list)
         self.new: set[str] = set()
         for column, wanted in (
             (predictions.c.prediction_id, {c.prediction_id for c in claims if c.prediction_id is not None}),
@@ -65,7 +65,7 @@ class _Claimed:
                 # The lock keeps an erasure waiting until the outcome is there; then it erases both.
                 query = _KNOWN.where(column.in_(ids)).with_for_update(read=True)
                 for row in connection.execute(query):
-                    self.by_id[row[0]] = Prediction(*row)
+                    self.by_id[row[0]] = LoggedPrediction(*row)
         for found in sorted(self.by_id.values(), key=lambda p: (p.time, p.id)):
             if found.record_id is not None:
                 self.by_record[found.record_id].append(found)
@@ -83,7 +83,7 @@ class _Claimed:
         latest = found[-1].id
         return Result(REPEATED if self.outcomes[latest] == claim.is_late else CONTRADICTED, (latest,))
 
-    def _about(self, claim: Claim) -> list[Prediction]:
+    def _about(self, claim: Claim) -> list[LoggedPrediction]:
         if claim.prediction_id is not None:
             found = self.by_id.get(claim.prediction_id)
             return [found] if found else []

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from modelbundle.publishing.compiling.encoding import NotSupported
-from modelbundle.scorers.additive import AdditiveScorer, Line
+from modelbundle.scorers.additive import AdditiveScorer, LinearTerm
 from modelbundle.scorers.base import Scorer
 from modelbundle.scorers.trees import TreesScorer
 
@@ -43,7 +43,7 @@ def on_a_line(scorer: Scorer, factor: float, shift: float) -> Scorer:
             scorer.bins,
             [factor * table for table in scorer.tables],
             [replace(pair, table=factor * pair.table) for pair in scorer.pairs],
-            lines=[Line(line.feature, factor * line.slope, line.center) for line in scorer.lines],
+            lines=[LinearTerm(line.feature, factor * line.slope, line.center) for line in scorer.lines],
         )
     if isinstance(scorer, TreesScorer) and scorer.link == "logit":
         trees = replace(scorer.trees, values=factor * scorer.trees.values)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from modelbundle.publishing.compiling.encoding import NotSupported
 from modelbundle.schema import Feature, Schema
-from modelbundle.scorers.additive import FARTHEST, AdditiveScorer, Line, Pair
+from modelbundle.scorers.additive import FARTHEST, AdditiveScorer, LinearTerm, Pair
 from modelbundle.scorers.base import FloatArray
 from modelbundle.scorers.bins import Bins, CategoryBins, NumberBins
 from modelbundle.scorers.parts import LIMIT
@@ -73,7 +73,7 @@ class Terms:
         pairs = []
         for (i, j), _, table in self._pairs:
             pairs.append(Pair((i, j), maps[i].pop(0).astype(np.int64), maps[j].pop(0).astype(np.int64), table))
-        lines = [Line(feature, slope, center) for (feature, center), slope in self._lines.items() if slope]
+        lines = [LinearTerm(feature, slope, center) for (feature, center), slope in self._lines.items() if slope]
         numbers = [np.array([self.intercept]), *tables, *(pair.table.reshape(-1) for pair in pairs)]
         if not all(bool((np.abs(part) < LIMIT).all()) for part in numbers):
             raise NotSupported("a term of the model is not finite")

@@ -43,14 +43,14 @@ def answer(predictor: Predictor, bodies: BodyReader, max_rows: int, request: Req
     except REFUSALS as error:
         raise refusal(error, environ) from None
     sent.bound(max_rows)
-    scorer = Scorer(predictor, serving, environ, sent.header, key, every_term)
+    scorer = TableScorer(predictor, serving, environ, sent.header, key, every_term)
     response = answered(Response(mimetype="text/csv"), serving, environ)
     environ["request.streams"] = True
     response.response = _lines(scorer, sent, added)
     return response
 
 
-def _lines(scorer: Scorer, sent: Table, added: Sequence[str]) -> Iterator[bytes]:
+def _lines(scorer: TableScorer, sent: Table, added: Sequence[str]) -> Iterator[bytes]:
     facts = scorer.environ["request.facts"]
     first, width = 0, len(sent.header)
     with scorer.serving:
@@ -68,7 +68,7 @@ def _lines(scorer: Scorer, sent: Table, added: Sequence[str]) -> Iterator[bytes]
 
 
 @dataclass(frozen=True, slots=True)
-class Scorer:
+class TableScorer:
     """Scores rows of text below ``header``, all with one model."""
 
     predictor: Predictor

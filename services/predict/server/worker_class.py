@@ -125,7 +125,7 @@ class TwoPoolWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no type
         sock.flush()
         return kept
 
-    def finished(self, pool: ThreadPool, conn: Any, result: Result) -> None:
+    def finished(self, pool: ThreadPool, conn: Any, result: FinishedRequest) -> None:
         """Take a connection back from a pool. The main thread calls it."""
         self.in_flight -= pool is self.tpool
         if conn.sock.fileno() < 0:  # gunicorn closed it during an answer that failed, and would count it twice
@@ -173,14 +173,14 @@ class ThreadPool:
         worker = self.worker
         while (conn := self.queue.get()) is not None:
             try:
-                result = Result(worker.handle(conn))
+                result = FinishedRequest(worker.handle(conn))
             except BaseException:  # gunicorn has handled what it expects
                 worker.log.exception("a connection is given up")
-                result = Result(False)
+                result = FinishedRequest(False)
             worker.method_queue.defer(worker.finished, self, conn, result)
 
 
-class Result:
+class FinishedRequest:
     """The part of a future that gunicorn reads after a request."""
 
     __slots__ = ("kept",)

@@ -21,7 +21,7 @@ PAD = 0.06  # of the width, left free on both sides of the terms
 
 
 @dataclass(frozen=True, slots=True)
-class Segment:
+class BandSegment:
     """A band on the scale; ``upper`` is the label of its right end, empty for the last."""
 
     label: str
@@ -44,7 +44,7 @@ class Verdict:
     share: str
     average: str
     ratio: str
-    segments: tuple[Segment, ...]
+    segments: tuple[BandSegment, ...]
     place: float
     average_place: float | None
     classes: tuple[tuple[str, str], ...]
@@ -183,12 +183,12 @@ def _ratio(probability: float, average: float) -> str:
     return f"{ratio:.1f} × the average case's" if ratio >= 0.1 else "less than a tenth of the average case's"
 
 
-def _segments(about: Manifest, current: int) -> tuple[Segment, ...]:
+def _segments(about: Manifest, current: int) -> tuple[BandSegment, ...]:
     count = len(about.bands)
     width = 100 / max(count, 1)
     last = count - 1
     return tuple(
-        Segment(
+        BandSegment(
             band.label, round(k * width, 3), round(width, 3), _shade(k, count),
             formatting.short_percent(band.upper) if k < last else "", k == current,
         )

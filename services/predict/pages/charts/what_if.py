@@ -24,7 +24,7 @@ MOST = 14  # categories that are drawn; the commonest ones, and this case's
 
 
 @dataclass(frozen=True, slots=True)
-class Curve:
+class WhatIfCurve:
     """A number: the probability along its values. ``data`` is the same for the page's script."""
 
     feature: Feature
@@ -61,7 +61,7 @@ class Choices:
     left_out: int
 
 
-def curve(model: Model, documents: Documents, row: Row, name: str) -> Curve | Choices | None:
+def curve(model: Model, documents: Documents, row: Row, name: str) -> WhatIfCurve | Choices | None:
     """What the feature ``name`` does to ``row``; None for a number of which nothing is known."""
     i = model.schema.index[name]
     feature = model.schema.features[i]
@@ -81,7 +81,7 @@ def _curve(
     feature: Feature,
     own: NumberCurve | CategoryCurve | None,
     described: dict[str, Any],
-) -> Curve:
+) -> WhatIfCurve:
     values: list[Value] = steps(feature, own, documents.reference)
     value = row[model.schema.index[feature.name]]
     asked: list[Value] = [*values, value, None]
@@ -104,7 +104,7 @@ def _curve(
             hill += f"V{up(top * HILL * height)}H{10 * across(b):.1f}" if a < b else ""
         hill += f"V{HEIGHT}Z"
     at = float(value) if isinstance(value, float) else None
-    return Curve(
+    return WhatIfCurve(
         feature=feature,
         line="M" + "L".join(f"{10 * across(v):.1f} {up(p)}" for v, p in zip(numbers, chances, strict=True)),
         hill=hill,

@@ -13,7 +13,7 @@ from modelbundle.explain.reasons import Reasons
 from modelbundle.format.manifest import Golden, Manifest
 from modelbundle.model import Model
 from modelbundle.schema import Feature, Schema
-from modelbundle.scorers.additive import AdditiveScorer, Line, Pair
+from modelbundle.scorers.additive import AdditiveScorer, LinearTerm, Pair
 from modelbundle.scorers.base import Scorer, Value
 from modelbundle.scorers.bins import CategoryBins, NumberBins
 from modelbundle.scorers.trees import Questions, Trees, TreesScorer
@@ -43,7 +43,7 @@ def additive(pairs: bool = True) -> AdditiveScorer:
         [Pair((0, 1), np.array([0, 0, 1, 1]), np.array([0, 1, 1, 0, 0]), np.array([[32.0, 64.0], [128.0, 256.0]]))]
         if pairs
         else [],
-        lines=[Line(2, 2.0, 0.5)],
+        lines=[LinearTerm(2, 2.0, 0.5)],
     )
     scorer.fit_averages([np.array([12.0, 25.0, 40.0]), ["A", "B", "A"], np.array([0.5, np.nan, 0.1])])
     return scorer

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from modelbundle.errors import FormatError
 from modelbundle.golden import columns
 from modelbundle.schema import Feature, Schema
-from modelbundle.scorers.additive import AdditiveScorer, Line, Pair
+from modelbundle.scorers.additive import AdditiveScorer, LinearTerm, Pair
 from modelbundle.scorers.base import Value
 from modelbundle.scorers.bins import CategoryBins, NumberBins
 
@@ -32,7 +32,7 @@ def scorer() -> AdditiveScorer:
         [NumberBins(np.array([10.0, 20.0])), CategoryBins(("A", "B")), NumberBins(np.empty(0))],
         [np.array([0.1, 0.2, 0.4, 0.8]), np.array([1.0, 2.0, 4.0, 8.0]), np.array([0.0, 16.0])],
         [Pair((0, 1), np.array([0, 0, 1, 1]), np.array([0, 1, 1, 0]), np.array([[32.0, 64.0], [128.0, 256.0]]))],
-        lines=[Line(2, 2.0, 0.5)],
+        lines=[LinearTerm(2, 2.0, 0.5)],
     )
 
 
