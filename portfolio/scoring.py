@@ -17,10 +17,10 @@ from modelbundle.validation import csv_cells
 from modelbundle.validation.column_validator import misfits, warnings
 from modelbundle.validation.problems import Invalid, unescape
 from modelbundle.validation.rules import MAX_ID
+from portfolio.files.added_columns import ADDED, added_types
 from portfolio.files.csv_columns import RejectedRow, as_json
 from portfolio.files.readers import is_text
 
-ADDED = ("prediction", "probability", "band", "reasons", "warnings")
 Mask = NDArray[np.bool_]
 
 
@@ -65,13 +65,6 @@ def _added(model: Model, columns: Sequence[AnyColumn], with_reasons: bool) -> li
         _reasons(model, scored.reasons, len(said)),
         _dictionary(said, texts),
     ]
-
-
-def added_types(model: Model) -> list[pa.DataType]:
-    """Return the types of the columns :data:`ADDED`."""
-    text = pa.dictionary(pa.int32(), pa.string())
-    label = pa.array(list(model.classes)).type
-    return [label, pa.float64(), text, text, text]
 
 
 def _dictionary(codes: Any, texts: Sequence[str]) -> pa.Array:

@@ -17,8 +17,8 @@ from typing import Any
 
 from modelbundle.errors import BundleError
 from portfolio.errors import PortfolioError
+from portfolio.files.added_columns import added
 from portfolio.files.readers import check
-from portfolio.files.writers import added
 from portfolio.options import Options, add_arguments, load
 from portfolio.spark_batches import CORRUPT, REJECTED, BatchScorer, output_schema
 

@@ -10,8 +10,9 @@ import pyarrow as pa
 
 from modelbundle.format import bundle
 from modelbundle.model import Model
+from portfolio.files.added_columns import ADDED, added_types
 from portfolio.files.csv_columns import RejectedRow, as_json
-from portfolio.scoring import ADDED, added_types, score, with_numbers
+from portfolio.scoring import score, with_numbers
 
 CORRUPT = "_corrupt"  # Spark's reader puts a line here if it has more or fewer cells than the header
 REJECTED = ("_pointer", "_error", "_record")

@@ -18,16 +18,11 @@ import pyarrow.parquet as pq
 
 from modelbundle.model import Model
 from portfolio.errors import PortfolioError
+from portfolio.files.added_columns import ADDED, added_types
 from portfolio.files.locations import CSV
 from portfolio.files.readers import InputFile, is_text
-from portfolio.scoring import ADDED, added_types
 
 REJECTED = ("file", "row", "line", "pointer", "error", "record")
-
-
-def added(output: str) -> tuple[str, ...]:
-    """Return the columns that an output of this kind adds to the input. Parquet has the model version in its metadata."""
-    return (*ADDED, "model_version") if output == CSV else ADDED
 
 
 class Output(ABC):

@@ -14,9 +14,9 @@ from modelbundle import __version__
 from modelbundle.model import Model
 from portfolio.errors import PortfolioError
 from portfolio.files import readers
+from portfolio.files.added_columns import added
 from portfolio.files.locations import CSV
 from portfolio.files.readers import Chunk, InputFile, check
-from portfolio.files.writers import added
 from portfolio.job import plan
 from portfolio.job.assembly import Assembly
 from portfolio.job.checkpoint import Checkpoint

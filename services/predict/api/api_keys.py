@@ -11,6 +11,7 @@ import hmac
 import re
 import secrets
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from services.web.problem import Refused
 
 _LINE = re.compile(r"([A-Za-z0-9._-]{1,64})\s+([0-9a-f]{64})")
 MAX_FILE_BYTES = 1 << 20
+TICK = 2.0  # seconds: within them two changes of a file can have one time; FAT counts in two seconds
 REALM = {"WWW-Authenticate": 'Bearer realm="predictions"'}
 
 
@@ -33,7 +35,8 @@ class Keys:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._seen = _state(path)
+        self._seen, self._changed = _state(path), time.monotonic()
+        self._read, self._trouble = self._changed, ""
         self._hashes = read(path)
 
     def holder(self, key: str) -> str | None:
@@ -47,15 +50,22 @@ class Keys:
         return found
 
     def _follow(self) -> None:
+        """Read the file if it changed, and until it was read :data:`TICK` after that: it may have changed again unseen."""
         state = _state(self.path)
-        if state == self._seen:
+        if state == self._seen and self._read >= self._changed + TICK:
             return
-        self._seen = state
+        self._read = time.monotonic()
+        if state != self._seen:
+            self._seen, self._changed = state, self._read
         try:
-            self._hashes = read(self.path)
-            json_logging.emit("keys", "info", keys=[name for name, _ in self._hashes])
+            hashes, trouble = read(self.path), ""
         except (OSError, KeysError) as error:
-            json_logging.emit("keys", "error", trouble=f"the keys before are kept: {error}")
+            hashes, trouble = self._hashes, f"the keys before are kept: {error}"
+        if trouble and trouble != self._trouble:
+            json_logging.emit("keys", "error", trouble=trouble)
+        elif hashes != self._hashes:
+            json_logging.emit("keys", "info", keys=[name for name, _ in hashes])
+        self._hashes, self._trouble = hashes, trouble
 
 
 def read(path: Path) -> list[tuple[str, bytes]]:

@@ -203,7 +203,7 @@ def _walk(value: Any, pointer: str, problems: list[Problem], depth: int) -> None
     if depth > _DEEPEST or len(problems) >= 100:
         return
     if isinstance(value, _Repeated):
-        problems.append(Problem(f"{pointer}/{escape(value.key[:64])}", "stands in this object more than once"))
+        problems.append(Problem(f"{pointer}/{escape(value.key[:64])}", "occurs more than once in this object"))
     if isinstance(value, dict):
         for name, inner in value.items():
             _walk(inner, f"{pointer}/{escape(name[:64])}", problems, depth + 1)

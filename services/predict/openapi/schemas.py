@@ -138,7 +138,10 @@ def answer(model: Model) -> Json:
         },
     }
     properties: Json = {
-        "prediction": {"enum": classes, "description": "scikit-learn's predict, kept for compatibility; no decision"},
+        "prediction": {
+            "enum": classes,
+            "description": "what scikit-learn's predict returns. It is not a decision: decide with band or predict_proba",
+        },
         "predict_proba": {
             "type": "array",
             "items": {"type": "number", "minimum": 0, "maximum": 1},

@@ -85,7 +85,7 @@ class Tensors:
             _require(known, f"{where}/{key[:256]}", "unknown field")
         name, datatype, shape = tensor.get("name"), tensor.get("datatype"), tensor.get("shape")
         _require(isinstance(name, str), f"{where}/name", "must be the name of a feature")
-        _require(name not in self.columns, f"{where}/name", "stands there more than once")
+        _require(name not in self.columns, f"{where}/name", "occurs more than once")
         counts = isinstance(shape, list) and all(type(n) is int and n >= 0 for n in shape)
         _require(
             counts and (len(shape) == 1 or (len(shape) == 2 and shape[1] == 1)),

@@ -14,6 +14,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from services.predict.api import api_keys
+from services.predict.api.api_keys import Keys
 from services.predict.app import create_app
 from services.predict.rollout.state_dir import StateDir
 from services.predict.settings import Settings
@@ -60,6 +61,19 @@ def test_without_one_401_with_a_wrong_one_403(keyed: FlaskClient) -> None:
             assert_problem(keyed.post(path, json=LOAN, headers=sent), 403 if key.strip() else 401)
     for path in ("/readyz", "/healthz", "/model", "/openapi.json", "/docs", "/v2"):
         assert keyed.get(path).status_code == 200
+
+
+def test_a_change_in_the_tick_of_another_is_seen(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Written in place, as long as before, under the same times: the file is read again until the tick has passed, no longer."""
+    clock = [100.0]
+    monkeypatch.setattr(api_keys.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(api_keys, "_state", lambda _: "as before")
+    keys = Keys(file)
+    file.write_text(line("shop", "third-key"), "utf-8")
+    clock[0] += api_keys.TICK
+    assert (keys.holder("third-key"), keys.holder("first-key")) == ("shop", None)
+    file.write_text(line("shop", "other-key"), "utf-8")
+    assert keys.holder("third-key") == "shop"
 
 
 def test_the_file_is_followed(keyed: FlaskClient, file: Path, capfd: pytest.CaptureFixture[str]) -> None:
