@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +17,7 @@ from late_payers.code_version import code_version
 from late_payers.features import TARGET
 from modelbundle.format.bundle import load
 from modelbundle.golden import check
+from modelbundle.publishing.publish import Published
 
 Book = tuple[pd.DataFrame, NDArray[np.int64]]
 
@@ -27,13 +29,21 @@ def quarter(loans: Book) -> Any:
     return SimpleNamespace(training=frame[:4500], test=frame[4500:], description="a seeded book", fingerprint="ab" * 32)
 
 
-@pytest.fixture
-def few_bags(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="module")
+def few_bags() -> Iterator[None]:
     """The champion with two bags and ten bootstrap samples, and bands as the seeded book has them."""
-    monkeypatch.setattr(champion, "ROUNDS", 10)
     make = pipelines.champion
-    monkeypatch.setattr(pipelines, "champion", lambda: make(bags=2))
-    monkeypatch.setattr("late_payers.features.BAND_EDGES", (0.15, 0.22, 0.32, 0.45))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(champion, "ROUNDS", 10)
+        patch.setattr(pipelines, "champion", lambda: make(bags=2))
+        patch.setattr("late_payers.features.BAND_EDGES", (0.15, 0.22, 0.32, 0.45))
+        yield
+
+
+@pytest.fixture(scope="module")
+def published(quarter: Any, few_bags: None, tmp_path_factory: pytest.TempPathFactory) -> Published:
+    """The quarter's champion."""
+    return champion.train(quarter, tmp_path_factory.mktemp("published") / "late-payers.bundle")
 
 
 def test_the_slim_champion_predicts_the_same(loans: Book, few_bags: None) -> None:
@@ -46,9 +56,8 @@ def test_the_slim_champion_predicts_the_same(loans: Book, few_bags: None) -> Non
     assert (slim.predict_proba(loans[0]) == before).all()
 
 
-def test_the_published_champion(quarter: Any, few_bags: None, tmp_path: Path) -> None:
+def test_the_published_champion(published: Published) -> None:
     """The bundle answers as the pipeline does, from tables, with metrics, bands, fingerprint, code version and card."""
-    published = champion.train(quarter, tmp_path / "late-payers.bundle")
     content = published.path.read_bytes()
     check(load(content))
     manifest = published.manifest
@@ -62,10 +71,12 @@ def test_the_published_champion(quarter: Any, few_bags: None, tmp_path: Path) ->
     assert b"## What it must not be used for" in content
 
 
-def test_the_same_loans_give_the_same_bundle(quarter: Any, few_bags: None, tmp_path: Path) -> None:
-    """Publishing the same quarter twice gives the same bytes."""
-    first, second = (champion.train(quarter, tmp_path / f"{name}.bundle") for name in "ab")
-    assert first.sha256 == second.sha256
+def test_the_same_loans_give_the_same_bundle(
+    published: Published, quarter: Any, few_bags: None, tmp_path: Path
+) -> None:
+    """Publishing the same quarter again, under another name, gives the same bytes."""
+    again = champion.train(quarter, tmp_path / "again.bundle")
+    assert again.sha256 == published.sha256
 
 
 def test_the_code_version_is_a_hash_of_the_sources() -> None:
