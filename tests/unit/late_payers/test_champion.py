@@ -31,11 +31,12 @@ def quarter(loans: Book) -> Any:
 
 @pytest.fixture(scope="module")
 def few_bags() -> Iterator[None]:
-    """The champion with two bags and ten bootstrap samples, and bands as the seeded book has them."""
+    """The champion with two bags, sixty rounds and ten bootstrap samples; bands as the seeded book has them."""
+    quick = {"model__smoothing_rounds": 20, "model__interaction_smoothing_rounds": 20, "model__max_rounds": 60}
     make = pipelines.champion
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(champion, "ROUNDS", 10)
-        patch.setattr(pipelines, "champion", lambda: make(bags=2))
+        patch.setattr(pipelines, "champion", lambda: make(bags=2).set_params(**quick))
         patch.setattr("late_payers.features.BAND_EDGES", (0.15, 0.22, 0.32, 0.45))
         yield
 
