@@ -25,7 +25,7 @@ function table(switches) {
 
 // Curves: the exact value under the pointer
 
-const [LEFT, RIGHT, WIDTH] = [44, 8, 340]; // of curvechart.py
+const [LEFT, RIGHT, WIDTH] = [44, 8, 340]; // of feature_curves.py
 let curves = null; // a promise of them, by feature
 
 function fetched() {

@@ -87,22 +87,22 @@ def test_a_pin_file_is_followed_and_a_bad_pin_keeps_the_old_model(models: Path) 
     file = models / "pin.json"
     file.write_text(json.dumps({"file": "a.bundle", "sha256": SHA}), "utf-8")
     wanted, path = pins.from_environment({"MODEL_PIN_FILE": str(file)})
-    vault = PinnedModels(Directory(models), wanted, path, 1000)
-    client = create_app(vault).test_client()
+    pinned = PinnedModels(Directory(models), wanted, path, 1000)
+    client = create_app(pinned).test_client()
     file.write_text(json.dumps({"file": "b.bundle", "sha256": sha256}), "utf-8")
-    vault.look()
+    pinned.look()
     facts = client.get("/pin").get_json()
     assert facts["pinned"] == {"file": "b.bundle", "sha256": sha256}
     assert facts["serving"]["sha256"] == SHA
     assert "b.bundle" in facts["why_not"]
     assert client.get("/bundle").data == CONTENT
     (models / "b.bundle").write_bytes(other)
-    vault._again = 0.0
-    vault.look()
+    pinned._again = 0.0
+    pinned.look()
     assert client.get("/bundle").data == other
     assert client.get("/pin").get_json()["why_not"] is None
     file.write_text("{", "utf-8")
-    vault.look()
+    pinned.look()
     assert client.get("/pin").get_json()["why_not"] == "the pin file is not JSON"
     assert client.get("/bundle").data == other
 
@@ -113,12 +113,12 @@ def test_a_pin_is_noticed_where_file_times_are_coarse(models: Path) -> None:
     file = models / "pin.json"
     file.write_text(json.dumps({"file": "a.bundle", "sha256": SHA}), "utf-8")
     wanted, path = pins.from_environment({"MODEL_PIN_FILE": str(file)})
-    vault = PinnedModels(Directory(models), wanted, path, 1000)
+    pinned = PinnedModels(Directory(models), wanted, path, 1000)
     before = file.stat()
     file.write_text(json.dumps({"file": "b.bundle", "sha256": OTHER_SHA}), "utf-8")
     os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
-    vault.look()
-    assert vault.served.pin.file == "b.bundle"
+    pinned.look()
+    assert pinned.served.pin.file == "b.bundle"
 
 
 def test_setting_a_pin_again_is_another_pin(models: Path) -> None:
@@ -127,21 +127,21 @@ def test_setting_a_pin_again_is_another_pin(models: Path) -> None:
 
 
 class Shop:
-    """A vault on a pin file, and a client of its service; ``write`` sets the pins and looks, as the threads do."""
+    """A pinned on a pin file, and a client of its service; ``write`` sets the pins and looks, as the threads do."""
 
     def __init__(self, models: Path) -> None:
         (models / "b.bundle").write_bytes(OTHER)
         self.file = models / "pin.json"
         self.file.write_text(json.dumps(PINNED), "utf-8")
         wanted, path = pins.from_environment({"MODEL_PIN_FILE": str(self.file)})
-        self.vault = PinnedModels(Directory(models), wanted, path, 1000)
-        self.client = create_app(self.vault).test_client()
-        self.vault.challenger.look()
+        self.pinned = PinnedModels(Directory(models), wanted, path, 1000)
+        self.client = create_app(self.pinned).test_client()
+        self.pinned.challenger.look()
 
     def write(self, text: str) -> None:
         self.file.write_text(text, "utf-8")
-        self.vault.look()
-        self.vault.challenger.look()
+        self.pinned.look()
+        self.pinned.challenger.look()
 
     def challenge(self, challenger: object) -> None:
         self.write(json.dumps({**PINNED, "challenger": challenger}))
@@ -208,7 +208,7 @@ def test_a_challenger_whose_file_comes_later_is_found(shop: Shop) -> None:
     shop.challenge({"file": "b.bundle", "sha256": OTHER_SHA})
     assert shop.client.get("/challenger").status_code == 503
     (shop.file.parent / "c").rename(shop.file.parent / "b.bundle")
-    shop.vault.challenger.look()
+    shop.pinned.challenger.look()
     assert shop.client.get("/challenger").data == OTHER
 
 
@@ -216,14 +216,14 @@ def test_another_champion_leaves_the_challenger_and_the_same_file_again_sets_bot
     """What was refused is tried again when somebody asks for it again; what nobody touched is not."""
     other = {"file": "b.bundle", "sha256": OTHER_SHA}
     shop.challenge(other)
-    first = shop.vault.served.pin.id, shop.vault.challenger.served
+    first = shop.pinned.served.pin.id, shop.pinned.challenger.served
     shop.challenge(other)
-    assert shop.vault.served.pin.id != first[0]
-    assert shop.vault.challenger.served not in (None, first[1])
-    kept = shop.vault.challenger.served
+    assert shop.pinned.served.pin.id != first[0]
+    assert shop.pinned.challenger.served not in (None, first[1])
+    kept = shop.pinned.challenger.served
     shop.write(json.dumps({**other, "challenger": other}))
-    assert shop.vault.served.pin.sha256 == OTHER_SHA
-    assert shop.vault.challenger.served is kept
+    assert shop.pinned.served.pin.sha256 == OTHER_SHA
+    assert shop.pinned.challenger.served is kept
     shop.write("{")
     shop.write(json.dumps(other))
     assert shop.client.get("/pin").get_json()["why_not"] is None, "the file was mended"
