@@ -36,8 +36,8 @@ ask: $(VENV)/serving ## ask the running API about two payers
 	@$(PY) make_test_request.py http://127.0.0.1:$(PORT)
 
 .PHONY: deploy
-deploy: $(VENV)/serving ## bring out BUNDLE=path on what is running (TARGET=local|compose, WHY="…", KEY=path to sign it)
-	@$(PY) -m services.deployment deploy "$(BUNDLE)" $(if $(TARGET),--target $(TARGET)) $(if $(KEY),--key "$(KEY)") $(if $(WHY),--why "$(WHY)")
+deploy: $(VENV)/serving ## bring out BUNDLE=path on what is running (TARGET=local|compose, WHY="…", KEY=path to sign it, ALLOW=contract,scores,probation)
+	@$(PY) -m services.deployment deploy "$(BUNDLE)" $(if $(TARGET),--target $(TARGET)) $(if $(KEY),--key "$(KEY)") $(if $(WHY),--why "$(WHY)") $(if $(ALLOW),--allow "$(ALLOW)")
 
 .PHONY: rollback
 rollback: $(VENV)/serving ## back to the model that was accepted before
@@ -54,7 +54,7 @@ unchallenge: $(VENV)/serving ## take the challenger away
 
 .PHONY: promote
 promote: $(VENV)/serving ## let the challenger answer; `make rollback` goes back
-	@$(PY) -m services.deployment promote $(if $(TARGET),--target $(TARGET)) $(if $(KEY),--key "$(KEY)") $(if $(WHY),--why "$(WHY)")
+	@$(PY) -m services.deployment promote $(if $(TARGET),--target $(TARGET)) $(if $(KEY),--key "$(KEY)") $(if $(WHY),--why "$(WHY)") $(if $(ALLOW),--allow "$(ALLOW)")
 
 .PHONY: models
 models: $(VENV)/serving ## what is published, pinned, serving on each replica, and previous

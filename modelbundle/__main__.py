@@ -14,7 +14,7 @@ from typing import Any
 
 from modelbundle import golden
 from modelbundle.errors import BundleError, StatementError
-from modelbundle.format import bundle, statement
+from modelbundle.format import allowance, bundle, statement
 from modelbundle.model import Model
 
 
@@ -57,7 +57,7 @@ def keys(options: argparse.Namespace) -> int:
 def sign(options: argparse.Namespace) -> int:
     """Write the statement next to the model."""
     role = statement.CHALLENGER if options.challenger else statement.CHAMPION
-    print(statement.sign_file(options.file, options.key, options.sequence, role))
+    print(statement.sign_file(options.file, options.key, options.sequence, role, options.allow))
     return 0
 
 
@@ -74,6 +74,8 @@ def verify(options: argparse.Namespace) -> int:
     except StatementError as error:
         raise StatementError(f"{signature.name} {error}") from None
     print(f"sha256:      {found.sha256}\nsequence:    {found.sequence}\nkey:         {found.key}")
+    if found.allow:
+        print(f"allow:       {','.join(found.allow)}")
     return 0
 
 
@@ -101,6 +103,12 @@ def parser() -> argparse.ArgumentParser:
         "--challenger",
         action="store_true",
         help="write FILE.challenger.sig: the model may be scored silently, but not answer",
+    )
+    one.add_argument(
+        "--allow",
+        type=allowance.parse,
+        default=(),
+        help="gates that the model need not pass: contract,scores,probation",
     )
     one.set_defaults(run=sign)
     one = actions.add_parser("verify", help="verify the statement FILE.sig")

@@ -2,7 +2,8 @@
 
 A statement is the file ``NAME.sig`` next to a model: an OpenSSF Model Signing file (Sigstore bundle v0.3 around a DSSE envelope
 around an in-toto Statement v1, signed with ECDSA on P-256 and SHA-256), which ``model_signing verify key`` accepts. Its predicate
-has one additional member, ``sequence``: a whole number that rises with every statement. A signature proves who made a file,
+has one additional member, ``sequence``: a whole number that rises with every statement, and may have another, ``allow``: the
+gates that the pinned model need not pass (:mod:`modelbundle.format.allowance`). A signature proves who made a file,
 not that the approval is current; with the sequence, a reader refuses a replayed older statement. A challenger has a separate
 statement, ``NAME.challenger.sig``, whose predicate says ``"role": "challenger"``. It does not allow the model to answer.
 
@@ -24,6 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelbundle.errors import StatementError
+from modelbundle.format import allowance
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey, EllipticCurvePublicKey
@@ -44,11 +46,13 @@ _PEM = re.compile(rb"-----BEGIN PUBLIC KEY-----.+?-----END PUBLIC KEY-----", re.
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """A verified statement: the model's SHA-256, the sequence, and the key that signed it (SHA-256 of its PEM)."""
+    """A verified statement: the model's SHA-256, the sequence, the key that signed it (SHA-256 of its PEM), and the gates that
+    it lifts."""
 
     sha256: str
     sequence: int
     key: str
+    allow: tuple[str, ...] = ()
 
 
 def make_keys(private: Path, public: Path) -> None:
@@ -97,9 +101,14 @@ def read_public(path: Path) -> list[EllipticCurvePublicKey]:
 
 
 def sign(
-    sha256: str, name: str, key: EllipticCurvePrivateKey, sequence: int | None = None, role: str = CHAMPION
+    sha256: str,
+    name: str,
+    key: EllipticCurvePrivateKey,
+    sequence: int | None = None,
+    role: str = CHAMPION,
+    allow: Sequence[str] = (),
 ) -> bytes:
-    """A signed statement that approves the file ``name`` with this ``sha256`` (hex) for ``role``.
+    """A signed statement that approves the file ``name`` with this ``sha256`` (hex) for ``role``, and lifts the gates ``allow``.
 
     ``sequence`` is 1 to 2**53 - 1, by default the Unix time in milliseconds. Raises :class:`StatementError` for another number.
     """
@@ -118,6 +127,7 @@ def sign(
             "resources": [{"name": ".", "digest": sha256, "algorithm": "sha256"}],
             "sequence": number,
             **({} if role == CHAMPION else {"role": role}),
+            **({"allow": list(allow)} if allow else {}),
         },
     }
     payload = json.dumps(content, indent=2).encode()
@@ -134,7 +144,9 @@ def sign(
     return json.dumps(document).encode()
 
 
-def sign_file(path: Path, private: Path, sequence: int | None = None, role: str = CHAMPION) -> Path:
+def sign_file(
+    path: Path, private: Path, sequence: int | None = None, role: str = CHAMPION, allow: Sequence[str] = ()
+) -> Path:
     """Write the statement next to a model file and return its path; raises :class:`StatementError` and :class:`OSError`."""
     from modelbundle.durable import write
 
@@ -142,7 +154,7 @@ def sign_file(path: Path, private: Path, sequence: int | None = None, role: str 
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     signature = path.with_name(path.name + SUFFIXES[role])
-    write(signature, sign(sha256, path.name, key, sequence, role))
+    write(signature, sign(sha256, path.name, key, sequence, role, allow))
     return signature
 
 
@@ -162,7 +174,7 @@ def verify(raw: bytes, sha256: str, keys: Sequence[EllipticCurvePublicKey], role
         predicate = content["predicate"]
         kinds = (content["_type"], content["predicateType"])
         subjects, resources, sequence = content["subject"], predicate["resources"], predicate.get("sequence")
-        signed_for = predicate.get("role", CHAMPION)
+        signed_for, allow = predicate.get("role", CHAMPION), allowance.parse(predicate.get("allow"))
         about = {(r["name"], r["algorithm"], r["digest"]) for r in resources}
         roots = [s["digest"]["sha256"] for s in subjects]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
@@ -175,7 +187,7 @@ def verify(raw: bytes, sha256: str, keys: Sequence[EllipticCurvePublicKey], role
         raise StatementError(f"is not about a {role}: sign the model as one")
     if type(sequence) is not int or not 0 < sequence <= LARGEST:
         raise StatementError("has no sequence: sign it with `python -m modelbundle sign`")
-    return Statement(sha256, sequence, _hint(signer))
+    return Statement(sha256, sequence, _hint(signer), allow)
 
 
 def _envelope(raw: bytes) -> tuple[bytes, bytes]:

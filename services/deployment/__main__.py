@@ -11,10 +11,11 @@ import argparse
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from modelbundle.format import allowance
 from modelbundle.format.statement import CHALLENGER
 from services.deployment.challenge import challenge, unchallenge
 from services.deployment.compose import Compose
@@ -87,6 +88,7 @@ class Deployment:
             pin = prepare(options.bundle, MODELS) if options.action == "deploy" else target.challenger()
             if pin is None:
                 raise DeploymentError("there is no challenger: set one with `make challenge BUNDLE=path`")
+            pin = replace(pin, allow=options.allow)
             if before is not None and self.history.previous(target.name, None) is None:
                 self.history.add(target.name, "found", before, "accepted")
         if options.key:
@@ -102,7 +104,7 @@ class Deployment:
             gone = unchallenge(target, self.history, options.why, self.say)
             self.say(f"{gone.file} is no challenger any more" if gone else "there is no challenger")
             return self.facts(gone, 0.0)
-        pin = prepare(options.bundle, MODELS)
+        pin = replace(prepare(options.bundle, MODELS), allow=options.allow)
         if options.key:
             sign(pin, MODELS, options.key, CHALLENGER)
         seconds = challenge(target, pin, self.history, options.why, self.say)
@@ -113,7 +115,7 @@ class Deployment:
 
     def facts(self, pin: ModelFile | None, seconds: float) -> dict[str, Any]:
         """Return what ``--json`` prints."""
-        named = {"file": pin.file, "sha256": pin.sha256} if pin else {"file": None, "sha256": None}
+        named = pin.entry() if pin else {"file": None, "sha256": None}
         return {"target": self.target.name, **named, "seconds": round(seconds, 3)}
 
 
@@ -129,10 +131,20 @@ def main(arguments: list[str] | None = None) -> int:
         "--key", type=Path, help="the private key that signs the model anew; a rollback and a promotion need it too"
     )
     parser.add_argument("--why", default="", help="a note for the record")
+    parser.add_argument(
+        "--allow",
+        type=allowance.parse,
+        default=(),
+        help="the gates that the model need not pass (contract,scores,probation); needs --why",
+    )
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
     if (options.action in ("deploy", "challenge")) != (options.bundle is not None):
         parser.error("deploy and challenge take a model file; the others take none")
+    if options.allow and not options.why:
+        parser.error("--allow needs --why: what is meant to change is said")
+    if options.allow and options.action not in ("deploy", "challenge", "promote"):
+        parser.error("--allow goes with deploy, challenge and promote; a model that answered before needs none")
     if options.action == "models":
         return show(options.target, options.json)
     say: Callable[[str], None] = (lambda _: None) if options.json else print

@@ -34,7 +34,7 @@ def challenge(target: Target, pin: ModelFile, history: History, why: str, say: C
         log(target, history.add(target.name, "challenge", pin, "accepted", seconds=round(took, 3), why=why), say)
         return took
     log(target, history.add(target.name, "challenge", pin, "refused", reason=reason, why=why), say)
-    target.set_pins(champion, before if before != pin else None)
+    target.set_pins(champion, before if before and not before.same_model(pin) else None)
     raise DeploymentError(f"{pin.file} is not scored: {reason}")
 
 

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from modelbundle.durable import write
+from modelbundle.format import allowance
 from services.deployment.target import DeploymentError, ModelFile, Target, trouble
+from services.model.pin import NAMES
 from services.predictionlog import event
 
-CHAMPION = ("MODEL_FILE_NAME", "MODEL_SHA256")
-CHALLENGER = ("CHALLENGER_FILE_NAME", "CHALLENGER_SHA256")
+CHAMPION, CHALLENGER = ([f"{role}_{name}" for name in NAMES] for role in ("MODEL", "CHALLENGER"))
 
 
 class Compose(Target):
@@ -40,15 +41,17 @@ class Compose(Target):
     def challenger(self) -> ModelFile | None:
         return self._pin(CHALLENGER)
 
-    def _pin(self, names: tuple[str, str]) -> ModelFile | None:
+    def _pin(self, names: list[str]) -> ModelFile | None:
         values = {**self._defaults, **{k: v for k, v in read_env(self.directory / ".env").items() if v}}
-        file, sha256 = (values.get(name, "") for name in names)
-        return ModelFile(file, sha256) if file and sha256 else None
+        file, sha256, allow = (values.get(name, "") for name in names)
+        try:
+            return ModelFile(file, sha256, allowance.parse(allow)) if file and sha256 else None
+        except allowance.AllowanceError as error:
+            raise DeploymentError(f"{names[-1]} in .env {error}") from None
 
     def set_pins(self, pin: ModelFile, challenger: ModelFile | None) -> None:
-        other = (challenger.file, challenger.sha256) if challenger else ("", "")
-        values = zip((*CHAMPION, *CHALLENGER), (pin.file, pin.sha256, *other), strict=True)
-        write_env(self.directory / ".env", dict(values))
+        other = _values(challenger) if challenger else ("", "", "")
+        write_env(self.directory / ".env", dict(zip((*CHAMPION, *CHALLENGER), (*_values(pin), *other), strict=True)))
         if self.command and self.command[0].endswith("docker-compose"):
             # 1.29 cannot recreate a container on a newer engine: it looks for a key of the image that is gone
             self._run("rm", "-sf", "model")
@@ -94,6 +97,10 @@ class Compose(Target):
         if check and done.returncode:
             raise DeploymentError(f"{' '.join(self.command)} {arguments[0]} failed: {done.stderr.strip()[-500:]}")
         return done.stdout
+
+
+def _values(pin: ModelFile) -> tuple[str, str, str]:
+    return pin.file, pin.sha256, ",".join(pin.allow)
 
 
 def find_compose() -> list[str]:

@@ -55,7 +55,7 @@ def sign(pin: ModelFile, models: Path, key: Path, role: str = CHAMPION) -> None:
     try:
         if hashlib.sha256(path.read_bytes()).hexdigest() != pin.sha256:
             raise DeploymentError(f"{path} is no longer the file that was accepted: it is not signed")
-        sign_file(path, key, role=role)
+        sign_file(path, key, role=role, allow=pin.allow)
     except OSError as error:
         raise DeploymentError(f"{error.filename}: {error.strerror}") from None
     except BundleError as error:
@@ -83,7 +83,7 @@ def change(
         log(target, history.add(target.name, action, pin, "accepted", seconds=round(took, 3), why=why), say)
         return took
     log(target, history.add(target.name, action, pin, "refused", reason=reason, why=why), say)
-    if before is not None and before != pin:
+    if before is not None and not before.same_model(pin):
         say(f"restoring {before.file}")
         target.set_pins(before, challenger)
     raise DeploymentError(f"{pin.file} was not taken: {reason}")

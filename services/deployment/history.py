@@ -27,8 +27,7 @@ class History:
             "user": _user(),
             "target": target,
             "action": action,
-            "file": pin.file,
-            "sha256": pin.sha256,
+            **pin.entry(),
             "result": result,
             **more,
         }
@@ -64,13 +63,13 @@ class History:
         """Return the model that a rollback of this target goes back to: the one accepted before ``current``."""
         stack: list[ModelFile] = []
         for entry in self.accepted(target):
-            pin = ModelFile(entry["file"], entry["sha256"])
+            pin = ModelFile(entry["file"], entry["sha256"], tuple(entry.get("allow", ())))
             if entry["action"] == "rollback":
-                while stack and stack[-1] != pin:
+                while stack and not stack[-1].same_model(pin):
                     stack.pop()
-            if not stack or stack[-1] != pin:
+            if not stack or not stack[-1].same_model(pin):
                 stack.append(pin)
-        if stack and stack[-1] == current:
+        if stack and stack[-1].same_model(current):
             stack.pop()
         return stack[-1] if stack else None
 

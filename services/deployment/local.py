@@ -16,7 +16,6 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +23,11 @@ import requests
 
 from modelbundle.durable import write
 from services.deployment.target import DeploymentError, ModelFile, Target, trouble
+from services.model.pin import NAMES
 from services.predictionlog import event
 
 SHIPPED = "late-payers.bundle"
-PINS = ("MODEL_FILE_NAME", "MODEL_SHA256", "CHALLENGER_FILE_NAME", "CHALLENGER_SHA256")  # run/pin.json has them
+PINS = [f"{role}_{name}" for role in ("MODEL", "CHALLENGER") for name in NAMES]  # run/pin.json has them
 EXAMPLE = (
     '{"loan_amnt": 10000, "int_rate": 0.13, "purpose": "debt_consolidation", "grade": "C", "annual_inc": 60000,'
     ' "revol_util": 0.5, "emp_length": "5 years", "dti": 18, "delinq_2yrs": 0, "home_ownership": "RENT"}'
@@ -77,10 +77,10 @@ class Local(Target):
         return True
 
     def pin(self) -> ModelFile | None:
-        return _model_file(self._pins())
+        return ModelFile.of(self._pins())
 
     def challenger(self) -> ModelFile | None:
-        return _model_file(self._pins().get("challenger"))
+        return ModelFile.of(self._pins().get("challenger"))
 
     def _pins(self) -> dict[str, Any]:
         try:
@@ -90,8 +90,8 @@ class Local(Target):
         return data if isinstance(data, dict) else {}
 
     def set_pins(self, pin: ModelFile, challenger: ModelFile | None) -> None:
-        other = {"challenger": asdict(challenger)} if challenger else {}
-        write_json(self.run / "pin.json", {**asdict(pin), **other})
+        other = {"challenger": challenger.entry()} if challenger else {}
+        write_json(self.run / "pin.json", {**pin.entry(), **other})
 
     def replicas(self) -> dict[str, dict[str, Any]]:
         return {"local": ask(f"{self.url}/readyz")}
@@ -108,13 +108,6 @@ class Local(Target):
 
     def _served(self) -> dict[str, Any]:
         return ask(f"{self._facts['model_url']}/pin")
-
-
-def _model_file(data: Any) -> ModelFile | None:
-    try:
-        return ModelFile(data["file"], data["sha256"])
-    except (KeyError, TypeError):
-        return None
 
 
 def ask(url: str) -> dict[str, Any]:

@@ -3,16 +3,33 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
 class ModelFile:
-    """A file name in ``models/`` and the SHA-256 of its bytes: what a pin names."""
+    """What a pin says: a file name in ``models/``, the SHA-256 of its bytes, and the gates that it lifts."""
 
     file: str
     sha256: str
+    allow: tuple[str, ...] = ()
+
+    def entry(self) -> dict[str, Any]:
+        """Return the pin as JSON, as the pin file and the model service's ``/pin`` have it."""
+        return {"file": self.file, "sha256": self.sha256, "allow": list(self.allow)}
+
+    @classmethod
+    def of(cls, entry: Any) -> ModelFile | None:
+        """Return the pin of such JSON; None for JSON that names no model."""
+        try:
+            return cls(entry["file"], entry["sha256"], tuple(entry.get("allow") or ()))
+        except (KeyError, TypeError, AttributeError):
+            return None
+
+    def same_model(self, other: ModelFile | None) -> bool:
+        """Return whether another pin names the same file and bytes, whatever gates it lifts."""
+        return other is not None and (self.file, self.sha256) == (other.file, other.sha256)
 
 
 class DeploymentError(Exception):
@@ -56,4 +73,4 @@ class Target(ABC):
 
 def trouble(served: Any, pin: ModelFile | None) -> str | None:
     """Return why ``pin`` is not served, from the model service's answer at ``/pin``; None while that is about another pin."""
-    return served.get("why_not") if served and pin and served.get("pinned") == asdict(pin) else None
+    return served.get("why_not") if served and pin and served.get("pinned") == pin.entry() else None

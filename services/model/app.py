@@ -8,7 +8,6 @@ from typing import Any
 from flask import Flask, Response, jsonify, request
 
 from modelbundle.format.statement import CHALLENGER, CHAMPION, SUFFIXES
-from services.model.pin import Pin
 from services.model.pinned_model import PinnedModels, ServedModel
 from services.web import problem
 from services.web.middleware import Middleware
@@ -51,13 +50,13 @@ def create_app(models: PinnedModels) -> Flask:
         """What is pinned, what is served, and why not, where these differ."""
         served, other = models.served, models.challenger.served
         facts: dict[str, Any] = {
-            "pinned": models.pinned,
-            "serving": {"file": served.pin.file, "sha256": served.pin.sha256, "since": iso(served.since, "seconds")},
+            "pinned": models.pinned.named(),
+            "serving": {**served.pin.named(), "since": iso(served.since, "seconds")},
             "id": served.pin.id,
             "why_not": models.why_not,
             "challenger": {
-                "pinned": _named(models.challenger.pinned),
-                "serving": _named(other.pin) if other else None,
+                "pinned": models.challenger.pinned.named() if models.challenger.pinned else None,
+                "serving": other.pin.named() if other else None,
                 "id": other.pin.id if other else None,
                 "why_not": models.challenger.why_not,
             },
@@ -103,10 +102,6 @@ def _statement(served: ServedModel, role: str) -> Response:
     _describe(response, served)
     del response.headers["ETag"]
     return response
-
-
-def _named(pin: Pin | None) -> dict[str, str] | None:
-    return {"file": pin.file, "sha256": pin.sha256} if pin else None
 
 
 def _describe(response: Response, served: ServedModel) -> None:

@@ -10,8 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from modelbundle.format import allowance
+from modelbundle.format.allowance import AllowanceError
+
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
+NAMES = ("FILE_NAME", "SHA256", "ALLOW")  # of the variables, after MODEL_ and CHALLENGER_
 
 
 class PinError(Exception):
@@ -23,24 +27,35 @@ class Pin:
     """A file name in the model directory, the SHA-256 of its bytes, and this pin's own identity.
 
     The identity is new whenever a pin is set, so that a model that was pinned, replaced and pinned again is told apart.
+    ``allow`` are the gates that the operator lifts for this pin (:mod:`modelbundle.format.allowance`).
     """
 
     file: str
     sha256: str
     id: str
+    allow: tuple[str, ...] = ()
 
     @classmethod
-    def make(cls, file: object, sha256: object) -> Pin:
-        """A new pin; raises :class:`PinError` for names and hashes that cannot be any."""
+    def make(cls, file: object, sha256: object, allow: object = ()) -> Pin:
+        """A new pin; raises :class:`PinError` for names, hashes and gates that cannot be any."""
         if not isinstance(file, str) or not _FILE.fullmatch(file):
             raise PinError("the file name must be a plain name without directories")
         if not isinstance(sha256, str) or not _SHA256.fullmatch(sha256.lower()):
             raise PinError("the SHA-256 must be 64 hexadecimal digits")
-        return cls(file, sha256.lower(), f"{time.time_ns():x}-{uuid.uuid4().hex[:8]}")
+        try:
+            lifted = allowance.parse(allow)
+        except AllowanceError as error:
+            raise PinError(f"the allowance {error}") from None
+        return cls(file, sha256.lower(), f"{time.time_ns():x}-{uuid.uuid4().hex[:8]}", lifted)
 
     def same(self, other: object) -> bool:
-        """Whether another pin names the same file and bytes, whenever it was set."""
-        return isinstance(other, Pin) and (self.file, self.sha256) == (other.file, other.sha256)
+        """Whether another pin names the same file and bytes and lifts the same gates, whenever it was set."""
+        own = (self.file, self.sha256, self.allow)
+        return isinstance(other, Pin) and own == (other.file, other.sha256, other.allow)
+
+    def named(self) -> dict[str, object]:
+        """The pin as ``/pin`` says it."""
+        return {"file": self.file, "sha256": self.sha256, "allow": list(self.allow)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +72,14 @@ class Pins:
 def from_environment(environment: Mapping[str, str]) -> tuple[Pins, Path | None]:
     """The pins at start, and the file that they came from where it is one that may change.
 
-    ``MODEL_FILE_NAME`` with ``MODEL_SHA256``, or ``MODEL_PIN_FILE``; both, neither or half of it raises :class:`PinError`.
-    Beside the names, ``CHALLENGER_FILE_NAME`` with ``CHALLENGER_SHA256``; beside the file, its member ``challenger``.
+    ``MODEL_FILE_NAME`` with ``MODEL_SHA256`` and perhaps ``MODEL_ALLOW``, or ``MODEL_PIN_FILE``; both, neither or half of it
+    raises :class:`PinError`. The challenger is named by ``CHALLENGER_FILE_NAME``, ``CHALLENGER_SHA256`` and ``CHALLENGER_ALLOW``
+    beside the names, or by the member ``challenger`` of the file.
     """
-    file, sha256, path = (environment.get(name, "") for name in ("MODEL_FILE_NAME", "MODEL_SHA256", "MODEL_PIN_FILE"))
-    other = (environment.get("CHALLENGER_FILE_NAME", ""), environment.get("CHALLENGER_SHA256", ""))
-    if path and (file or sha256):
+    file, sha256, allow = (environment.get(f"MODEL_{name}", "") for name in NAMES)
+    other = [environment.get(f"CHALLENGER_{name}", "") for name in NAMES]
+    path = environment.get("MODEL_PIN_FILE", "")
+    if path and (file or sha256 or allow):
         raise PinError("set MODEL_PIN_FILE, or MODEL_FILE_NAME and MODEL_SHA256, not both")
     if path and any(other):
         raise PinError("with MODEL_PIN_FILE, the challenger is a member of that file, not CHALLENGER_FILE_NAME")
@@ -70,19 +87,21 @@ def from_environment(environment: Mapping[str, str]) -> tuple[Pins, Path | None]
         return read(Path(path)), Path(path)
     if not file or not sha256:
         raise PinError("no pin: set MODEL_FILE_NAME and MODEL_SHA256, or MODEL_PIN_FILE")
-    return Pins(Pin.make(file, sha256), _challenger(*other) if any(other) else None), None
+    return Pins(Pin.make(file, sha256, allow), _challenger(*other) if any(other) else None), None
 
 
-def _challenger(file: object, sha256: object) -> Pin | PinError:
+def _challenger(file: object, sha256: object, allow: object = ()) -> Pin | PinError:
     try:
-        return Pin.make(file, sha256)
+        return Pin.make(file, sha256, allow)
     except PinError as error:
         return PinError(f"the challenger: {error}")
 
 
 def read(path: Path) -> Pins:
-    """The pins from a JSON file ``{"file": …, "sha256": …, "challenger": {"file": …, "sha256": …}}``, whose last member may be
-    left out or null; raises :class:`PinError`."""
+    """The pins from a JSON file ``{"file": …, "sha256": …, "allow": […], "challenger": {"file": …, "sha256": …}}``.
+
+    The last two members may be left out or null. Raises :class:`PinError`.
+    """
     try:
         data = json.loads(path.read_text("utf-8"))
     except OSError as error:
@@ -91,10 +110,10 @@ def read(path: Path) -> Pins:
         raise PinError("the pin file is not JSON") from None
     if not isinstance(data, dict):
         raise PinError('the pin file must hold {"file": …, "sha256": …}')
-    champion = Pin.make(data.get("file"), data.get("sha256"))
+    champion = Pin.make(data.get("file"), data.get("sha256"), data.get("allow"))
     other = data.get("challenger")
     if other is None:
         return Pins(champion)
     if not isinstance(other, dict):
         return Pins(champion, PinError('the challenger must be {"file": …, "sha256": …}'))
-    return Pins(champion, _challenger(other.get("file"), other.get("sha256")))
+    return Pins(champion, _challenger(other.get("file"), other.get("sha256"), other.get("allow")))

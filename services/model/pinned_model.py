@@ -109,7 +109,7 @@ class PinnedModels:
         self.max_bytes = max_bytes
         self.wanted = wanted
         self.served = read_verified(storage, wanted.champion, max_bytes)
-        self.pinned: dict[str, str] | None = {"file": wanted.champion.file, "sha256": wanted.champion.sha256}
+        self.pinned = wanted.champion
         self.why_not: str | None = None
         self.challenger = PinnedChallenger(storage, max_bytes)
         self.challenger.wish(wanted.challenger)
@@ -143,7 +143,7 @@ class PinnedModels:
             wanted = pins.read(self.pin_file)
             if changed and self._challenge(wanted) and self.why_not is None:
                 return
-            self.pinned = {"file": wanted.champion.file, "sha256": wanted.champion.sha256}
+            self.pinned = wanted.champion
             served = read_verified(self.storage, wanted.champion, self.max_bytes)
         except PinError as error:
             if str(error) != self.why_not:

@@ -27,6 +27,7 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import HTTPError
 
 from modelbundle.format import statement
+from modelbundle.format.allowance import GATES
 from modelbundle.format.statement import CHALLENGER, CHAMPION
 from services.predict.rollout.state_machine import PinnedVersion
 
@@ -85,13 +86,13 @@ class ModelClient:
             page = _decoder.decode(body)
         except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
             raise ModelClientError(f"the model service's /pin is not understood ({error})") from None
-        champion = PinnedVersion(page.serving.sha256, page.id or page.serving.sha256)
+        champion = page.serving.version(page.id)
         other = page.challenger
         if other is None or (other.serving is None and other.pinned is None and other.why_not is None):
             return ServedPins(champion)
         if other.serving is None:
             return ServedPins(champion, None, f"it is not served: {other.why_not or 'it is being read'}"[:MAX_REASON])
-        return ServedPins(champion, PinnedVersion(other.serving.sha256, other.id or other.serving.sha256))
+        return ServedPins(champion, other.serving.version(other.id))
 
     def fetch(self, pin: PinnedVersion, write: Callable[[bytes], object], seconds: float) -> None:
         """Pass the bytes of ``pin`` to ``write`` in chunks, within ``seconds`` in all and ``max_bytes``.
@@ -205,6 +206,10 @@ _PinId = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9._-]{1,64}\Z")]
 
 class _Serving(msgspec.Struct):
     sha256: _Sha256
+    allow: tuple[str, ...] = ()
+
+    def version(self, pin_id: str | None) -> PinnedVersion:
+        return PinnedVersion(self.sha256, pin_id or self.sha256, tuple(gate for gate in GATES if gate in self.allow))
 
 
 class _Challenger(msgspec.Struct):

@@ -54,6 +54,13 @@ def test_what_was_signed_is_accepted(keys: tuple[Path, Path]) -> None:
     assert keys[0].stat().st_mode & 0o777 == 0o600
 
 
+def test_a_statement_says_which_gates_it_lifts(keys: tuple[Path, Path]) -> None:
+    """In the order of the gates; without a word, none."""
+    raw = statement.sign(SHA256, "m.bundle", statement.read_private(keys[0]), 7, allow=("scores", "contract"))
+    assert statement.verify(raw, SHA256, trusted(keys)).allow == ("contract", "scores")
+    assert statement.verify(signed(keys), SHA256, trusted(keys)).allow == ()
+
+
 def test_without_a_number_the_clock_gives_one(keys: tuple[Path, Path]) -> None:
     """The default sequence is the time in milliseconds, so it rises with every statement."""
     first, second = (statement.verify(signed(keys, None), SHA256, trusted(keys)).sequence for _ in range(2))
@@ -143,6 +150,10 @@ def resigned(keys: tuple[Path, Path], change: Any) -> bytes:
             lambda p, bad=bad: {**p, "predicate": {**p["predicate"], "sequence": bad}}
             for bad in (0, -1, 1.5, "7", None, True, 1 << 53)
         ],
+        *[
+            lambda p, bad=bad: {**p, "predicate": {**p["predicate"], "allow": bad}}
+            for bad in (["everything"], [[]], 1, {"contract": 1})
+        ],
     ],
 )
 def test_a_signed_payload_that_says_something_else_is_refused(keys: tuple[Path, Path], change: Any) -> None:
@@ -220,6 +231,13 @@ def test_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     capsys.readouterr()
     assert main(["verify", str(file), "--public-key", str(public)]) == 0
     assert "sequence:    9" in capsys.readouterr().out
+    assert main(["sign", str(file), "--key", str(private), "--allow", "scores,contract"]) == 0
+    capsys.readouterr()
+    assert main(["verify", str(file), "--public-key", str(public)]) == 0
+    assert "allow:       contract,scores" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main(["sign", str(file), "--key", str(private), "--allow", "contrat"])
+    assert "must be some of contract, scores, probation" in capsys.readouterr().err
     file.write_bytes(b"changed")
     assert main(["verify", str(file), "--public-key", str(public)]) == 1
     assert capsys.readouterr().err.count("\n") == 1

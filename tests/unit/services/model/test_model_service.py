@@ -38,6 +38,11 @@ def models(tmp_path: Path) -> Path:
         ({"MODEL_FILE_NAME": "../a.bundle", "MODEL_SHA256": SHA}, "plain name"),
         ({"MODEL_FILE_NAME": ".hidden", "MODEL_SHA256": SHA}, "plain name"),
         ({"MODEL_FILE_NAME": "a.bundle", "MODEL_SHA256": "abc"}, "64 hexadecimal"),
+        (
+            {"MODEL_FILE_NAME": "a.bundle", "MODEL_SHA256": SHA, "MODEL_ALLOW": "contrat"},
+            "some of contract, scores, pro",
+        ),
+        ({"MODEL_PIN_FILE": "x", "MODEL_ALLOW": "scores"}, "not both"),
         ({"MODEL_PIN_FILE": "/does/not/exist"}, "cannot be read"),
         ({"MODEL_PIN_FILE": "/does/not/exist", "CHALLENGER_FILE_NAME": "a.bundle"}, "member of that file"),
     ],
@@ -92,7 +97,7 @@ def test_a_pin_file_is_followed_and_a_bad_pin_keeps_the_old_model(models: Path) 
     file.write_text(json.dumps({"file": "b.bundle", "sha256": sha256}), "utf-8")
     pinned.look()
     facts = client.get("/pin").get_json()
-    assert facts["pinned"] == {"file": "b.bundle", "sha256": sha256}
+    assert facts["pinned"] == {"file": "b.bundle", "sha256": sha256, "allow": []}
     assert facts["serving"]["sha256"] == SHA
     assert "b.bundle" in facts["why_not"]
     assert client.get("/bundle").data == CONTENT
@@ -166,7 +171,7 @@ def test_a_challenger_is_handed_out_beside_the_champion(shop: Shop) -> None:
     assert shop.client.get("/challenger", headers={"If-None-Match": f'"{OTHER_SHA}"'}).status_code == 304
     assert shop.client.get("/challenger/statement").data == b"signed"
     facts = shop.client.get("/pin").get_json()["challenger"]
-    served = {"file": "b.bundle", "sha256": OTHER_SHA}
+    served = {"file": "b.bundle", "sha256": OTHER_SHA, "allow": []}
     assert facts == {"pinned": served, "serving": served, "id": response.headers["X-Pin-Id"], "why_not": None}
     assert shop.client.get("/pin").get_json()["id"] == champion
     for headers in ({}, {"If-None-Match": f'"{SHA}"'}):
@@ -237,3 +242,40 @@ def test_the_environment_names_a_challenger_too(models: Path) -> None:
     half = pins.from_environment({**own, "CHALLENGER_FILE_NAME": "b.bundle"})[0]
     assert "the challenger: the SHA-256 must be 64" in str(half.challenger)
     assert pins.from_environment(own)[0].challenger is None
+
+
+def test_the_environment_says_which_gates_a_pin_lifts(models: Path) -> None:
+    """Each role has an allowance of its own; a wrong word is an error of the role that has it."""
+    own = {"MODEL_FILE_NAME": "a.bundle", "MODEL_SHA256": SHA, "MODEL_ALLOW": "scores, contract"}
+    other = {"CHALLENGER_FILE_NAME": "b.bundle", "CHALLENGER_SHA256": OTHER_SHA}
+    read = pins.from_environment({**own, **other, "CHALLENGER_ALLOW": "contract"})[0]
+    assert isinstance(read.challenger, Pin)
+    assert (read.champion.allow, read.challenger.allow) == (("contract", "scores"), ("contract",))
+    wrong = pins.from_environment({**own, **other, "CHALLENGER_ALLOW": "everything"})[0]
+    assert "the challenger: the allowance must be some of" in str(wrong.challenger)
+
+
+@pytest.mark.parametrize("allow", ["contract", [1], [[]], {"contract": True}, 7, ["contract", "x"]])
+def test_a_pin_file_lifts_gates_by_their_names_only(shop: Shop, allow: object) -> None:
+    """Another allowance is another pin, so that what was refused is tried again; what is none is said, and nothing changes."""
+    before = shop.client.get("/pin").get_json()["id"]
+    shop.write(json.dumps({**PINNED, "allow": allow}))
+    facts = shop.client.get("/pin").get_json()
+    if allow == "contract":
+        assert facts["pinned"] == {**PINNED, "allow": ["contract"]} == {k: facts["serving"][k] for k in facts["pinned"]}
+        assert facts["id"] != before
+    else:
+        assert facts["why_not"] == "the allowance must be some of contract, scores, probation, with commas between them"
+        assert facts["id"] == before
+
+
+def test_an_allowance_alone_sets_the_champions_pin_anew(shop: Shop) -> None:
+    """Beside a challenger that stays, too."""
+    challenger = {"file": "b.bundle", "sha256": OTHER_SHA}
+    shop.challenge(challenger)
+    before = shop.client.get("/pin").get_json()
+    shop.write(json.dumps({**PINNED, "allow": ["scores"], "challenger": challenger}))
+    after = shop.client.get("/pin").get_json()
+    assert after["serving"]["allow"] == ["scores"]
+    assert after["id"] != before["id"]
+    assert after["challenger"]["id"] == before["challenger"]["id"]

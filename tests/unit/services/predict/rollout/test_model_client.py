@@ -141,6 +141,20 @@ def test_one_poll_tells_of_the_challenger_too(
     assert client.poll(2) == ServedPins(PIN, challenger, trouble)
 
 
+@pytest.mark.parametrize(
+    ("allow", "understood"), [([], ()), (["probation", "contract", "later"], ("contract", "probation"))]
+)
+def test_a_pin_says_which_gates_it_lifts(
+    liar: Liar, client: ModelClient, allow: list[str], understood: tuple[str, ...]
+) -> None:
+    """For each role; a gate of a later version is left out."""
+    serving = {"sha256": SHA, "allow": allow}
+    liar.answers = [ok(page(serving=serving, challenger={"pinned": {}, "serving": serving, "id": "c1"}), "")]
+    pins = client.poll(2)
+    assert pins.challenger is not None
+    assert pins.champion.allow == pins.challenger.allow == understood
+
+
 def test_an_older_model_service_is_understood(liar: Liar, client: ModelClient) -> None:
     """Neither the pin's id nor the challenger is needed; a long reason is cut."""
     liar.answers = [
