@@ -105,6 +105,22 @@ def lift(labels: Labels, scores: Floats, share: float = 0.1) -> Estimate:
     return Estimate(found / positives / share, low / share, high / share)
 
 
+def rank_correlation(first: Floats, second: Floats) -> float | None:
+    """Spearman's coefficient of two scores of the same n rows (American Journal of Psychology 15, 1904); ties share a rank.
+
+    -1 says that the order is reversed, 0 that there is no relation. None where all values of one side are equal.
+    """
+    if np.ptp(first) == 0 or np.ptp(second) == 0:
+        return None
+    return float(np.corrcoef(_ranks(first), _ranks(second))[0, 1])
+
+
+def _ranks(values: Floats) -> Floats:
+    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    return np.asarray((last - (counts - 1) / 2)[place], dtype=np.float64)
+
+
 # --- probabilities ---------------------------------------------------------------------------------------------------------
 
 

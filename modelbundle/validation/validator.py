@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from modelbundle.schema import LARGEST, Schema
+from modelbundle.schema import LARGEST, Feature, Schema
 from modelbundle.scorers.base import Column, Value
 from modelbundle.validation.problems import Invalid, Problem, TooManyRows, escape, unescape
 from modelbundle.validation.rules import (
@@ -72,7 +72,7 @@ class Validator:
                 f.required,
                 -LARGEST if f.minimum is None else f.minimum,
                 LARGEST if f.maximum is None else f.maximum,
-                *(f.observed or (-LARGEST, LARGEST)),
+                *_seen(f),
                 frozenset(f.categories) or None,  # without known categories, none is unseen
             )
             for f in schema
@@ -293,6 +293,15 @@ class Validator:
         invalid = Invalid.counted(problems)
         invalid.problems = [self.hinted(problem) for problem in invalid.problems]
         return invalid
+
+
+def _seen(feature: Feature) -> tuple[float, float]:
+    """The range of training, within the bounds: a value in this range needs no other check."""
+    low, high = feature.observed or (-LARGEST, LARGEST)
+    return (
+        low if feature.minimum is None else max(low, feature.minimum),
+        high if feature.maximum is None else min(high, feature.maximum),
+    )
 
 
 def _in_column(problem: Problem) -> Problem:

@@ -79,6 +79,10 @@ def change(
     except DeploymentError as error:
         reason = str(error)
     took = time.monotonic() - began
+    facts = readyz(target.url)
+    refusal = facts.get("refusal") or {}
+    for line in compared(refusal.get("gates") if refusal.get("model_version") == pin.sha256 else facts.get("gates")):
+        say(line)
     if reason is None:
         log(target, history.add(target.name, action, pin, "accepted", seconds=round(took, 3), why=why), say)
         return took
@@ -87,6 +91,21 @@ def change(
         say(f"restoring {before.file}")
         target.set_pins(before, challenger)
     raise DeploymentError(f"{pin.file} was not taken: {reason}")
+
+
+def compared(gates: dict[str, Any] | None) -> list[str]:
+    """What the replica's gates found about a model on the last logged rows, as lines: refused, mean probability, bands."""
+    if not gates:
+        return []
+    lines = [f"not compared: {gates['not_compared']}"] if gates.get("not_compared") else []
+    if gates.get("rows"):
+        lines.append(f"of the last {gates['rows']:,} logged rows, {gates['refused']:,} would be refused")
+    if "mean" in gates:
+        before, after = gates["mean"]
+        lines.append(f"mean probability {after:.4g}, before {before:.4g}")
+    if gates.get("other_band") is not None:
+        lines.append(f"{gates['other_band']:.2%} of these rows are in another band")
+    return lines + [f"allowed, {warning}" for warning in gates.get("warnings", [])]
 
 
 def log(target: Target, entry: dict[str, Any], say: Callable[[str], None]) -> None:
@@ -108,7 +127,7 @@ def _wait(target: Target, pin: ModelFile, already: dict[str, Any]) -> str | None
             return None
         refusal = facts.get("refusal")
         if refusal and refusal != already.get("refusal") and refusal["model_version"] == pin.sha256:
-            return str(refusal["reason"])
+            return f"{refusal['kind']}: {refusal['reason']}"
         if trouble := target.model_trouble():
             return trouble
         time.sleep(0.05)

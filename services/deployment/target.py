@@ -16,8 +16,8 @@ class ModelFile:
     allow: tuple[str, ...] = ()
 
     def entry(self) -> dict[str, Any]:
-        """Return the pin as JSON, as the pin file and the model service's ``/pin`` have it."""
-        return {"file": self.file, "sha256": self.sha256, "allow": list(self.allow)}
+        """Return the pin as JSON, as the pin file has it."""
+        return {"file": self.file, "sha256": self.sha256, **({"allow": list(self.allow)} if self.allow else {})}
 
     @classmethod
     def of(cls, entry: Any) -> ModelFile | None:
@@ -73,4 +73,4 @@ class Target(ABC):
 
 def trouble(served: Any, pin: ModelFile | None) -> str | None:
     """Return why ``pin`` is not served, from the model service's answer at ``/pin``; None while that is about another pin."""
-    return served.get("why_not") if served and pin and served.get("pinned") == pin.entry() else None
+    return served.get("why_not") if served and pin and ModelFile.of(served.get("pinned")) == pin else None

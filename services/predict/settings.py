@@ -8,6 +8,9 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+NO_LOG = "none"  # the PREDICTION_LOG_URL that logs nothing
+MAY_BE_ZERO = ("GATE_ROWS", "PROBATION_SECONDS")  # which turns off what they are for
+
 
 @dataclass(frozen=True, slots=True)
 class Setting:
@@ -62,6 +65,10 @@ class Settings:
     rehearsal_seconds: float = setting("60", "how long a model may take to load and reproduce its golden rows")
     rehearsal_memory_mb: int = setting("4096", "address space that a model may take in rehearsal")
     prepare_seconds: float = setting("30", "how long the workers of a replica may take to prepare a model")
+    gate_rows: int = setting("5000", "the last logged rows that a new model must fit; 0 compares no rows")
+    gate_seconds: float = setting("10", "how long these rows may take to be read")
+    most_rate_change: float = setting("2", "the factor by which a class's mean probability of them may change")
+    probation_seconds: float = setting("120", "how long the model before is ready to take over again; 0 turns this off")
     sentry_dsn: str = setting("", "where errors go, by Sentry's SDK; without it nowhere")
     otel_exporter_otlp_endpoint: str = setting("", "the collector that traces go to, as http://collector:4318")
     allow_pickle: bool = setting("1", "0 refuses models that must be unpickled")
@@ -76,6 +83,8 @@ class Settings:
         converted = {
             each.name: _convert(each.name.upper(), values[each.name.upper()], str(each.type)) for each in fields(cls)
         }
+        if converted["most_rate_change"] <= 1:
+            raise SettingsError("MOST_RATE_CHANGE must be above 1")
         if not converted["model_server_url"].startswith(("http://", "https://")):
             raise SettingsError("MODEL_SERVER_URL must start with http:// or https://")
         converted["prediction_log_url"] = converted["prediction_log_url"] or default_url(converted["data_dir"])
@@ -98,8 +107,10 @@ def _convert(name: str, value: str, kind: str) -> Any:
         number = int(value) if kind == "int" else float(value)
     except ValueError:
         raise SettingsError(f"{name} must be a number") from None
+    if number == 0 and name in MAY_BE_ZERO:
+        return number
     if not 0 < number < 1e12 and name != "PORT":
-        raise SettingsError(f"{name} must be above 0")
+        raise SettingsError(f"{name} must be {'0 or ' if name in MAY_BE_ZERO else ''}above 0")
     if name == "PORT" and not 0 < number < 65536:
         raise SettingsError("PORT must be from 1 to 65535")
     return number

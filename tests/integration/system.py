@@ -13,7 +13,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -75,11 +75,13 @@ class System:
     def state(self) -> Path:
         return self.root / "state"
 
-    def pin(self, file: str, sha256: str, challenger: tuple[str, str] | None = None) -> None:
-        """Write the pin file atomically; ``challenger`` is a file name and its SHA-256."""
+    def pin(self, file: str, sha256: str, challenger: tuple[str, str] | None = None, allow: Sequence[str] = ()) -> None:
+        """Write the pin file atomically; ``challenger`` is a file name and its SHA-256, ``allow`` lifts gates of both."""
         temporary = self.root / ".pin"
-        other = {"file": challenger[0], "sha256": challenger[1]} if challenger else None
-        temporary.write_text(json.dumps({"file": file, "sha256": sha256, "challenger": other}), "utf-8")
+        lifts = {"allow": list(allow)}
+        other = {"file": challenger[0], "sha256": challenger[1], **lifts} if challenger else None
+        content = {"file": file, "sha256": sha256, **lifts, "challenger": other}
+        temporary.write_text(json.dumps(content), "utf-8")
         temporary.replace(self.root / "pin.json")
 
     def pinned(self, sha256: str) -> None:

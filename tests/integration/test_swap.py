@@ -26,11 +26,11 @@ def probability(path: Path) -> float:
     return float(model.answer(asked.row).predict_proba[1])
 
 
-def place(system: System, name: str, content: bytes) -> str:
+def place(system: System, name: str, content: bytes, *allow: str) -> str:
     """Put a file beside the models and pin it."""
     (system.models / name).write_bytes(content)
     sha256 = hashlib.sha256(content).hexdigest()
-    system.pin(name, sha256)
+    system.pin(name, sha256, allow=allow)
     return sha256
 
 
@@ -159,7 +159,9 @@ def test_a_plain_pipeline_pinned_by_its_hash_is_served(serving: System) -> None:
     frame = frame.drop(columns="emp_length")
     pipeline = make_logistic().fit(frame, labels)
     joblib.dump(pipeline, serving.models / "plain.joblib")
-    sha256 = place(serving, "plain.joblib", (serving.models / "plain.joblib").read_bytes())
+    content = (serving.models / "plain.joblib").read_bytes()
+    assert "`emp_length` is not a feature any more" in refusal(serving, place(serving, "plain.joblib", content))
+    sha256 = place(serving, "plain.joblib", content, "contract")
     serving.serving(sha256, 60)
     loan = {k: v for k, v in LOAN.items() if k != "emp_length"}
     status, _, answer = serving.post(loan)

@@ -48,12 +48,15 @@ class Health:
         facts["refusal"] = (
             {
                 "model_version": refused["sha256"],
+                "kind": refused.get("kind"),
                 "reason": refused["reason"],
                 "time": iso(refused["time"], "milliseconds"),
+                "gates": refused.get("evidence"),
             }
             if refused
             else None
         )
+        facts["gates"] = self.store.gates(facts["model_version"] or "")
         facts["challenger"] = self.standing.report(status.get("challenger"))
         if why:
             facts["why_not"] = why

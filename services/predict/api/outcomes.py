@@ -23,8 +23,7 @@ from services.predict.api.csv_table import Table
 from services.predict.api.request_body import BodyReader, check_type, parse
 from services.predict.api.responses import refusal
 from services.predict.metrics import counters
-from services.predict.serving.prediction_log import NONE
-from services.predict.settings import Settings
+from services.predict.settings import NO_LOG, Settings
 from services.predictionlog import spool
 from services.predictionlog.outcome import CONTRADICTED, INVALID, STATUSES, UNKNOWN, WAITING, Claim, Result
 from services.web import json_logging
@@ -61,7 +60,7 @@ class OutcomeRecorder:
         """Raise :class:`Refused` where nobody may send outcomes."""
         if not self.settings.api_keys_file and not loopback(self.settings.host):
             raise Refused(403, CLOSED)
-        if self.settings.prediction_log_url == NONE:
+        if self.settings.prediction_log_url == NO_LOG:
             raise Refused(
                 501, "This server keeps no prediction log (PREDICTION_LOG_URL=none), so there is nothing to add to."
             )

@@ -29,8 +29,8 @@ from modelbundle import golden
 from modelbundle.format import bundle
 from modelbundle.format.statement import CHALLENGER
 from modelbundle.model import Model
-from services.predict.challenger import scoring
 from services.predict.challenger.status import LOCK, Comparison, place
+from services.predict.gates.replay import last_class
 from services.predict.rollout.model_client import ModelClient, ModelClientError
 from services.predict.rollout.signature_policy import SignaturePolicy
 from services.predict.rollout.staging import Staging
@@ -64,7 +64,7 @@ class ChallengerProcess:
         self.client = client or ModelClient(
             settings.model_server_url, max_bytes=settings.max_bundle_bytes, role=CHALLENGER
         )
-        self.staging = Staging(self.store, settings, self.client, self.policy)
+        self.staging = Staging(self.store, settings, self.client, self.policy, StateDir(settings.state_dir))
         self.engine = database.connect(settings.prediction_log_url)
         self.pin: PinnedVersion | None = None
         self.model: Model | None = None
@@ -153,7 +153,7 @@ class ChallengerProcess:
         assert self.pin is not None
         with limited(self.settings):
             try:
-                found = scoring.probabilities(model, [msgspec.json.decode(row["input"]) for row in rows])
+                found = last_class(model, [msgspec.json.decode(row["input"]) for row in rows])
             except Exception as error:  # a model that cannot score silently must not answer
                 self._refuse(self.pin, f"scoring ended with {type(error).__name__}")
         now = timestamps.now()
@@ -175,6 +175,7 @@ class ChallengerProcess:
                 "since": self.since,
                 "beat": time.monotonic(),
                 "trouble": "; ".join(self.troubles.values()) or None,
+                "warnings": self.staging.evidence.get("warnings", []),
                 "tally": asdict(self.comparison),
             }
             self.store.write_status(status)
@@ -198,7 +199,7 @@ class ChallengerProcess:
         self.publish()
 
     def _refuse(self, pin: PinnedVersion, reason: str, kind: str = "rehearsal") -> NoReturn:
-        self.store.refuse(pin, reason, kind)
+        self.store.refuse(pin, reason, kind, self.staging.evidence)
         self.store.end_rehearsal()
         self._note("refused", reason)
         json_logging.emit("challenger refused", "error", model_version=pin.sha256, reason=reason)
@@ -207,7 +208,13 @@ class ChallengerProcess:
     def _note(self, result: str, reason: str | None = None) -> None:
         """An event of the prediction log."""
         assert self.pin is not None
-        detail = {"model_version": self.pin.sha256, "pin": self.pin.id, "result": result, "reason": reason}
+        detail: dict[str, Any] = {
+            "model_version": self.pin.sha256,
+            "pin": self.pin.id,
+            "result": result,
+            "reason": reason,
+        }
+        detail["gates"] = self.staging.evidence
         event.append(self.settings.data_dir / "spool", event.CHALLENGE, detail)
 
     def warn(self, what: str, reason: str) -> None:

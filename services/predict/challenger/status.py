@@ -11,8 +11,7 @@ from typing import Any
 
 from modelbundle.model import Model
 from services.predict.rollout.state_dir import StateDir
-from services.predict.serving.prediction_log import NONE
-from services.predict.settings import Settings
+from services.predict.settings import NO_LOG, Settings
 from services.predictionlog.challenger_queue import Queue
 from services.web.timestamps import iso
 
@@ -63,7 +62,7 @@ class ChallengerStatus:
     """Reads ``DATA_DIR/challenger``. ``wanted`` is the id of the pin that the leader saw; None where no challenger is pinned."""
 
     def __init__(self, settings: Settings) -> None:
-        self.logs = settings.prediction_log_url != NONE
+        self.logs = settings.prediction_log_url != NO_LOG
         self.lock = settings.data_dir / LOCK
         self.place = place(settings)
         self.queue = Queue(self.place / "queue")
@@ -93,6 +92,7 @@ class ChallengerStatus:
         facts["since"] = iso(status["since"], "milliseconds")
         return {
             **facts,
+            "warnings": status.get("warnings", []),
             **Comparison(**status["tally"]).figures(),
             "dropped": self.queue.dropped(),
             "waiting_bytes": self.queue.size(),

@@ -19,8 +19,7 @@ from services.predict.api.api_keys import Keys, authenticate
 from services.predict.api.health import Health
 from services.predict.pages import rendering
 from services.predict.serving.loaded_models import Models
-from services.predict.serving.prediction_log import NONE
-from services.predict.settings import Settings
+from services.predict.settings import NO_LOG, Settings
 
 STALE = 5  # rounds that may fail before what was computed is called stale
 
@@ -30,7 +29,7 @@ class MonitorReport:
 
     def __init__(self, settings: Settings, health: Health) -> None:
         self.path = settings.data_dir / process.FILE
-        self.logging = settings.prediction_log_url != NONE
+        self.logging = settings.prediction_log_url != NO_LOG
         self.empty = process.empty(settings.monitor_seconds, settings.monitor_days)
         self.health = health
         self._kept: tuple[tuple[int, int], dict[str, Any]] = ((0, 0), {})

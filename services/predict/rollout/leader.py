@@ -101,12 +101,12 @@ class LeaderThread:
                 self._stop.wait(COUNT)
                 votes, reason = self.store.votes(candidate.attempt)
                 return state_machine.Counted(votes, time.monotonic(), reason)
-            case state_machine.Commit(candidate):
-                return self._commit(candidate)
+            case state_machine.Commit(candidate, pin):
+                return self._commit(candidate, pin)
             case state_machine.Withdraw():
                 self.store.withdraw()
             case state_machine.Refuse(pin, reason, kind):
-                self.store.refuse(pin, reason, kind)
+                self.store.refuse(pin, reason, kind, self.staging.evidence)
                 self.store.withdraw()
                 counters.switches.labels("refused", kind).inc()
                 json_logging.emit("model refused", "error", model_version=pin.sha256, reason=reason)
@@ -169,14 +169,16 @@ class LeaderThread:
                 )
         return staged
 
-    def _commit(self, candidate: Candidate) -> state_machine.Committed:
-        before = self.store.current()
+    def _commit(self, candidate: Candidate, pin: PinnedVersion) -> state_machine.Committed:
+        before, allow = self.store.current(), self.staging.allowed(pin)
         if self.policy:
             self.policy.accept(candidate.sha256)
+        self.store.write_gates(candidate.sha256, self.staging.evidence)
         after = self.store.commit(candidate)
+        self.store.prove(after.sha256)
         counters.switches.labels("switched", "").inc()
         seconds, asked = round(time.monotonic() - self.state.began, 3), self.staging.request_id or None
-        self.events.catch_up(seconds=seconds, request_id=asked)
+        self.events.catch_up(seconds=seconds, request_id=asked, gates=self.staging.evidence, allow=allow)
         self.store.withdraw()
         self.store.prune({before.sha256, after.sha256})
         json_logging.emit(

@@ -6,8 +6,11 @@ import functools
 import hashlib
 import os
 from collections.abc import Callable
+from typing import Any
 
 from modelbundle.errors import StatementError
+from modelbundle.format.allowance import GATES, SCORES
+from services.predict.gates.gate import Verdict
 from services.predict.rollout import state_machine
 from services.predict.rollout.model_client import ModelClient, ModelClientError
 from services.predict.rollout.rehearsal import RehearsalFailed, rehearse
@@ -18,18 +21,27 @@ from services.predict.settings import Settings
 
 
 class Staging:
-    """Brings models from the model service into ``store``."""
+    """Brings models from the model service into ``store``.
+
+    They are compared with the current model of ``champion``, by default the same store. Where it is another one, the models are
+    challengers, which the scores gate only warns of: they do not answer.
+    """
 
     def __init__(
-        self, store: StateDir, settings: Settings, client: ModelClient, policy: SignaturePolicy | None
+        self,
+        store: StateDir,
+        settings: Settings,
+        client: ModelClient,
+        policy: SignaturePolicy | None,
+        champion: StateDir | None = None,
     ) -> None:
         self.store = store
+        self.champion = champion or store
         self.settings = settings
         self.client = client
         self.policy = policy
-        self.request_id = (
-            ""  # of the last model's download, as in the model service's log; empty: nothing was downloaded
-        )
+        self.request_id = ""  # of the last model's download, as in the model service's log; empty: none was needed
+        self.evidence: dict[str, Any] = {}  # what the gates found about the last model
 
     def stage(self, pin: PinnedVersion, keep: set[str], enter: Callable[[str], None] | None = None) -> Staged:
         """Fetch, verify and rehearse a model. Before a download, files other than ``keep`` are removed.
@@ -37,6 +49,7 @@ class Staging:
         ``enter`` is told which part begins: ``fetching``, then ``rehearsing``. After a rehearsal that passed, its journal entry
         remains: the caller calls :meth:`StateDir.end_rehearsal`.
         """
+        self.evidence = {}
         try:
             if enter:
                 enter("fetching")
@@ -50,16 +63,39 @@ class Staging:
                 self.policy.admit(pin.sha256)  # before a byte of the model is parsed
             if self.store.journal_rehearsal(pin) > state_machine.MOST_REHEARSALS:
                 raise RehearsalFailed(f"{state_machine.MOST_REHEARSALS} rehearsals of it began and none ended")
-            rehearse(self.store.bundle(pin.sha256), pin.sha256, self.settings)
+            self.evidence = self._rehearse(pin).evidence()
         except StatementError as error:
             return Staged(Outcome.REFUSED, str(error), "statement")
         except RehearsalFailed as failure:
             self.store.end_rehearsal()
-            return Staged(Outcome.REFUSED, str(failure), failure.kind)
+            self.evidence = failure.verdict.evidence()
+            return Staged(Outcome.REFUSED, str(failure), failure.verdict.kind)
         except OSError as error:
             self.store.end_rehearsal()
             return Staged(Outcome.RETRY, str(error))
         return Staged(Outcome.DONE)
+
+    def allowed(self, pin: PinnedVersion) -> tuple[str, ...]:
+        """The gates that are lifted for a pin: where models must be signed, those that its statement lifts.
+
+        Raises :class:`StatementError`, and :class:`OSError` where the disk does.
+        """
+        return self.policy.check(pin.sha256).allow if self.policy else pin.allow
+
+    def _rehearse(self, pin: PinnedVersion) -> Verdict:
+        """Rehearse a model, with the gates. A model that answered before is only warned of; see :meth:`StateDir.prove`."""
+        lifted, no_rows, current = set(self.allowed(pin)), "", self.champion.current()
+        if self.champion is not self.store:
+            lifted.add(SCORES)
+        if self.store.proven(pin.sha256):
+            lifted, no_rows = set(GATES), "it answered here before"
+        return rehearse(
+            (pin.sha256, self.store.bundle(pin.sha256)),
+            self.settings,
+            (current.sha256, self.champion.bundle(current.sha256)) if current.number else None,
+            tuple(gate for gate in GATES if gate in lifted),
+            no_rows,
+        )
 
     def _fetch(self, pin: PinnedVersion, keep: set[str]) -> None:
         """Bring the bytes and their statement into the store. A file gets its name once it is verified and durable."""

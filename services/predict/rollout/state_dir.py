@@ -12,6 +12,8 @@
     settled              exists once the leader has asked the model service in this session
     rehearsals.json      rehearsals begun per pin, so that a crash loop ends
     refused.json         the pin that was refused, and why
+    gates.json           what the gates found about the model that was brought in last
+    proven.json          the last models that answered here and were not taken back
     status.json          what the leader knows: confirmed, since when, wanted
 """
 
@@ -23,12 +25,15 @@ import json
 import os
 import time
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from modelbundle.durable import Disk
 from modelbundle.format.statement import SUFFIX
 from services.predict.rollout.state_machine import NOTHING, Candidate, Generation, PinnedVersion, Vote
+
+MOST_PROVEN = 100
 
 
 class StateDir:
@@ -143,14 +148,43 @@ class StateDir:
         """Forget the count: the rehearsal ended, with whatever result."""
         self.disk.unlink(self.root / "rehearsals.json")
 
-    def refuse(self, pin: PinnedVersion, reason: str, kind: str) -> None:
-        """Remember a refused pin, durably; ``kind`` is the class of the reason."""
-        content = {"id": pin.id, "sha256": pin.sha256, "reason": reason, "kind": kind, "time": time.time()}
+    def refuse(self, pin: PinnedVersion, reason: str, kind: str, evidence: Mapping[str, Any] | None = None) -> None:
+        """Remember a refused pin, durably; ``kind`` is the class of the reason, ``evidence`` what the gates found."""
+        about = {"id": pin.id, "sha256": pin.sha256, "reason": reason, "kind": kind, "time": time.time()}
+        content = {**about, "evidence": dict(evidence or {})}
         self.disk.write_file(self.root / "refused.json", json.dumps(content).encode(), durable=True)
 
     def refused(self) -> dict[str, Any] | None:
-        """The pin that was refused last, with ``reason``, ``kind`` and ``time``."""
+        """The pin that was refused last, with ``reason``, ``kind``, ``evidence`` and ``time``."""
         return self._read(self.root / "refused.json")
+
+    def prove(self, sha256: str) -> None:
+        """Remember that a model answered here and was not taken back: a rollback to it is only warned of."""
+        proven = self._proven()
+        if sha256 not in proven[-1:]:
+            kept = [*(other for other in proven if other != sha256), sha256][-MOST_PROVEN:]
+            self.disk.write_file(self.root / "proven.json", json.dumps({"sha256": kept}).encode())
+
+    def proven(self, sha256: str) -> bool:
+        """Whether a model answered here before, among the last :data:`MOST_PROVEN`."""
+        return sha256 in self._proven()
+
+    def _proven(self) -> list[str]:
+        found = (self._read(self.root / "proven.json") or {}).get("sha256")
+        return found if isinstance(found, list) else []
+
+    def write_gates(self, sha256: str, evidence: Mapping[str, Any]) -> None:
+        """Keep what the gates found about a model that becomes current."""
+        self.disk.write_file(self.root / "gates.json", json.dumps({"sha256": sha256, **evidence}).encode())
+
+    def gates(self, sha256: str) -> dict[str, Any] | None:
+        """What the gates found about the current model; None where it was compared with none."""
+        found = self._read(self.root / "gates.json") or {}
+        return (
+            {name: value for name, value in found.items() if name != "sha256"}
+            if found.get("sha256") == sha256
+            else None
+        )
 
     # Status
 

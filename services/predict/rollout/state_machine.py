@@ -30,7 +30,9 @@ MOST_BACK_OFF = 1.0  # seconds between two attempts
 MOST_FAILURES = 5  # that are counted: the back-off has reached its most by then
 MOST_FAILED_POLLS = 3
 MOST_REHEARSALS = 3
-REFUSALS = ("statement", "format", "runtime", "golden", "hash", "rehearsal", "veto", "late")  # the classes of reasons
+REFUSALS = (  # the classes of reasons
+    ("statement", "format", "runtime", "golden", "hash", "rehearsal", "contract", "scores", "veto", "late", "probation")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +130,7 @@ class Commit:
     """Make the candidate current: one rename."""
 
     candidate: Candidate
+    pin: PinnedVersion
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,8 +321,8 @@ def _polled(leader: Leader, polled: Polled) -> tuple[Leader, Action]:
         began = leader.began if pin == leader.pin else polled.now
         leader = replace(leader, pin=pin, began=began, challenger=polled.challenger, error="", failed_polls=0)
     match leader.phase, pin:
-        case Phase.CONFIRMING, _ if pin == leader.target and leader.candidate:
-            return replace(leader, phase=Phase.COMMITTING), Commit(leader.candidate)
+        case Phase.CONFIRMING, PinnedVersion() if pin == leader.target and leader.candidate:
+            return replace(leader, phase=Phase.COMMITTING), Commit(leader.candidate, pin)
         case Phase.CONFIRMING, _:
             return replace(leader, phase=Phase.ENDING), Withdraw()
         case _, None if leader.failed_polls >= MOST_FAILED_POLLS:

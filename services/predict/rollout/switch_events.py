@@ -41,7 +41,7 @@ class SwitchEvents:
         if refused := self.store.refused():
             detail = {"model_version": refused["sha256"], "pin": refused["id"], "reason": refused["reason"]}
             own = event.identity(event.REFUSAL, refused["id"], refused["sha256"], refused["time"])
-            more = {"why": refused.get("kind"), "host": self.host}
+            more = {"why": refused.get("kind"), "evidence": refused.get("evidence"), "host": self.host}
             found.append((own, event.REFUSAL, refused["time"], {**detail, **more}))
         for own, kind, seconds, detail in found:
             if self._written.get(kind) != own and self.write(event.encode(own, kind, seconds, detail)):

@@ -13,8 +13,7 @@ import sys
 from services.monitoring import process
 from services.predict.challenger.status import ChallengerStatus
 from services.predict.rollout.state_dir import StateDir
-from services.predict.serving.prediction_log import NONE
-from services.predict.settings import Settings
+from services.predict.settings import NO_LOG, Settings
 from services.predictionlog.shipper import LOCK
 from services.supervisor import Supervisor
 
@@ -48,7 +47,7 @@ def challenger(status: ChallengerStatus, store: StateDir) -> Supervisor:
 
 def supervisors(settings: Settings, status: ChallengerStatus, store: StateDir) -> list[Supervisor]:
     """Return the supervisors of one worker; none when nothing is logged."""
-    if settings.prediction_log_url == NONE:
+    if settings.prediction_log_url == NO_LOG:
         return []
     return [shipper(settings), monitor(settings), challenger(status, store)]
 

@@ -12,8 +12,7 @@ from prometheus_client import multiprocess
 from services.predict.server import companions
 from services.predict.server.worker_class import TwoPoolWorker, in_side_pool
 from services.predict.server.worker_threads import WorkerThreads
-from services.predict.serving.prediction_log import NONE
-from services.predict.settings import Settings
+from services.predict.settings import NO_LOG, Settings
 from services.predictionlog import shipper
 from services.web import json_logging
 from services.web.telemetry import Telemetry
@@ -50,7 +49,7 @@ def on_starting(server: Any) -> None:
     """
     server.session = server.app.wsgi().store.begin_session()
     kept = []
-    if settings.prediction_log_url != NONE:
+    if settings.prediction_log_url != NO_LOG:
         kept = companions.preload(settings)
     gc.collect()
     gc.freeze()  # no garbage collection of a copy touches these objects, so their memory stays shared
@@ -85,7 +84,7 @@ def on_exit(server: Any) -> None:
     """End the companions and ship what the workers left in the spool. The master calls it after the last worker has ended."""
     for descriptor in server.held:
         os.close(descriptor)
-    if settings.prediction_log_url != NONE:
+    if settings.prediction_log_url != NO_LOG:
         shipper.drain(settings.data_dir / "spool", settings.prediction_log_url, DRAIN_SECONDS)
     shutil.rmtree(os.environ.get("PROMETHEUS_MULTIPROC_DIR", ""), ignore_errors=True)
 

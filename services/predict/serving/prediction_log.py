@@ -6,11 +6,10 @@ import threading
 import time
 from collections.abc import Callable
 
-from services.predict.settings import Settings
+from services.predict.settings import NO_LOG, Settings
 from services.predictionlog.spool import Writer
 from services.web import json_logging
 
-NONE = "none"
 AGAIN = 1.0  # seconds before a DATA_DIR that cannot be written is tried again
 SAY = 10.0  # seconds between complaints about a spool that takes nothing
 
@@ -33,7 +32,7 @@ class PredictionLog:
 
     def open(self) -> None:
         """Begin; where DATA_DIR cannot be written now, as soon as it can."""
-        if self._url == NONE:
+        if self._url == NO_LOG:
             return
         if not self._begin():
             threading.Thread(target=self._insist, name="prediction log", daemon=True).start()

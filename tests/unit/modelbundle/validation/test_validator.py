@@ -228,3 +228,15 @@ def test_records_that_do_not_all_have_exactly_the_features_are_read_one_by_one(c
     else:
         pointer = "/1" if change == "is no record" else "/1/colour"
         assert [problem.pointer for problem in problems([GOOD, odd])] == [pointer]
+
+
+@pytest.mark.parametrize(("value", "good"), [(0.5, False), (2.0, True), (3.5, False)])
+def test_a_range_of_training_beyond_the_bounds_opens_none_of_them(value: float, good: bool) -> None:
+    """A manifest may say so; one row and several rows are read alike."""
+    own = Validator(Schema((Feature("x", "number", True, minimum=1, maximum=3, observed=(0.0, 4.0)),)))
+    for document in ({"x": value}, [{"x": value}] * 2, {"x": [value] * 2}):
+        if good:
+            assert not own.read(document, 10).warnings
+        else:
+            with pytest.raises(Invalid):
+                own.read(document, 10)

@@ -10,9 +10,11 @@ import pytest
 import sqlalchemy as sa
 
 from modelbundle.format import bundle
-from services.predict.challenger import scoring
+from services.predict.challenger import process
 from services.predict.challenger.process import ChallengerProcess, Ended
 from services.predict.challenger.status import ChallengerStatus
+from services.predict.gates import replay
+from services.predict.gates.gate import Verdict
 from services.predict.rollout import staging
 from services.predict.rollout.model_client import ServedPins
 from services.predict.rollout.state_machine import PinnedVersion
@@ -27,7 +29,7 @@ from tests.unit.services.predict.rollout.test_leader import Files, World
 @pytest.fixture
 def settings(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """Rehearsals pass, and no process is ended by its clock."""
-    monkeypatch.setattr(staging, "rehearse", lambda *_: None)
+    monkeypatch.setattr(staging, "rehearse", lambda *_: Verdict())
     monkeypatch.setattr(signal, "alarm", lambda _: 0)
     return settings
 
@@ -78,8 +80,8 @@ def test_rows_fit_or_do_not(bundles: list[Made]) -> None:
     expected = model.answer(model.validator.record(LOAN).row).predict_proba[1]
     lacking = {name: value for name, value in LOAN.items() if name != "amount"}
     rows = [LOAN, {**LOAN, "colour": "red"}, lacking, {**LOAN, "grade": 3.0}, LOAN]
-    assert scoring.probabilities(model, rows) == [expected, expected, None, None, expected]
-    assert scoring.probabilities(model, [lacking]) == [None]
+    assert replay.last_class(model, rows) == [expected, expected, None, None, expected]
+    assert replay.last_class(model, [lacking]) == [None]
 
 
 def test_what_does_not_fit_into_the_queue_is_dropped_and_counted(tmp_path: Path) -> None:
@@ -138,15 +140,15 @@ def test_one_that_dies_of_a_row_again_and_again_is_refused(
     def dies(*_: Any) -> None:
         raise Killed
 
-    good = scoring.probabilities
+    good = replay.last_class
     make(settings, bundles[1]).round()
     for deaths in (2, 4):
         ship(settings, [LOAN], str(deaths))
-        monkeypatch.setattr(scoring, "probabilities", dies)
+        monkeypatch.setattr(process, "last_class", dies)
         for _ in range(deaths - 1):
             with pytest.raises(Killed):
                 make(settings, bundles[1]).round()
-        monkeypatch.setattr(scoring, "probabilities", good)
+        monkeypatch.setattr(process, "last_class", good)
         if deaths == 2:
             make(settings, bundles[1]).round()
             assert "2-0" in challenges(settings), "a chance kill refused it"
@@ -173,7 +175,7 @@ def test_an_error_while_scoring_is_a_refusal(
     process = make(settings, bundles[1])
     process.round()
     ship(settings, [LOAN])
-    monkeypatch.setattr(scoring, "probabilities", fails)
+    monkeypatch.setattr("services.predict.challenger.process.last_class", fails)
     with pytest.raises(Ended, match=r"^scoring ended with ValueError$"):
         process.round()
 

@@ -11,6 +11,7 @@ import pytest
 
 from modelbundle.durable import Disk
 from services.predict.app import loader
+from services.predict.gates.gate import Verdict
 from services.predict.rollout import leader as leading
 from services.predict.rollout import staging, state_machine
 from services.predict.rollout.leader import LeaderThread
@@ -143,12 +144,13 @@ def rehearsals(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> list[str]
     """Rehearsals happen in this process; the list says of which models."""
     seen: list[str] = []
 
-    def here(path: Path, sha256: str, own: Settings) -> None:
-        seen.append(sha256)
+    def here(file: tuple[str, Path], own: Settings, *_: Any) -> Verdict:
+        seen.append(file[0])
         try:
-            loader(StateDir(own.state_dir), own)(sha256)
+            loader(StateDir(own.state_dir), own)(file[0])
         except Exception as error:
             raise RehearsalFailed(str(error)) from None
+        return Verdict()
 
     monkeypatch.setattr(staging, "rehearse", here)
     monkeypatch.setattr(leading, "COUNT", 0.0)

@@ -173,7 +173,7 @@ def test_a_pin_that_is_not_the_same_when_all_are_ready_is_withdrawn() -> None:
     confirming = watching(phase=state_machine.Phase.CONFIRMING, target=pin, candidate=candidate)
     for found in (PinnedVersion(A, "3"), PinnedVersion(B, "3"), None):
         assert state_machine.lead(confirming, state_machine.Polled(found))[1] == state_machine.Withdraw()
-    assert state_machine.lead(confirming, state_machine.Polled(pin))[1] == state_machine.Commit(candidate)
+    assert state_machine.lead(confirming, state_machine.Polled(pin))[1] == state_machine.Commit(candidate, pin)
 
 
 def test_a_leader_that_rests_has_neither_a_target_nor_an_old_trouble() -> None:
