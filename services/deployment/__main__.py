@@ -19,8 +19,8 @@ from modelbundle.format import allowance
 from modelbundle.format.statement import CHALLENGER
 from services.deployment.challenge import challenge, unchallenge
 from services.deployment.compose import Compose
-from services.deployment.deploy import change, prepare, sign
-from services.deployment.history import History
+from services.deployment.deploy import change, prepare, readyz, sign, taken_back
+from services.deployment.history import TAKEN_BACK, History
 from services.deployment.listing import lines, models
 from services.deployment.local import Local
 from services.deployment.lock import alone
@@ -80,6 +80,9 @@ class Deployment:
     def change(self) -> dict[str, Any]:
         """Deploy, promote or roll back."""
         options, target, before = self.options, self.target, self.target.pin()
+        known = readyz(target.url)
+        if before is not None and taken_back(known, before):
+            self.history.add(target.name, TAKEN_BACK, before, TAKEN_BACK, reason=known["refusal"]["reason"])
         if options.action == "rollback":
             pin = self.history.previous(target.name, before)
             if pin is None:
@@ -94,7 +97,9 @@ class Deployment:
         if options.key:
             sign(pin, MODELS, options.key)
         seconds = change(target, pin, self.history, options.action, options.why, self.say)
-        self.say(f"{target.url} answers with {pin.file} ({pin.sha256[:12]}…) after {seconds:.1f} s")
+        watched = (readyz(target.url).get("probation") or {}).get("until")
+        until = f"; on probation until {watched}" if watched else ""
+        self.say(f"{target.url} answers with {pin.file} ({pin.sha256[:12]}…) after {seconds:.1f} s{until}")
         return self.facts(pin, seconds)
 
     def challenge(self) -> dict[str, Any]:

@@ -68,11 +68,13 @@ def change(
     """Make ``pin`` the answering model and return how many seconds it took. A challenger that is promoted stops being one.
 
     If the replica refuses it, or does not answer with it in time, the old pins are restored, and :class:`DeploymentError`
-    says why.
+    says why. In the place of a model that the replicas took back, that is the one before.
     """
     before, challenger = target.pin(), target.challenger()
     began = time.monotonic()
     already = readyz(target.url)
+    if before is not None and taken_back(already, before):
+        before = history.previous(target.name, None) or before
     try:
         target.set_pins(pin, None if challenger and challenger.sha256 == pin.sha256 else challenger)
         reason = _wait(target, pin, already)
@@ -91,6 +93,13 @@ def change(
         say(f"restoring {before.file}")
         target.set_pins(before, challenger)
     raise DeploymentError(f"{pin.file} was not taken: {reason}")
+
+
+def taken_back(facts: dict[str, Any], pin: ModelFile | None) -> bool:
+    """Whether the replicas took the pinned model back, by what ``/readyz`` says."""
+    refusal = facts.get("refusal") or {}
+    condemned = refusal.get("kind") == "probation" and refusal.get("model_version") != facts.get("model_version")
+    return condemned and pin is not None and refusal.get("model_version") == pin.sha256
 
 
 def compared(gates: dict[str, Any] | None) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Any
 from services.deployment.target import ModelFile
 from services.web import timestamps
 
+TAKEN_BACK = "taken back"  # by the replicas, while it was on probation
 ANSWERING = ("found", "deploy", "promote", "rollback")  # actions after which another model answers
 
 
@@ -56,14 +57,23 @@ class History:
 
     def accepted(self, target: str) -> list[dict[str, Any]]:
         """Return the entries after which another model answered on this target, oldest first."""
-        about = [e for e in self.entries() if e.get("target") == target and e.get("result") == "accepted"]
-        return [e for e in about if e.get("action") in ANSWERING]
+        return self._about(target, "accepted")
+
+    def _about(self, target: str, *results: str) -> list[dict[str, Any]]:
+        about = [e for e in self.entries() if e.get("target") == target and e.get("result") in results]
+        return [e for e in about if e.get("action") in (*ANSWERING, TAKEN_BACK)]
 
     def previous(self, target: str, current: ModelFile | None) -> ModelFile | None:
-        """Return the model that a rollback of this target goes back to: the one accepted before ``current``."""
+        """Return the model that a rollback of this target goes back to: the one accepted before ``current``.
+
+        A model that was taken back is none of those, until it is accepted again.
+        """
         stack: list[ModelFile] = []
-        for entry in self.accepted(target):
+        for entry in self._about(target, "accepted", TAKEN_BACK):
             pin = ModelFile(entry["file"], entry["sha256"], tuple(entry.get("allow", ())))
+            if entry["action"] == TAKEN_BACK:
+                stack = [other for other in stack if not other.same_model(pin)]
+                continue
             if entry["action"] == "rollback":
                 while stack and not stack[-1].same_model(pin):
                     stack.pop()

@@ -1,36 +1,31 @@
-"""Prints the inputs of the last logged rows: ``python -m services.predictionlog.recent SPOOL ROWS SECONDS``.
+"""Prints the inputs of the last logged rows: ``python -m services.predictionlog.recent SPOOL ROWS``.
 
 The rehearsal of a model reads them, one JSON object a line. The rows that are not shipped yet come first, then those of the
 database, newest first. The last line is ``["end", trouble]``: ``trouble`` says why rows are missing, and is empty where none
-are. The database is ``PREDICTION_LOG_URL``. A process of its own, at low priority, can be killed: a database that hangs holds
-nothing up.
+are. The database is ``PREDICTION_LOG_URL``. A process of its own can be killed: a database that hangs holds nothing up.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import sqlite3
 import sys
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 
 import msgspec
-import sqlalchemy as sa
-from sqlalchemy.exc import SQLAlchemyError
 
-from services.predictionlog import database, event, record, spool
+from services.predictionlog import event, record, spool
 
-NICE = 5
+LAST = "SELECT prediction_id, input FROM predictions ORDER BY time DESC LIMIT {}"
 
 
-def recent(root: Path, url: str, rows: int, seconds: float) -> Iterator[str]:
-    """The inputs of at most ``rows`` rows, as JSON. ``seconds`` limits the question to the database.
-
-    Raises :class:`sqlalchemy.exc.SQLAlchemyError` where the database does, and :class:`OSError` where the spool does.
-    """
+def recent(root: Path, url: str, rows: int) -> Iterator[str]:
+    """The inputs of at most ``rows`` rows, as JSON; raises the errors of the database's driver, and :class:`OSError`."""
     seen: set[str] = set()
-    for own, content in chain(_waiting(root), _shipped(url, rows, seconds)):
+    for own, content in chain(_waiting(root), _shipped(url, rows)):
         if len(seen) == rows:
             return
         if own not in seen:
@@ -38,15 +33,27 @@ def recent(root: Path, url: str, rows: int, seconds: float) -> Iterator[str]:
             yield content
 
 
-def _shipped(url: str, rows: int, seconds: float) -> Iterator[tuple[str, str]]:
-    """The id and the input of the last rows of the database, newest first."""
-    engine = database.connect(url, max(1, int(seconds)), reading=True)
-    if database.revision(engine) is None:
-        return  # nothing was shipped yet
-    columns = database.predictions.c
-    with engine.connect() as connection:
-        last = sa.select(columns.prediction_id, columns.input).order_by(columns.time.desc()).limit(rows)
-        yield from map(tuple, connection.execute(last))
+def _shipped(url: str, rows: int) -> Iterator[tuple[str, str]]:
+    """The id and the input of the last rows of the database, newest first; none before the first was shipped.
+
+    SQLite is read without SQLAlchemy, whose import takes longer than the rows: a deployment waits for this process.
+    """
+    if (name := url.removeprefix("sqlite:///")) != url and "?" not in name:
+        path = Path(name).absolute()
+        if not path.exists() and path.parent.is_dir():
+            return
+        with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
+            if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'predictions'").fetchone():
+                yield from connection.execute(LAST.format(rows))
+        return
+    import sqlalchemy as sa
+
+    from services.predictionlog import database
+
+    engine = database.connect(url, reading=True)
+    if database.revision(engine) is not None:
+        with engine.connect() as connected:
+            yield from map(tuple, connected.execute(sa.text(LAST.format(rows))))
 
 
 def _waiting(root: Path) -> Iterator[tuple[str, str]]:
@@ -64,15 +71,13 @@ def _waiting(root: Path) -> Iterator[tuple[str, str]]:
                             yield row["prediction_id"], row["input"]
 
 
-def main(root: str, rows: str, seconds: str) -> int:
+def main(root: str, rows: str) -> int:
     """The command."""
-    with contextlib.suppress(OSError):
-        os.nice(NICE)
     trouble = ""
     try:
-        for content in recent(Path(root), os.environ["PREDICTION_LOG_URL"], int(rows), float(seconds)):
+        for content in recent(Path(root), os.environ["PREDICTION_LOG_URL"], int(rows)):
             sys.stdout.write(content + "\n")
-    except (SQLAlchemyError, OSError) as error:
+    except Exception as error:  # a database's errors are those of its driver; their text may hold secrets or rows
         trouble = f"the log cannot be read ({type(getattr(error, 'orig', None) or error).__name__})"
     sys.stdout.write(msgspec.json.encode(["end", trouble]).decode() + "\n")
     return 0

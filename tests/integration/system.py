@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import itertools
 import json
 import os
 import random
@@ -252,22 +253,25 @@ class Answer:
 
 
 class Load(Background):
-    """Keep-alive clients that ask without pause and write down every answer."""
+    """Keep-alive clients that ask without pause and write down every answer. They send ``others`` too, in turn."""
 
-    def __init__(self, port: int, document: Any, clients: int = 8, **headers: str) -> None:
+    def __init__(self, port: int, document: Any, clients: int = 8, others: Sequence[Any] = (), **headers: str) -> None:
         self.port = port
         self.threads = clients
         self.headers = {"Content-Type": "application/json", **headers}
-        self.body = json.dumps(document).encode()
+        self.bodies = [json.dumps(each).encode() for each in (document, *others)]
         self.answers: list[Answer] = []
         self.errors: list[str] = []
 
     def repeat(self, number: int) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
-        while not self.stopping.is_set():
+        bodies = itertools.cycle(self.bodies[number % len(self.bodies) :] + self.bodies[: number % len(self.bodies)])
+        for body in bodies:
+            if self.stopping.is_set():
+                break
             sent = time.monotonic()
             try:
-                connection.request("POST", "/predict", self.body, self.headers)
+                connection.request("POST", "/predict", body, self.headers)
                 response = connection.getresponse()
                 raw = response.read()
             except (OSError, http.client.HTTPException) as error:

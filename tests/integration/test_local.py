@@ -18,6 +18,7 @@ import pytest
 
 from modelbundle.format import statement
 from tests.conftest import LOAN, Made
+from tests.integration import unfit
 from tests.integration.system import ROOT, ask, free_port, until
 
 
@@ -356,3 +357,20 @@ def _children(pid: int) -> dict[int, str]:
 def _confirmed_since(place: Place, moment: datetime) -> bool:
     facts = json.loads(ask(place.port, "GET", "/readyz")[2])
     return bool(facts["confirmed"]) and datetime.fromisoformat(facts["checked"]) > moment
+
+
+def test_a_model_that_was_taken_back_is_never_gone_back_to(place: Place, bundles: list[Made], tmp_path: Path) -> None:
+    """It is deployed, fails a request, and is taken back by the replica; what is deployed next goes back past it."""
+    place.start()
+    bad = unfit.make("raises", tmp_path)
+    done = place.command("deploy", str(bad.path))
+    assert done.returncode == 0, done.stderr
+    assert "; on probation until 2" in done.stdout
+    body = json.dumps({**LOAN, "amount": unfit.ODD}).encode()
+    assert ask(place.port, "POST", "/predict", body, {"Content-Type": "application/json"})[0] == 500
+    until(lambda: place.version() == bundles[0].sha256, 20, "it is taken back")
+    assert place.command("deploy", str(bundles[1].path)).returncode == 0
+    assert place.version() == bundles[1].sha256
+    assert place.command("rollback").returncode == 0
+    assert place.version() == bundles[0].sha256
+    assert ("taken back", bad.path.name, "taken back") in place.history()

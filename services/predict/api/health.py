@@ -56,6 +56,10 @@ class Health:
             if refused
             else None
         )
+        probation = self.store.probation()
+        facts["probation"] = (
+            {"until": iso(probation.until, "milliseconds"), "fallback": probation.fallback} if probation else None
+        )
         facts["gates"] = self.store.gates(facts["model_version"] or "")
         facts["challenger"] = self.standing.report(status.get("challenger"))
         if why:

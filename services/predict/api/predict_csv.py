@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import msgspec
 from flask import Request, Response
 from msgspec import UNSET
 
-from modelbundle.model import Answer
+from modelbundle.model import Answer, Model
 from modelbundle.validation.problems import Invalid, TooManyRows, unescape
 from modelbundle.validation.validator import Many, One
 from services.predict.api import csv_table
@@ -39,6 +40,8 @@ def answer(predictor: Predictor, bodies: BodyReader, max_rows: int, request: Req
         sent = Table(bodies.read(request))
         serving = predictor.models.current()
         if problems := sent.check(serving.model.validator, others=True, added=added):
+            if serving.trial is not None:
+                serving.trial.refused(problems, partial(_check, sent, added))
             raise Invalid(problems)
     except REFUSALS as error:
         raise refusal(error, environ) from None
@@ -48,6 +51,11 @@ def answer(predictor: Predictor, bodies: BodyReader, max_rows: int, request: Req
     environ["request.streams"] = True
     response.response = _lines(scorer, sent, added)
     return response
+
+
+def _check(sent: Table, added: Sequence[str], model: Model) -> None:
+    if problems := sent.check(model.validator, others=True, added=added):
+        raise Invalid(problems)
 
 
 def _lines(scorer: TableScorer, sent: Table, added: Sequence[str]) -> Iterator[bytes]:
@@ -82,24 +90,27 @@ class TableScorer:
         """The added columns of each row: the answer's, or only ``error``. ``first``: the position of the first of them."""
         if all(len(row) == len(self.header) for row in rows) and len(rows) > 1:
             try:
-                asked = self.serving.model.validator.columns(self._columns(rows), len(rows))
+                asked = self.serving.model.validator.columns(self._columns(rows, self.serving.model), len(rows))
             except (Invalid, TooManyRows):
                 pass
             else:
                 return self._answers(asked, first)
         return [self._single(row, first + i) for i, row in enumerate(rows)]
 
-    def _columns(self, rows: Sequence[Sequence[str]]) -> dict[str, list[Any]]:
-        model = self.serving.model
+    def _record(self, row: Sequence[str], model: Model) -> One:
+        return model.validator.record({name: cells[0] for name, cells in self._columns([row], model).items()})
+
+    def _columns(self, rows: Sequence[Sequence[str]], model: Model) -> dict[str, list[Any]]:
         return csv_table.columns(self.header, rows, model.schema, model.validator.has_id)
 
     def _single(self, row: Sequence[str], position: int) -> Cells:
         if len(row) != len(self.header):
             return {"error": CELLS.format(len(row), len(self.header))}
         try:
-            record = {name: cells[0] for name, cells in self._columns([row]).items()}
-            return self._answers(self.serving.model.validator.record(record), position)[0]
+            return self._answers(self._record(row, self.serving.model), position)[0]
         except Invalid as invalid:
+            if self.serving.trial is not None:
+                self.serving.trial.refused(invalid.problems, partial(self._record, row))
             return {"error": "; ".join(f"{unescape(p.pointer[1:])}: {p.detail}" for p in invalid.problems)}
 
     def _answers(self, asked: One | Many, first: int) -> list[Cells]:

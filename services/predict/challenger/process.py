@@ -32,10 +32,10 @@ from modelbundle.model import Model
 from services.predict.challenger.status import LOCK, Comparison, place
 from services.predict.gates.replay import last_class
 from services.predict.rollout.model_client import ModelClient, ModelClientError
+from services.predict.rollout.protocol import Outcome, PinnedVersion
 from services.predict.rollout.signature_policy import SignaturePolicy
 from services.predict.rollout.staging import Staging
 from services.predict.rollout.state_dir import StateDir
-from services.predict.rollout.state_machine import Outcome, PinnedVersion
 from services.predict.settings import Settings
 from services.predictionlog import database, event, record, spool
 from services.predictionlog.challenger_queue import Queue

@@ -20,7 +20,7 @@ Row = Mapping[str, Any]  # what the log keeps of a row: a value, or None, for ea
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
-FIRST, CHUNK = 50, 500  # rows that are scored in one call: few at first, because a model may be slow
+FIRST, CHUNK = 20, 1000  # rows that are scored in one call: few at first, because a model may be slow
 MOST_RAISED = 200  # calls, after which no further rows are tried
 
 
@@ -115,12 +115,17 @@ class Scores:
 
 def score(model: Model, columns: Sequence[Column], seconds: float) -> Scores:
     """Score valid rows until the time is up, in their order. Where a call raises, its rows are halved until those are found."""
-    total, end = len(columns[0]), time.monotonic() + seconds
+    total, begin = len(columns[0]), time.monotonic()
     scores = Scores(np.full((total, len(model.classes)), np.nan), np.zeros(total, dtype=bool), "")
-    waiting = [np.arange(low, min(low + CHUNK, total)) for low in range(FIRST, total, CHUNK)][::-1]
-    waiting.append(np.arange(min(FIRST, total)))
-    raised = 0
-    while waiting and raised < MOST_RAISED and (time.monotonic() < end or not scores.tried.any()):
+    waiting: list[NDArray[np.intp]] = []
+    next_row = raised = 0
+    while raised < MOST_RAISED and (waiting or next_row < total):
+        if not waiting:
+            size = _affordable(next_row, time.monotonic() - begin, seconds)
+            if not size:
+                break
+            waiting.append(np.arange(next_row, min(next_row + size, total)))
+            next_row = int(waiting[0][-1]) + 1
         part = waiting.pop()
         try:
             scores.probabilities[part] = probabilities(model, chosen(columns, part))
@@ -132,3 +137,10 @@ def score(model: Model, columns: Sequence[Column], seconds: float) -> Scores:
                 continue
         scores.tried[part] = True
     return scores
+
+
+def _affordable(done: int, took: float, seconds: float) -> int:
+    """How many rows to score in the next call: as many as the time that is left allows, by what the rows before took."""
+    if done == 0:
+        return FIRST
+    return min(CHUNK, int((seconds - took) * done / max(took, 1e-6))) if took < seconds else 0

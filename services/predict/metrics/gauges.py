@@ -41,6 +41,9 @@ class ReplicaGauges(Collector):
         yield _gauge("model_ready", "1 if a rehearsed model answers", ready)
         yield _gauge("model_confirmed", "1 if the model service confirms the model that answers", facts["confirmed"])
         yield _gauge("model_refused", "1 if the model that is wanted was refused", refused)
+        yield _gauge(
+            "model_on_probation", "1 while the model before is ready to take over again", facts["probation"] is not None
+        )
         yield _gauge("model_generation", "The current switch's number", facts["generation"])
         about = GaugeMetricFamily("peerloan_model_info", "The model that answers", labels=["version", "name"])
         switched = GaugeMetricFamily("peerloan_model_switched_timestamp_seconds", "When it was switched to (Unix time)")

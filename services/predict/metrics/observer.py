@@ -29,7 +29,7 @@ from services.predict.metrics.counters import (
     switches,
     warnings,
 )
-from services.predict.rollout.state_machine import REFUSALS
+from services.predict.rollout.protocol import REFUSALS
 from services.web.middleware import Finished
 
 EVERY = 0.25  # seconds between writings

@@ -7,6 +7,7 @@ the process would, and the next leader starts from what ``STATE_DIR`` says.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import random
 import threading
@@ -14,13 +15,17 @@ import time
 import uuid
 from collections.abc import Callable
 
+import msgspec
+
+from modelbundle.format.allowance import PROBATION
 from services.predict.metrics import counters
-from services.predict.rollout import state_machine
+from services.predict.rollout import protocol, state_machine
 from services.predict.rollout.model_client import ModelClient, ModelClientError
+from services.predict.rollout.probation import Evidence, merged, verdict
+from services.predict.rollout.protocol import Candidate, Outcome, PinnedVersion, Polled, Probation
 from services.predict.rollout.signature_policy import SignaturePolicy
 from services.predict.rollout.staging import Staging
 from services.predict.rollout.state_dir import LeaderLock, StateDir
-from services.predict.rollout.state_machine import Candidate, Outcome, PinnedVersion, Polled
 from services.predict.rollout.switch_events import SwitchEvents
 from services.predict.settings import Settings
 from services.web import json_logging
@@ -46,6 +51,7 @@ class LeaderThread:
         self.staging = Staging(store, settings, self.client, self.policy)
         self.events = SwitchEvents(store, write)
         self.state = state_machine.Leader()
+        self.seen = Evidence(0)  # of the model on probation
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="leader", daemon=True)
 
@@ -79,53 +85,67 @@ class LeaderThread:
     def lead(self) -> None:
         """Lead until the state machine says to step down, or the process ends."""
         self.state, action = state_machine.Leader(), state_machine.FIRST
-        while not (self._stop.is_set() or isinstance(action, state_machine.StepDown)):
+        while not (self._stop.is_set() or isinstance(action, protocol.StepDown)):
             self.state, action = state_machine.lead(self.state, self.perform(action))
 
-    def perform(self, action: state_machine.Action) -> state_machine.Result:
+    def perform(self, action: protocol.Action) -> protocol.Result:
         """Perform one action and return its result. Raises :class:`OSError` where the disk does."""
         match action:
-            case state_machine.Recover():
+            case protocol.Recover():
                 return self._recover()
-            case state_machine.Poll(timeout):
+            case protocol.Poll(timeout):
                 return self._poll(timeout)
-            case state_machine.Attest(pin):
+            case protocol.Attest(pin):
                 return self._attest(pin)
-            case state_machine.Stage(pin):
+            case protocol.Stage(pin):
                 return self._stage(pin)
-            case state_machine.Propose(pin):
+            case protocol.Propose(pin):
                 candidate = Candidate(uuid.uuid4().hex, pin.sha256, self.store.current().number)
                 self.store.propose(candidate)
-                return state_machine.Proposed(candidate, time.monotonic() + self.settings.prepare_seconds)
-            case state_machine.Count(candidate):
+                return protocol.Proposed(candidate, time.monotonic() + self.settings.prepare_seconds)
+            case protocol.Count(candidate):
                 self._stop.wait(COUNT)
                 votes, reason = self.store.votes(candidate.attempt)
-                return state_machine.Counted(votes, time.monotonic(), reason)
-            case state_machine.Commit(candidate, pin):
-                return self._commit(candidate, pin)
-            case state_machine.Withdraw():
+                return protocol.Counted(votes, time.monotonic(), reason)
+            case protocol.Commit(candidate, pin, fallback):
+                return self._commit(candidate, pin, fallback)
+            case protocol.Judge(probation):
+                return self._judge(probation)
+            case protocol.Revert(probation):
+                self._revert(probation)
+            case protocol.Acquit(probation):
+                self.store.prove(probation.pin.sha256)
+                self.store.end_probation()
+                self.store.prune({self.store.current().sha256, self.store.previous().sha256})
+                json_logging.emit("probation ended well", model_version=probation.pin.sha256)
+            case protocol.Withdraw():
                 self.store.withdraw()
-            case state_machine.Refuse(pin, reason, kind):
-                self.store.refuse(pin, reason, kind, self.staging.evidence)
+            case protocol.Refuse(pin, reason, kind, generation):
+                evidence = msgspec.to_builtins(self.seen) if generation else self.staging.evidence
+                self.store.refuse(pin, reason, kind, evidence, generation)
                 self.store.withdraw()
                 counters.switches.labels("refused", kind).inc()
                 json_logging.emit("model refused", "error", model_version=pin.sha256, reason=reason)
-            case state_machine.Rest(at_most):
+            case protocol.Rest(at_most):
                 self._publish()
                 self.store.settle()
                 self._stop.wait(min(self.settings.poll_seconds, at_most) * random.uniform(0.8, 1.0))
-            case state_machine.StepDown():
+            case protocol.StepDown():
                 pass
-        return state_machine.Done()
+        return protocol.Done()
 
-    def _recover(self) -> state_machine.Recovered:
+    def _recover(self) -> protocol.Recovered:
         self.store.withdraw()
-        status = self.store.status()
-        return state_machine.Recovered(
+        status, probation, refused = self.store.status(), self.store.probation(), self.store.refused() or {}
+        if probation is None and (current := self.store.current()).number:
+            self.store.prove(current.sha256)
+        return protocol.Recovered(
             confirmed=status.get("confirmed"),
             since=float(status.get("since", time.time())),
             challenger=status.get("challenger"),
             settled=self.store.settled(),
+            probation=probation,
+            condemned=probation is not None and refused.get("generation") == probation.generation,
         )
 
     def _poll(self, timeout: float) -> Polled:
@@ -147,17 +167,20 @@ class LeaderThread:
             time=time.time(),
         )
 
-    def _attest(self, pin: PinnedVersion) -> state_machine.Attested:
+    def _attest(self, pin: PinnedVersion) -> protocol.Attested:
         if self.policy:
             try:
                 self.policy.renew(pin.sha256, self.client.statement(pin))
             except ModelClientError:
-                return state_machine.Attested(answered=False)
-        return state_machine.Attested(answered=True)
+                return protocol.Attested(answered=False)
+        return protocol.Attested(answered=True)
 
-    def _stage(self, pin: PinnedVersion) -> state_machine.Staged:
+    def _stage(self, pin: PinnedVersion) -> protocol.Staged:
         self._publish()
-        staged = self.staging.stage(pin, keep={self.store.current().sha256, self.store.previous().sha256})
+        kept = {self.store.current().sha256, self.store.previous().sha256}
+        if probation := self.store.probation():
+            kept.add(probation.fallback)
+        staged = self.staging.stage(pin, keep=kept)
         if staged.outcome is Outcome.DONE:
             self.store.end_rehearsal()
         if staged.outcome is Outcome.RETRY:
@@ -169,18 +192,25 @@ class LeaderThread:
                 )
         return staged
 
-    def _commit(self, candidate: Candidate, pin: PinnedVersion) -> state_machine.Committed:
-        before, allow = self.store.current(), self.staging.allowed(pin)
+    def _commit(self, candidate: Candidate, pin: PinnedVersion, fallback: str | None) -> protocol.Committed:
+        before, allow, watched = self.store.current(), self.staging.allowed(pin), self.store.probation()
+        probation = None
+        seconds = self.settings.probation_seconds
+        if fallback and seconds and PROBATION not in allow and not self.store.proven(candidate.sha256):
+            own = dataclasses.replace(pin, allow=allow)
+            probation = Probation(before.number + 1, own, fallback, time.time() + seconds)
         if self.policy:
             self.policy.accept(candidate.sha256)
         self.store.write_gates(candidate.sha256, self.staging.evidence)
-        after = self.store.commit(candidate)
-        self.store.prove(after.sha256)
+        after = self.store.commit(candidate, probation)
+        for sha256 in [before.sha256] * (before.number > 0 and watched is None) + [after.sha256] * (probation is None):
+            self.store.prove(sha256)
+        self.store.end_probation(keep=after)
         counters.switches.labels("switched", "").inc()
         seconds, asked = round(time.monotonic() - self.state.began, 3), self.staging.request_id or None
         self.events.catch_up(seconds=seconds, request_id=asked, gates=self.staging.evidence, allow=allow)
         self.store.withdraw()
-        self.store.prune({before.sha256, after.sha256})
+        self.store.prune({before.sha256, after.sha256, fallback or ""})
         json_logging.emit(
             "model switched",
             old=before.sha256 or None,
@@ -189,7 +219,30 @@ class LeaderThread:
             seconds=seconds,
             request_id=asked,
         )
-        return state_machine.Committed(time.time())
+        return protocol.Committed(time.time(), probation)
+
+    def _judge(self, probation: Probation) -> protocol.Judged:
+        left = probation.until - time.time()
+        over = not 0 < left <= self.settings.probation_seconds + 1  # the clock may be set
+        if not self.store.bundle(probation.fallback).exists():
+            return protocol.Judged(over=True)
+        found = []
+        for content in self.store.read_evidence():
+            with contextlib.suppress(msgspec.MsgspecError):
+                found.append(msgspec.json.decode(content, type=Evidence))
+        self.seen = merged(probation.generation, found)
+        return protocol.Judged(verdict(self.seen, probation.pin.allow), over)
+
+    def _revert(self, probation: Probation) -> None:
+        before = self.store.current()
+        after = self.store.commit(Candidate("", probation.fallback, before.number))
+        counters.switches.labels("switched", "").inc()
+        self.events.catch_up(taken_back=before.sha256)
+        self.store.end_probation()
+        self.store.prune({before.sha256, after.sha256})
+        json_logging.emit(
+            "model taken back", "error", old=before.sha256, model_version=after.sha256, generation=after.number
+        )
 
     def _publish(self) -> None:
         leader = self.state

@@ -29,7 +29,7 @@ from urllib3.exceptions import HTTPError
 from modelbundle.format import statement
 from modelbundle.format.allowance import GATES
 from modelbundle.format.statement import CHALLENGER, CHAMPION
-from services.predict.rollout.state_machine import PinnedVersion
+from services.predict.rollout.protocol import PinnedVersion
 
 CHUNK = 256 * 1024
 MAX_PIN_BYTES = 16_384

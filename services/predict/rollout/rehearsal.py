@@ -29,7 +29,6 @@ from services.predict.settings import NO_LOG, Settings
 
 PASSED, REFUSED = 0, 3
 MOST_REASON = 800  # characters
-NICE = 2
 KINDS = {
     "StatementError": "statement",
     "FormatError": "format",
@@ -128,7 +127,7 @@ def _reading(settings: Settings, wanted: bool) -> Iterator[subprocess.Popen[byte
     if not wanted:
         yield None
         return
-    arguments = [str(settings.data_dir / "spool"), str(settings.gate_rows), str(settings.gate_seconds)]
+    arguments = [str(settings.data_dir / "spool"), str(settings.gate_rows)]
     command = [sys.executable, "-m", "services.predictionlog.recent", *arguments]
     environment = {**os.environ, "PREDICTION_LOG_URL": settings.prediction_log_url}
     with subprocess.Popen(
@@ -154,13 +153,11 @@ def main(argument: str) -> int:
 
 
 def limit(job: Job) -> None:
-    """Set the limits of this process. A model gives way to the workers a little, and is the first to go."""
+    """Set the limits of this process."""
     signal.alarm(job.seconds + 5)  # should the parent be gone
     resource.setrlimit(resource.RLIMIT_CPU, (job.seconds + 1, job.seconds + 5))
     resource.setrlimit(resource.RLIMIT_AS, (job.megabytes << 20, job.megabytes << 20))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    with contextlib.suppress(OSError):
-        os.nice(NICE)
 
 
 def read_rows(source: BinaryIO) -> tuple[list[Row], str]:

@@ -13,10 +13,10 @@ from modelbundle.format.allowance import GATES, SCORES
 from services.predict.gates.gate import Verdict
 from services.predict.rollout import state_machine
 from services.predict.rollout.model_client import ModelClient, ModelClientError
+from services.predict.rollout.protocol import Outcome, PinnedVersion, Staged
 from services.predict.rollout.rehearsal import RehearsalFailed, rehearse
 from services.predict.rollout.signature_policy import SignaturePolicy
 from services.predict.rollout.state_dir import StateDir
-from services.predict.rollout.state_machine import Outcome, PinnedVersion, Staged
 from services.predict.settings import Settings
 
 

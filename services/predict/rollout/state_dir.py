@@ -6,6 +6,8 @@
     previous             the same, for the generation before
     candidate.json       what the leader asks the workers to prepare
     bundles/<sha256>     verified model files, and .sig: the statement that came with it
+    probation/<link>     about the generation that a link names: which model to return to, and until when
+    evidence/<id>        what a worker saw of the model on probation
     workers/<id>         one per live worker, locked by it; holds its vote
     leader.lock          locked by the leader
     session.lock         locked (shared) by every gunicorn master and its workers; free: none is running
@@ -31,7 +33,7 @@ from typing import Any
 
 from modelbundle.durable import Disk
 from modelbundle.format.statement import SUFFIX
-from services.predict.rollout.state_machine import NOTHING, Candidate, Generation, PinnedVersion, Vote
+from services.predict.rollout.protocol import NOTHING, Candidate, Generation, PinnedVersion, Probation, Vote
 
 MOST_PROVEN = 100
 
@@ -46,7 +48,9 @@ class StateDir:
         self.bundles = root / "bundles"
         self.workers = root / "workers"
         self.entering = root / "entering"
-        for directory in (root, self.bundles, self.workers, self.entering):
+        self.records = root / "probation"
+        self.evidence = root / "evidence"
+        for directory in (root, self.bundles, self.workers, self.entering, self.records, self.evidence):
             directory.mkdir(parents=True, exist_ok=True)
 
     # The current generation
@@ -69,10 +73,11 @@ class StateDir:
         """When the current link was made, in nanoseconds since 1970."""
         return os.lstat(self.link).st_mtime_ns
 
-    def commit(self, candidate: Candidate) -> Generation:
-        """Make the candidate current: one rename."""
+    def commit(self, candidate: Candidate, probation: Probation | None = None) -> Generation:
+        """Make the candidate current, on ``probation`` or not: one rename. The record is there before."""
         before = self.current()
         after = Generation(before.number + 1, candidate.sha256)
+        self._record(after, probation)
         for name, generation in (("previous", before), ("current", after)):
             if generation != NOTHING:
                 temporary = self.root / f".{name}.{uuid.uuid4().hex}"
@@ -84,6 +89,46 @@ class StateDir:
                     raise
         self.disk.sync_directory(self.root)
         return after
+
+    # Probation
+
+    def probation(self, generation: Generation | None = None) -> Probation | None:
+        """That of a generation, by default of the current one; None where it is not on probation."""
+        wanted = generation or self.current()
+        found = self._read(self.records / f"{wanted.number}-{wanted.sha256}")
+        if not found:
+            return None
+        pin = PinnedVersion(wanted.sha256, found["id"], tuple(found["allow"]))
+        return Probation(wanted.number, pin, found["fallback"], found["until"])
+
+    def _record(self, generation: Generation, probation: Probation | None) -> None:
+        """Write the record of a generation that is not current yet, or see that there is none."""
+        path = self.records / f"{generation.number}-{generation.sha256}"
+        if probation is None:
+            self.disk.unlink(path)
+            return
+        pin, until = probation.pin, probation.until
+        content = {"id": pin.id, "allow": list(pin.allow), "fallback": probation.fallback, "until": until}
+        self.disk.write_file(path, json.dumps(content).encode(), durable=True)
+
+    def end_probation(self, keep: Generation = NOTHING) -> None:
+        """Remove the records of all generations but ``keep``, and what was seen of them."""
+        for path in (*self.records.iterdir(), *self.evidence.iterdir()):
+            if path.name != f"{keep.number}-{keep.sha256}":
+                self.disk.unlink(path)
+
+    def write_evidence(self, worker: str, content: bytes) -> None:
+        """Publish what a worker saw of the model on probation."""
+        self.disk.write_file(self.evidence / worker, content)
+
+    def read_evidence(self) -> list[bytes]:
+        """What all workers published, dead ones too."""
+        found = []
+        for path in self.evidence.iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                if not path.name.startswith("."):  # that of a file that is being written
+                    found.append(path.read_bytes())
+        return found
 
     # Bundles
 
@@ -148,10 +193,20 @@ class StateDir:
         """Forget the count: the rehearsal ended, with whatever result."""
         self.disk.unlink(self.root / "rehearsals.json")
 
-    def refuse(self, pin: PinnedVersion, reason: str, kind: str, evidence: Mapping[str, Any] | None = None) -> None:
-        """Remember a refused pin, durably; ``kind`` is the class of the reason, ``evidence`` what the gates found."""
+    def refuse(
+        self,
+        pin: PinnedVersion,
+        reason: str,
+        kind: str,
+        evidence: Mapping[str, Any] | None = None,
+        generation: int = 0,
+    ) -> None:
+        """Remember a refused pin, durably; ``kind`` is the class of the reason, ``evidence`` what the gates or workers found.
+
+        ``generation`` is the one to be taken back; 0 where the pin was never current.
+        """
         about = {"id": pin.id, "sha256": pin.sha256, "reason": reason, "kind": kind, "time": time.time()}
-        content = {**about, "evidence": dict(evidence or {})}
+        content = {**about, "evidence": dict(evidence or {}), "generation": generation}
         self.disk.write_file(self.root / "refused.json", json.dumps(content).encode(), durable=True)
 
     def refused(self) -> dict[str, Any] | None:

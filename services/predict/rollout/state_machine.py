@@ -13,227 +13,65 @@ explores every interleaving of three workers, crashes, lost messages and pins th
        |                     | retry, refuse      | veto, or too late      | other pin, no answer
        +---------------------+--------------------+------------------------+
 
+    on probation, after each pause: WATCHING --> JUDGING --nothing--> WATCHING
+                                                  |  | unfit
+                                        time over |  +-----> CONDEMNING --remembered--> REVERTING --> WATCHING
+                                                  +--------> ACQUITTING --> WATCHING
+
 The commit is one rename in ``STATE_DIR``. No worker answers with the new generation before it, and none with the old one after
 it: a request reads the current generation from the directory, and a worker that lacks it loads it before it answers.
+
+A model that was switched to is on probation for a while: the model before stays loaded, and one rename returns to it. The refusal
+is written before that rename, and names the generation: a leader that finds it returns at once.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from enum import Enum
 
-FIRST_POLL = 0.5  # seconds that a starting replica waits for the model service
-POLL = 2.0  # seconds that a later poll may take
+from services.predict.rollout.protocol import (
+    FIRST_POLL,
+    POLL,
+    Acquit,
+    Action,
+    Attest,
+    Attested,
+    Candidate,
+    Commit,
+    Committed,
+    Count,
+    Counted,
+    Done,
+    Generation,
+    Judge,
+    Judged,
+    Outcome,
+    PinnedVersion,
+    Poll,
+    Polled,
+    Probation,
+    Propose,
+    Proposed,
+    Recover,
+    Recovered,
+    Refuse,
+    Rest,
+    Result,
+    Revert,
+    Stage,
+    Staged,
+    StepDown,
+    Vote,
+    Withdraw,
+)
+
 MOST_BACK_OFF = 1.0  # seconds between two attempts
+MOST_WATCH = 0.25  # seconds between two looks at a model on probation
 MOST_FAILURES = 5  # that are counted: the back-off has reached its most by then
 MOST_FAILED_POLLS = 3
 MOST_REHEARSALS = 3
-REFUSALS = (  # the classes of reasons
-    ("statement", "format", "runtime", "golden", "hash", "rehearsal", "contract", "scores", "veto", "late", "probation")
-)
-
-
-@dataclass(frozen=True, slots=True)
-class PinnedVersion:
-    """The version that the model service serves: its SHA-256, and the pin's own id, so that A, B, A are three pins.
-
-    ``allow`` are the gates that the operator lifted for this pin; it does not tell two pins apart, since a new one has a new id.
-    """
-
-    sha256: str
-    id: str
-    allow: tuple[str, ...] = field(default=(), compare=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Generation:
-    """A switch that happened: its number and the SHA-256 of the model it switched to. Number 0 has no model."""
-
-    number: int
-    sha256: str
-
-
-NOTHING = Generation(0, "")
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A model that workers are asked to prepare. ``attempt`` is unique; ``after`` is the generation it would follow."""
-
-    attempt: str
-    sha256: str
-    after: int
-
-
-class Vote(Enum):
-    """A worker's answer to a candidate."""
-
-    READY = "ready"
-    VETO = "veto"
-
-
-class Outcome(Enum):
-    """What came of a step that may fail for now (retry) or for good (refused)."""
-
-    DONE = "done"
-    RETRY = "retry"
-    REFUSED = "refused"
-
-
-# Actions of the leader
-
-
-@dataclass(frozen=True, slots=True)
-class Recover:
-    """Withdraw what the previous leader had proposed, and read what it left."""
-
-
-@dataclass(frozen=True, slots=True)
-class Poll:
-    """Ask the model service which pin it serves, for ``timeout`` seconds at most."""
-
-    timeout: float = POLL
-
-
-@dataclass(frozen=True, slots=True)
-class Attest:
-    """Fetch the statement about the current model again: another key may have signed it."""
-
-    pin: PinnedVersion
-
-
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """Fetch the bytes, verify them against the pin and the signature policy, and rehearse the model."""
-
-    pin: PinnedVersion
-
-
-@dataclass(frozen=True, slots=True)
-class Propose:
-    """Write the candidate, *then* read the roster of live workers."""
-
-    pin: PinnedVersion
-
-
-@dataclass(frozen=True, slots=True)
-class Count:
-    """Read the votes of the workers that are alive now."""
-
-    candidate: Candidate
-
-
-@dataclass(frozen=True, slots=True)
-class Commit:
-    """Make the candidate current: one rename."""
-
-    candidate: Candidate
-    pin: PinnedVersion
-
-
-@dataclass(frozen=True, slots=True)
-class Withdraw:
-    """Remove the candidate."""
-
-
-@dataclass(frozen=True, slots=True)
-class Refuse:
-    """Remember that this pin is not to be tried again, and withdraw the candidate. ``kind`` is one of :data:`REFUSALS`."""
-
-    pin: PinnedVersion
-    reason: str
-    kind: str
-
-
-@dataclass(frozen=True, slots=True)
-class Rest:
-    """Publish the status, and wait until the next poll is due, but for ``at_most`` seconds."""
-
-    at_most: float = math.inf
-
-
-@dataclass(frozen=True, slots=True)
-class StepDown:
-    """Give the leader's lock up: another worker may reach the model service."""
-
-
-Action = Recover | Poll | Attest | Stage | Propose | Count | Commit | Withdraw | Refuse | Rest | StepDown
-
-
-# Results of the actions. ``now`` is a monotonic time, ``time`` a Unix time, both in seconds.
-
-
-@dataclass(frozen=True, slots=True)
-class Recovered:
-    """What the previous leader published, and whether the model service was asked in this session (``settled``)."""
-
-    confirmed: bool | None = None
-    since: float = 0.0
-    challenger: str | None = None
-    settled: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Polled:
-    """``pin`` is None where the model service gave no usable answer; ``current`` and ``refused`` are read from the store."""
-
-    pin: PinnedVersion | None
-    current: Generation = NOTHING
-    refused: PinnedVersion | None = None
-    challenger: str | None = None
-    error: str = ""
-    now: float = 0.0
-    time: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Attested:
-    """Whether the model service answered."""
-
-    answered: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Staged:
-    """The model is verified and rehearsed, or why not. ``kind`` is one of :data:`REFUSALS`, or ``fetch``."""
-
-    outcome: Outcome
-    reason: str = ""
-    kind: str = "rehearsal"
-
-
-@dataclass(frozen=True, slots=True)
-class Proposed:
-    """The candidate is written. Votes count until ``deadline``."""
-
-    candidate: Candidate
-    deadline: float
-
-
-@dataclass(frozen=True, slots=True)
-class Counted:
-    """The vote of every live worker (None: not yet), with the reason of a veto."""
-
-    votes: Mapping[str, Vote | None]
-    now: float = 0.0
-    reason: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Committed:
-    """The candidate is the current generation."""
-
-    time: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """An action without a result ended."""
-
-
-Result = Recovered | Polled | Attested | Staged | Proposed | Counted | Committed | Done
 
 
 class Phase(Enum):
@@ -244,6 +82,10 @@ class Phase(Enum):
     STAGING = "staging"
     PREPARING = "preparing"
     CONFIRMING = "confirming"
+    JUDGING = "judging"
+    CONDEMNING = "condemning"
+    REVERTING = "reverting"
+    ACQUITTING = "acquitting"
     COMMITTING = "committing"
     ENDING = "ending"
     LEAVING = "leaving"
@@ -266,6 +108,7 @@ class Leader:
     began: float = 0.0  # when this pin was seen first, monotonic
     error: str = ""  # why the last poll gave no pin
     attested: PinnedVersion | None = None  # the pin whose newest statement is known
+    probation: Probation | None = None  # of the current generation
 
     # how it goes
     settled: bool = False  # the replica may answer: the model service was asked in this session
@@ -282,15 +125,27 @@ FIRST: Action = Recover()
 def lead(leader: Leader, result: Result) -> tuple[Leader, Action]:
     """The leader's next state and action, given the result of the last action (the first one is :data:`FIRST`)."""
     match leader.phase, result:
-        case Phase.RECOVERING, Recovered(confirmed, since, challenger, settled):
-            known = Leader(Phase.WATCHING, confirmed=confirmed, since=since, challenger=challenger, settled=settled)
-            return known, Poll(POLL if settled else FIRST_POLL)
+        case Phase.RECOVERING, Recovered(confirmed, since, challenger, settled, probation, condemned):
+            known = Leader(
+                confirmed=confirmed, since=since, challenger=challenger, settled=settled, probation=probation
+            )
+            if probation and condemned:
+                return replace(known, phase=Phase.REVERTING), Revert(probation)
+            return _watch(known)
         case ((Phase.WATCHING | Phase.CONFIRMING), Polled()):
             return _polled(leader, result)
         case Phase.WATCHING, Attested(answered):
             return _rest(replace(leader, attested=leader.pin) if answered else leader)
+        case Phase.WATCHING, Done() if leader.probation:
+            return replace(leader, phase=Phase.JUDGING, settled=True), Judge(leader.probation)
         case Phase.WATCHING, Done():
-            return replace(leader, settled=True), Poll()
+            return _watch(replace(leader, settled=True))
+        case Phase.JUDGING, Judged(reason, over) if leader.probation:
+            return _judged(leader, leader.probation, reason, over)
+        case Phase.CONDEMNING, Done() if leader.probation:
+            return replace(leader, phase=Phase.REVERTING), Revert(leader.probation)
+        case ((Phase.REVERTING | Phase.ACQUITTING), Done()):
+            return _watch(replace(leader, probation=None))
         case Phase.STAGING, Staged(Outcome.DONE) if leader.target:
             return replace(leader, phase=Phase.PREPARING, trouble=""), Propose(leader.target)
         case Phase.STAGING, Staged(Outcome.REFUSED, reason, kind):
@@ -301,11 +156,11 @@ def lead(leader: Leader, result: Result) -> tuple[Leader, Action]:
             return replace(leader, candidate=candidate, deadline=deadline), Count(candidate)
         case Phase.PREPARING, Counted():
             return _counted(leader, result)
-        case Phase.COMMITTING, Committed(time):
-            switched = replace(leader, phase=Phase.WATCHING, confirmed=True, since=time, attested=leader.target)
-            return _rest(switched)
+        case Phase.COMMITTING, Committed(time, probation):
+            switched = replace(leader, confirmed=True, since=time, attested=leader.target, probation=probation)
+            return _rest(replace(switched, phase=Phase.WATCHING))
         case Phase.ENDING, Done():
-            return replace(leader, phase=Phase.WATCHING, target=None, candidate=None), Poll()
+            return _watch(replace(leader, target=None, candidate=None))
     raise ValueError(f"{type(result).__name__} does not follow in phase {leader.phase.value}")
 
 
@@ -322,7 +177,7 @@ def _polled(leader: Leader, polled: Polled) -> tuple[Leader, Action]:
         leader = replace(leader, pin=pin, began=began, challenger=polled.challenger, error="", failed_polls=0)
     match leader.phase, pin:
         case Phase.CONFIRMING, PinnedVersion() if pin == leader.target and leader.candidate:
-            return replace(leader, phase=Phase.COMMITTING), Commit(leader.candidate, pin)
+            return replace(leader, phase=Phase.COMMITTING), Commit(leader.candidate, pin, _fallback(leader, polled))
         case Phase.CONFIRMING, _:
             return replace(leader, phase=Phase.ENDING), Withdraw()
         case _, None if leader.failed_polls >= MOST_FAILED_POLLS:
@@ -335,6 +190,28 @@ def _polled(leader: Leader, polled: Polled) -> tuple[Leader, Action]:
             return _rest(replace(leader, trouble=""))
         case _, PinnedVersion():
             return replace(leader, phase=Phase.STAGING, target=pin), Stage(pin)
+
+
+def _watch(leader: Leader) -> tuple[Leader, Action]:
+    """A poll that hangs must not keep a leader long from what it has to watch."""
+    short = leader.probation is not None or not leader.settled
+    return replace(leader, phase=Phase.WATCHING), Poll(FIRST_POLL if short else POLL)
+
+
+def _judged(leader: Leader, probation: Probation, reason: str, over: bool) -> tuple[Leader, Action]:
+    if reason:
+        condemned = Refuse(probation.pin, reason, "probation", probation.generation)
+        return replace(leader, phase=Phase.CONDEMNING), condemned
+    if over:
+        return replace(leader, phase=Phase.ACQUITTING), Acquit(probation)
+    return _watch(leader)
+
+
+def _fallback(leader: Leader, polled: Polled) -> str | None:
+    """What to return to after a switch: the current model, or what that would return to itself while it is on probation."""
+    assert leader.candidate is not None
+    found = leader.probation.fallback if leader.probation else polled.current.sha256
+    return found if found not in ("", leader.candidate.sha256) else None
 
 
 def _counted(leader: Leader, counted: Counted) -> tuple[Leader, Action]:
@@ -358,7 +235,8 @@ def _rest(leader: Leader, failing: bool = False) -> tuple[Leader, Action]:
     """A pause that follows a failure doubles up to a second, so that a swap stays visible soon."""
     failures = min(leader.failures + 1, MOST_FAILURES) if failing else 0
     leader = replace(leader, failures=failures, target=None, candidate=None)
-    return leader, Rest(min(0.05 * 2.0**failures, MOST_BACK_OFF)) if failing else Rest()
+    most = MOST_WATCH if leader.probation else math.inf
+    return leader, Rest(min(0.05 * 2.0**failures, MOST_BACK_OFF, most) if failing else most)
 
 
 # Workers
@@ -379,19 +257,31 @@ class Prepare:
 
 
 @dataclass(frozen=True, slots=True)
+class Hold:
+    """Have the model to return to loaded, beside the current one."""
+
+    fallback: str
+
+
+@dataclass(frozen=True, slots=True)
 class Keep:
-    """NotPinned to load; models other than these may go."""
+    """Nothing to load; models other than these may go."""
 
     sha256: frozenset[str]
 
 
 def follow(
-    loaded: frozenset[str], voted: str | None, current: Generation, candidate: Candidate | None
-) -> Load | Prepare | Keep:
+    loaded: frozenset[str],
+    voted: str | None,
+    current: Generation,
+    candidate: Candidate | None,
+    fallback: str | None = None,
+) -> Load | Prepare | Hold | Keep:
     """What a worker does next.
 
-    ``loaded`` are the SHA-256 of the models it holds, ``voted`` the attempt it voted on last; ``current`` and ``candidate``
-    are what the store says *after* the worker entered the roster.
+    ``loaded`` are the SHA-256 of the models it holds, ``voted`` the attempt it voted on last; ``current``, ``candidate`` and the
+    ``fallback`` of the current generation are what the store says *after* the worker entered the roster. A candidate takes the
+    place of the fallback, because at most two models are alive.
     """
     if current.number and current.sha256 not in loaded:
         return Load(current)
@@ -399,4 +289,6 @@ def follow(
         if voted != candidate.attempt:
             return Prepare(candidate)
         return Keep(frozenset({current.sha256, candidate.sha256}))
+    if fallback is not None:
+        return Hold(fallback)
     return Keep(frozenset({current.sha256}))

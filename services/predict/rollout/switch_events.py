@@ -11,8 +11,8 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
+from services.predict.rollout.protocol import NOTHING
 from services.predict.rollout.state_dir import StateDir
-from services.predict.rollout.state_machine import NOTHING
 from services.predictionlog import event
 
 

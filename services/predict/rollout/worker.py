@@ -9,12 +9,17 @@ import threading
 import time
 from collections.abc import Callable
 
+import msgspec
+
+from services.predict.rollout.probation import Evidence
+from services.predict.rollout.protocol import Candidate, Vote
 from services.predict.rollout.state_dir import StateDir, WorkerEntry
-from services.predict.rollout.state_machine import Candidate, Keep, Load, Prepare, Vote, follow
+from services.predict.rollout.state_machine import Hold, Keep, Load, Prepare, follow
 from services.predict.serving.loaded_models import Models, NoModel
 from services.web import json_logging
 
 TICK = 0.05
+TELL = 0.2  # seconds between reports of what was seen of a model on probation
 
 
 class Worker:
@@ -32,6 +37,8 @@ class Worker:
         with contextlib.suppress(OSError):
             self.entry = WorkerEntry(store)
         self.voted: str | None = None
+        self._published: Evidence | None = None
+        self._told = 0.0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="worker", daemon=True)
 
@@ -59,11 +66,16 @@ class Worker:
         entry = self.entry = self.entry or WorkerEntry(self.store)
         candidate = self.store.candidate()
         current = self.store.current()
+        probation = self.store.probation(current)
+        wanted = probation.fallback if probation else None
         keep: frozenset[str] | None = None
-        match follow(self.models.loaded(), self.voted, current, candidate):
+        held: str | None = None
+        match follow(self.models.loaded(), self.voted, current, candidate, wanted):
             case Prepare(candidate):
                 self._prepare(candidate, entry)
                 return
+            case Hold(fallback):
+                keep, held = frozenset({fallback, current.sha256}), fallback
             case Keep(sha256):
                 keep = sha256
             case Load():
@@ -74,8 +86,33 @@ class Worker:
             except NoModel as error:
                 json_logging.emit("no model", "error", reason=str(error))
                 self._stop.wait(1)
-        if keep is not None:
-            self.models.release(keep)
+                return
+        if keep is None:
+            return
+        released = self.models.release(keep)
+        if held and released and held not in self.models.loaded():
+            self._hold(held)
+        if probation is None:
+            self.models.end_trial()
+        elif time.monotonic() - self._told >= TELL:
+            self._told = time.monotonic()
+            self._publish(entry)
+
+    def _hold(self, fallback: str) -> None:
+        """Load the model to return to, once another model has left."""
+        try:
+            self.models.prepare(fallback)
+        except Exception as error:  # without it nothing is attributed to the new model, and a return loads it then
+            json_logging.emit("no model to return to", "warning", reason=f"{type(error).__name__}: {error}")
+            self._stop.wait(1)
+
+    def _publish(self, entry: WorkerEntry) -> None:
+        """Tell the leader what was seen of the model on probation, when there is news."""
+        seen = self.models.seen()
+        if seen is not None and seen != self._published:
+            with contextlib.suppress(OSError):  # the next tick tries again
+                self.store.write_evidence(entry.id, msgspec.json.encode(seen))
+                self._published = seen
 
     def _prepare(self, candidate: Candidate, entry: WorkerEntry) -> None:
         """Load the candidate when it is this worker's turn, and vote."""

@@ -7,11 +7,12 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from modelbundle.model import Model
+from services.predict.rollout.probation import Evidence, Trial
+from services.predict.rollout.protocol import Generation
 from services.predict.rollout.state_dir import StateDir, parse_link
-from services.predict.rollout.state_machine import Generation
 
 FORGET_FAILURE = 1.0  # seconds before a current model that could not be loaded is tried again
 
@@ -25,12 +26,14 @@ class Serving:
     """The model that one request uses from beginning to end: ``with serving:`` keeps it loaded.
 
     ``requests`` has an entry for each request that uses the model. It is a deque, because its append and pop need no lock.
+    ``trial`` watches a model that came in on probation; None for others.
     """
 
     link: str
     generation: Generation
     model: Model
     requests: deque[None]
+    trial: Trial | None = None
 
     def __enter__(self) -> Serving:
         self.requests.append(None)
@@ -85,6 +88,10 @@ class Models:
             if failed == link and time.monotonic() < until:
                 raise NoModel(reason)
             generation = parse_link(link)
+            if (
+                generation.sha256 not in self._loaded
+            ):  # at most two models are alive: what was prepared for another switch goes
+                self._drop(frozenset({generation.sha256}))
             try:
                 model, requests = self._get(generation.sha256)
             except Exception as error:
@@ -93,7 +100,9 @@ class Models:
                 raise NoModel(reason) from error
             serving = self._serving
             if serving is None or serving.generation.number <= generation.number or serving.link != link:
-                self._serving = serving = Serving(link, generation, model, requests)
+                probation = self._store.probation(generation)
+                trial = Trial(generation.number, probation.fallback, self.get) if probation else None
+                self._serving = serving = Serving(link, generation, model, requests, trial)
             return serving
 
     def prepare(self, sha256: str) -> None:
@@ -106,6 +115,22 @@ class Models:
             self._loaded[sha256] = self._load(sha256), deque()
         return self._loaded[sha256]
 
+    def get(self, sha256: str) -> Model | None:
+        """A model by its SHA-256, if it is loaded."""
+        found = self._loaded.get(sha256)
+        return found[0] if found else None
+
+    def seen(self) -> Evidence | None:
+        """What this worker saw of the current model while it is on probation."""
+        serving = self._serving
+        return serving.trial.evidence() if serving is not None and serving.trial is not None else None
+
+    def end_trial(self) -> None:
+        """The current model is on probation no more."""
+        with self._lock:
+            if self._serving is not None and self._serving.trial is not None:
+                self._serving = replace(self._serving, trial=None)
+
     def loaded(self) -> frozenset[str]:
         """The SHA-256 of the models in memory."""
         return frozenset(self._loaded)
@@ -116,8 +141,11 @@ class Models:
         The follower's thread calls this, so that freeing a large model delays no request.
         """
         with self._lock:
-            serving = self._serving
-            for sha256, (model, requests) in list(self._loaded.items()):
-                if not (sha256 in keep or requests or (serving is not None and serving.model is model)):
-                    del self._loaded[sha256]
+            self._drop(keep)
             return set(self._loaded) <= keep
+
+    def _drop(self, keep: frozenset[str]) -> None:
+        serving = self._serving
+        for sha256, (model, requests) in list(self._loaded.items()):
+            if not (sha256 in keep or requests or (serving is not None and serving.model is model)):
+                del self._loaded[sha256]

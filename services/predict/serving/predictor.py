@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, repeat
 from operator import attrgetter
 from typing import Any
@@ -71,8 +72,16 @@ class Predictor:
         with self.models.current() as serving:
             model = serving.model
             key = idempotency_key(environ) if "HTTP_IDEMPOTENCY_KEY" in environ else None
-            asked = model.validator.read(document, self.max_rows) if read is None else read(model)
+            try:
+                asked = model.validator.read(document, self.max_rows) if read is None else read(model)
+            except Invalid as invalid:
+                if serving.trial is not None:
+                    serving.trial.refused(invalid.problems, read or partial(self._read, document))
+                raise
             return self.score(serving, asked, environ, key, every_term)
+
+    def _read(self, document: object, model: Model) -> One | Many:
+        return model.validator.read(document, self.max_rows)
 
     def score(
         self,
@@ -84,21 +93,16 @@ class Predictor:
         first: int = 0,
     ) -> Predictions:
         """Score validated rows, log the answers and count them. ``first`` is the position in the request of the first row."""
-        model = serving.model
-        inputs: Any
-        if isinstance(asked, One):
-            inputs = zip(asked.row)
-            own = fresh() if key is None else derived_ids([asked.row], key, model.version, first)[0]
-            answers = [model.answer(asked.row, every_term, own, asked.id, asked.warnings)]
-        else:
-            inputs = [column if isinstance(column, list) else column.tolist() for column in asked.columns]
-            ids = (
-                several(asked.rows)
-                if key is None
-                else derived_ids(zip(*inputs, strict=True), key, model.version, first)
-            )
-            warnings = map(asked.warnings.get, range(asked.rows), repeat(NO_WARNINGS))
-            answers = model.answers(asked.columns, every_term, ids, asked.ids or repeat(None), warnings)
+        model, trial = serving.model, serving.trial
+        began = time.perf_counter() if trial is not None else 0.0
+        try:
+            inputs, answers = _answers(model, asked, key, every_term, first)
+        except Exception as error:
+            if trial is not None:
+                trial.raised(model, asked, error)
+            raise
+        if trial is not None:
+            trial.answered(model, asked, answers, time.perf_counter() - began)
         encoded = _encode(answers)  # once: what is sent is what is logged
         if (writer := self.log.writer) is None:
             self.log.missed(len(answers))
@@ -121,6 +125,19 @@ class Predictor:
             given = asked.warnings if isinstance(asked, One) else chain.from_iterable(asked.warnings.values())
             self.warned(model.schema, given)
         return Predictions(serving, answers, encoded, isinstance(asked, One))
+
+
+def _answers(
+    model: Model, asked: One | Many, key: str | None, every_term: bool, first: int
+) -> tuple[Iterable[Any], list[Answer]]:
+    """The values that are scored, by feature, and the answers."""
+    if isinstance(asked, One):
+        own = fresh() if key is None else derived_ids([asked.row], key, model.version, first)[0]
+        return zip(asked.row), [model.answer(asked.row, every_term, own, asked.id, asked.warnings)]
+    inputs = [column if isinstance(column, list) else column.tolist() for column in asked.columns]
+    ids = several(asked.rows) if key is None else derived_ids(zip(*inputs, strict=True), key, model.version, first)
+    warnings = map(asked.warnings.get, range(asked.rows), repeat(NO_WARNINGS))
+    return inputs, model.answers(asked.columns, every_term, ids, asked.ids or repeat(None), warnings)
 
 
 def idempotency_key(environ: Mapping[str, Any]) -> str | None:

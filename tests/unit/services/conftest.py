@@ -10,8 +10,8 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from services.predict.app import Application, create_app
+from services.predict.rollout.protocol import Candidate
 from services.predict.rollout.state_dir import StateDir
-from services.predict.rollout.state_machine import Candidate
 from services.predict.settings import Settings
 from tests.conftest import Made
 

@@ -205,7 +205,8 @@ function replica({ facts }) {
     now.since ? [now.confirmed ? "Confirmed since" : "Not confirmed since", when(Date.parse(now.since))] : null,
     now.why_not ? ["Why", now.why_not] : null,
     now.trouble ? ["Trouble", now.trouble] : null,
-    now.refusal ? ["Last refusal", `${now.refusal.model_version.slice(0, 12)}, ${when(Date.parse(now.refusal.time))}: ${now.refusal.reason}`] : null,
+    now.refusal ? ["Last refusal", `${now.refusal.model_version.slice(0, 12)}, ${when(Date.parse(now.refusal.time))}: ${now.refusal.kind ?? "refused"}: ${now.refusal.reason}`] : null,
+    now.probation ? ["On probation", `until ${when(Date.parse(now.probation.until))}; ${now.probation.fallback.slice(0, 12)} is ready to take over again`] : null,
   ];
   return card("This replica", 6, html("dl", { class: "facts" }, rows.filter(Boolean).map(([name, value]) => html("div", {}, html("dt", {}, name), html("dd", {}, value)))));
 }

@@ -28,7 +28,7 @@ def line(made: Made, own: str, amount: float) -> bytes:
 
 
 def amounts(root: Path, url: str, rows: int) -> list[float]:
-    return [json.loads(content)["amount"] for content in recent(root, url, rows, 5)]
+    return [json.loads(content)["amount"] for content in recent(root, url, rows)]
 
 
 def test_rows_that_wait_come_before_those_of_the_database(bundles: list[Made], tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ def test_events_and_damaged_lines_are_left_out(bundles: list[Made], tmp_path: Pa
 
 
 def ask(root: Path, url: str) -> list[Any]:
-    command = [sys.executable, "-m", "services.predictionlog.recent", str(root), "10", "2"]
+    command = [sys.executable, "-m", "services.predictionlog.recent", str(root), "10"]
     environment = {**os.environ, "PREDICTION_LOG_URL": url}
     found = subprocess.run(command, env=environment, capture_output=True, check=True, timeout=60)
     assert found.stderr == b""

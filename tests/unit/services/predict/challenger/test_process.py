@@ -17,7 +17,7 @@ from services.predict.gates import replay
 from services.predict.gates.gate import Verdict
 from services.predict.rollout import staging
 from services.predict.rollout.model_client import ServedPins
-from services.predict.rollout.state_machine import PinnedVersion
+from services.predict.rollout.protocol import PinnedVersion
 from services.predict.settings import Settings
 from services.predictionlog import database, record
 from services.predictionlog.challenger_queue import Queue

@@ -260,9 +260,9 @@ def test_a_slow_model_is_compared_on_fewer_rows(monkeypatch: pytest.MonkeyPatch)
         return risk(frame)
 
     monkeypatch.setattr(replay.time, "monotonic", lambda: now[0])
-    assert verdict(model(slow)).facts["scored"] == 400
-    assert judge(model(), model(slow), ROWS * 5, "", Rules(seconds=20)).facts["scored"] == 550
-    assert judge(model(), model(slow), ROWS, "", Rules(seconds=0)).facts["scored"] == 50
+    assert judge(model(), model(slow), ROWS, "", Rules(seconds=60)).facts["scored"] == 400
+    assert judge(model(), model(slow), ROWS * 5, "", Rules(seconds=20)).facts["scored"] == 200
+    assert judge(model(), model(slow), ROWS, "", Rules(seconds=0)).facts["scored"] == 20
 
 
 def test_the_figures() -> None:

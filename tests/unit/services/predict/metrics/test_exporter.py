@@ -19,8 +19,8 @@ from services.predict.app import Application, create_app
 from services.predict.metrics import gauges
 from services.predict.metrics.counters import BUCKETS, Latencies
 from services.predict.metrics.observer import Observer
+from services.predict.rollout.protocol import REFUSALS, PinnedVersion
 from services.predict.rollout.state_dir import StateDir
-from services.predict.rollout.state_machine import REFUSALS, PinnedVersion
 from services.predict.settings import Settings
 from services.predictionlog import event
 from services.web.middleware import Finished

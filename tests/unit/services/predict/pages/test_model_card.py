@@ -19,8 +19,8 @@ from services.predict.pages import model_card, rendering
 from services.predict.pages.bundle_documents import BundleDocuments
 from services.predict.pages.charts import feature_curves
 from services.predict.pages.model_card import Figure, figures
+from services.predict.rollout.protocol import Candidate
 from services.predict.rollout.state_dir import StateDir
-from services.predict.rollout.state_machine import Candidate
 from services.predict.settings import Settings
 from tests.conftest import Made
 

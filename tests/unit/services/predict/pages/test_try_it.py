@@ -24,8 +24,8 @@ from modelbundle.publishing.annotations import Author, Band, FeatureWords
 from modelbundle.publishing.publish import publish
 from services.predict.app import Application, create_app
 from services.predict.pages import formatting
+from services.predict.rollout.protocol import Candidate
 from services.predict.rollout.state_dir import StateDir
-from services.predict.rollout.state_machine import Candidate
 from services.predict.settings import Settings
 from services.predictionlog import spool
 from tests.conftest import LOAN, Made, make_book, make_logistic

@@ -13,12 +13,12 @@ from modelbundle.durable import Disk
 from services.predict.app import loader
 from services.predict.gates.gate import Verdict
 from services.predict.rollout import leader as leading
-from services.predict.rollout import staging, state_machine
+from services.predict.rollout import protocol, staging, state_machine
 from services.predict.rollout.leader import LeaderThread
 from services.predict.rollout.model_client import ModelClient, ModelClientError, ServedPins
+from services.predict.rollout.protocol import PinnedVersion
 from services.predict.rollout.rehearsal import RehearsalFailed
 from services.predict.rollout.state_dir import StateDir
-from services.predict.rollout.state_machine import PinnedVersion
 from services.predict.rollout.worker import Worker
 from services.predict.serving.loaded_models import Models
 from services.predict.settings import Settings
@@ -119,15 +119,15 @@ class Replica:
     def reign(self, rests: int = 1) -> None:
         """LeaderLock until the next rest, or until something is thrown, as the leader's thread does."""
         self.leader.state = state_machine.Leader()
-        action: state_machine.Action = state_machine.FIRST
+        action: protocol.Action = state_machine.FIRST
         for _ in range(200):
-            if isinstance(action, state_machine.Rest):
+            if isinstance(action, protocol.Rest):
                 rests -= 1
                 if rests == 0:
                     self.leader._publish()
                     return
-                result: state_machine.Result = state_machine.Done()
-            elif isinstance(action, state_machine.StepDown):
+                result: protocol.Result = protocol.Done()
+            elif isinstance(action, protocol.StepDown):
                 return
             else:
                 result = self.leader.perform(action)

@@ -6,14 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from services.predict.rollout import state_machine
-from services.predict.rollout.state_machine import (
-    Candidate,
-    Generation,
-    Outcome,
-    PinnedVersion,
-    Vote,
-)
+from services.predict.rollout import protocol, state_machine
+from services.predict.rollout.protocol import Candidate, Generation, Outcome, PinnedVersion, Vote
 
 WORKERS = 3
 DEADLINE = 1.0  # of every vote; it is 0.0 o'clock until a vote is late
@@ -25,13 +19,13 @@ def test_an_empty_roster_never_commits() -> None:
     pin = PinnedVersion(A, "1")
     candidate = Candidate("t", A, 0)
     leader = state_machine.Leader(state_machine.Phase.PREPARING, target=pin, candidate=candidate, deadline=DEADLINE)
-    assert state_machine.lead(leader, state_machine.Counted({}))[1] == state_machine.Count(candidate)
+    assert state_machine.lead(leader, protocol.Counted({}))[1] == protocol.Count(candidate)
 
 
 def test_a_result_that_does_not_follow_is_an_error() -> None:
     """The machine does not guess."""
     with pytest.raises(ValueError, match="does not follow"):
-        state_machine.lead(state_machine.Leader(state_machine.Phase.STAGING), state_machine.Done())
+        state_machine.lead(state_machine.Leader(state_machine.Phase.STAGING), protocol.Done())
 
 
 def watching(**known: object) -> state_machine.Leader:
@@ -41,11 +35,11 @@ def watching(**known: object) -> state_machine.Leader:
 def test_a_leader_goes_on_from_what_the_one_before_published() -> None:
     """Confirmed since when, and the challenger. The first poll is short while the replica has not settled, and only then."""
     first = state_machine.Leader()
-    leader, action = state_machine.lead(first, state_machine.Recovered(True, 12.0, "c1", settled=False))
+    leader, action = state_machine.lead(first, protocol.Recovered(True, 12.0, "c1", settled=False))
     assert (leader.confirmed, leader.since, leader.challenger) == (True, 12.0, "c1")
-    assert action == state_machine.Poll(state_machine.FIRST_POLL)
-    assert state_machine.lead(first, state_machine.Recovered(settled=True))[1] == state_machine.Poll()
-    assert state_machine.lead(leader, state_machine.Done()) == (replace(leader, settled=True), state_machine.Poll())
+    assert action == protocol.Poll(protocol.FIRST_POLL)
+    assert state_machine.lead(first, protocol.Recovered(settled=True))[1] == protocol.Poll()
+    assert state_machine.lead(leader, protocol.Done()) == (replace(leader, settled=True), protocol.Poll())
 
 
 def test_confirmed_has_the_time_of_its_last_change_only() -> None:
@@ -56,12 +50,12 @@ def test_confirmed_has_the_time_of_its_last_change_only() -> None:
     told = []
     for time, polled in enumerate(
         (
-            state_machine.Polled(a, current),
-            state_machine.Polled(a, current),
-            state_machine.Polled(None, current, error="lost"),
-            state_machine.Polled(None, current, error="lost"),
-            state_machine.Polled(a, current),
-            state_machine.Polled(b, current),
+            protocol.Polled(a, current),
+            protocol.Polled(a, current),
+            protocol.Polled(None, current, error="lost"),
+            protocol.Polled(None, current, error="lost"),
+            protocol.Polled(a, current),
+            protocol.Polled(b, current),
         ),
         start=1,
     ):
@@ -69,8 +63,8 @@ def test_confirmed_has_the_time_of_its_last_change_only() -> None:
         told.append((leader.confirmed, leader.since))
     assert told == [(True, 1), (True, 1), (False, 3), (False, 3), (True, 5), (False, 6)]
     committing = replace(leader, phase=state_machine.Phase.COMMITTING)
-    after, action = state_machine.lead(committing, state_machine.Committed(9.0))
-    assert (after.confirmed, after.since, action) == (True, 9.0, state_machine.Rest())
+    after, action = state_machine.lead(committing, protocol.Committed(9.0))
+    assert (after.confirmed, after.since, action) == (True, 9.0, protocol.Rest())
 
 
 def test_a_deployment_is_timed_from_the_first_poll_that_told_of_its_pin() -> None:
@@ -78,78 +72,78 @@ def test_a_deployment_is_timed_from_the_first_poll_that_told_of_its_pin() -> Non
     a, b = PinnedVersion(A, "1"), PinnedVersion(B, "2")
     leader, began = watching(), []
     for now, pin in enumerate((a, a, b, b), start=1):
-        leader, _ = state_machine.lead(leader, state_machine.Polled(pin, now=float(now)))
+        leader, _ = state_machine.lead(leader, protocol.Polled(pin, now=float(now)))
         began.append(leader.began)
-        leader, _ = state_machine.lead(leader, state_machine.Staged(Outcome.RETRY, "lost", "fetch"))
+        leader, _ = state_machine.lead(leader, protocol.Staged(Outcome.RETRY, "lost", "fetch"))
     assert began == [1, 1, 3, 3]
 
 
 def test_the_pause_doubles_up_to_a_second_and_a_success_ends_that() -> None:
     """Failed polls and failed downloads alike; however many there are."""
     pin = PinnedVersion(A, "1")
-    leader, action = state_machine.lead(watching(), state_machine.Polled(None, error="lost"))
+    leader, action = state_machine.lead(watching(), protocol.Polled(None, error="lost"))
     pauses = [action.at_most]  # type: ignore[union-attr]
     for _ in range(2000):
-        leader, _ = state_machine.lead(leader, state_machine.Polled(pin))
-        leader, action = state_machine.lead(leader, state_machine.Staged(Outcome.RETRY, "lost", "fetch"))
+        leader, _ = state_machine.lead(leader, protocol.Polled(pin))
+        leader, action = state_machine.lead(leader, protocol.Staged(Outcome.RETRY, "lost", "fetch"))
         pauses.append(action.at_most)  # type: ignore[union-attr]
     assert pauses[:5] == [0.1, 0.2, 0.4, 0.8, 1.0]
     assert set(pauses[5:]) == {1.0}
-    leader, action = state_machine.lead(leader, state_machine.Polled(pin, refused=pin))
-    assert (action, leader.failures) == (state_machine.Rest(), 0)
+    leader, action = state_machine.lead(leader, protocol.Polled(pin, refused=pin))
+    assert (action, leader.failures) == (protocol.Rest(), 0)
 
 
 def test_three_failed_polls_in_a_row_give_the_lead_up() -> None:
     """One that succeeds between them begins the count anew."""
     a = PinnedVersion(A, "1")
-    good = state_machine.Polled(a, Generation(1, A))
-    bad = state_machine.Polled(None, error="lost")
+    good = protocol.Polled(a, Generation(1, A))
+    bad = protocol.Polled(None, error="lost")
     leader, actions = watching(attested=a), []
     for polled in (bad, bad, good, bad, bad, bad):
         leader, action = state_machine.lead(leader, polled)
-        actions.append(isinstance(action, state_machine.StepDown))
+        actions.append(isinstance(action, protocol.StepDown))
     assert actions == [False] * 5 + [True]
 
 
 def test_a_statement_is_asked_for_once_per_pin_of_the_current_model() -> None:
     """Until the model service answers. After a switch it is known: it came with the model."""
     a, current = PinnedVersion(A, "1"), Generation(1, A)
-    leader, action = state_machine.lead(watching(), state_machine.Polled(a, current))
-    assert action == state_machine.Attest(a)
-    leader, action = state_machine.lead(leader, state_machine.Attested(False))
-    assert action == state_machine.Rest()
-    leader, action = state_machine.lead(leader, state_machine.Polled(a, current))
-    assert action == state_machine.Attest(a)
-    leader, _ = state_machine.lead(leader, state_machine.Attested(True))
-    assert state_machine.lead(leader, state_machine.Polled(a, current))[1] == state_machine.Rest()
+    leader, action = state_machine.lead(watching(), protocol.Polled(a, current))
+    assert action == protocol.Attest(a)
+    leader, action = state_machine.lead(leader, protocol.Attested(False))
+    assert action == protocol.Rest()
+    leader, action = state_machine.lead(leader, protocol.Polled(a, current))
+    assert action == protocol.Attest(a)
+    leader, _ = state_machine.lead(leader, protocol.Attested(True))
+    assert state_machine.lead(leader, protocol.Polled(a, current))[1] == protocol.Rest()
     again = PinnedVersion(A, "2")
-    assert state_machine.lead(leader, state_machine.Polled(again, current))[1] == state_machine.Attest(again)
+    assert state_machine.lead(leader, protocol.Polled(again, current))[1] == protocol.Attest(again)
     switched = watching(phase=state_machine.Phase.COMMITTING, target=again)
-    leader, _ = state_machine.lead(switched, state_machine.Committed())
-    assert state_machine.lead(leader, state_machine.Polled(again, current))[1] == state_machine.Rest()
+    leader, _ = state_machine.lead(switched, protocol.Committed())
+    assert state_machine.lead(leader, protocol.Polled(again, current))[1] == protocol.Rest()
 
 
 def test_a_poll_without_an_answer_forgets_the_pin_and_not_the_challenger() -> None:
     """Nothing is wanted then; the challenger that was pinned goes on."""
     a = PinnedVersion(A, "1")
-    leader, _ = state_machine.lead(watching(), state_machine.Polled(a, Generation(1, A), challenger="c1"))
-    leader, _ = state_machine.lead(leader, state_machine.Polled(None, error="lost"))
+    leader, _ = state_machine.lead(watching(), protocol.Polled(a, Generation(1, A), challenger="c1"))
+    leader, _ = state_machine.lead(leader, protocol.Polled(None, error="lost"))
     assert (leader.pin, leader.challenger, leader.error) == (None, "c1", "lost")
-    leader, _ = state_machine.lead(leader, state_machine.Polled(a, Generation(1, A)))
+    leader, _ = state_machine.lead(leader, protocol.Polled(a, Generation(1, A)))
     assert (leader.pin, leader.challenger, leader.error) == (a, None, "")
 
 
 def test_a_trouble_is_told_until_it_is_over() -> None:
     """Staged, refused, or another pin."""
     pin, current = PinnedVersion(B, "2"), Generation(1, A)
-    leader, _ = state_machine.lead(watching(), state_machine.Polled(pin, current))
-    leader, _ = state_machine.lead(leader, state_machine.Staged(Outcome.RETRY, "lost", "fetch"))
-    leader, action = state_machine.lead(leader, state_machine.Polled(pin, current))
-    assert (leader.trouble, action) == ("lost", state_machine.Stage(pin))
-    for staged in (state_machine.Staged(Outcome.DONE), state_machine.Staged(Outcome.REFUSED, "golden rows", "golden")):
+    leader, _ = state_machine.lead(watching(), protocol.Polled(pin, current))
+    leader, _ = state_machine.lead(leader, protocol.Staged(Outcome.RETRY, "lost", "fetch"))
+    leader, action = state_machine.lead(leader, protocol.Polled(pin, current))
+    assert (leader.trouble, action) == ("lost", protocol.Stage(pin))
+    for staged in (protocol.Staged(Outcome.DONE), protocol.Staged(Outcome.REFUSED, "golden rows", "golden")):
         assert state_machine.lead(leader, staged)[0].trouble == ""
     watch = replace(leader, phase=state_machine.Phase.WATCHING)
-    assert state_machine.lead(watch, state_machine.Polled(PinnedVersion(A, "3"), current))[0].trouble == ""
+    assert state_machine.lead(watch, protocol.Polled(PinnedVersion(A, "3"), current))[0].trouble == ""
 
 
 def test_votes_count_until_the_deadline() -> None:
@@ -157,14 +151,14 @@ def test_votes_count_until_the_deadline() -> None:
     pin = PinnedVersion(A, "1")
     candidate = Candidate("t", A, 0)
     leader = watching(phase=state_machine.Phase.PREPARING, target=pin)
-    leader, action = state_machine.lead(leader, state_machine.Proposed(candidate, 5.0))
-    assert action == state_machine.Count(candidate)
+    leader, action = state_machine.lead(leader, protocol.Proposed(candidate, 5.0))
+    assert action == protocol.Count(candidate)
     some = {"1": Vote.READY, "2": None}
-    assert state_machine.lead(leader, state_machine.Counted(some, 5.0))[1] == state_machine.Count(candidate)
-    late = state_machine.lead(leader, state_machine.Counted(some, 5.1))[1]
-    assert late == state_machine.Refuse(pin, "a worker did not prepare it in time", "late")
-    veto = state_machine.lead(leader, state_machine.Counted({"1": Vote.VETO, "2": None}, 0.0, "no memory"))[1]
-    assert veto == state_machine.Refuse(pin, "a worker could not prepare it: no memory", "veto")
+    assert state_machine.lead(leader, protocol.Counted(some, 5.0))[1] == protocol.Count(candidate)
+    late = state_machine.lead(leader, protocol.Counted(some, 5.1))[1]
+    assert late == protocol.Refuse(pin, "a worker did not prepare it in time", "late")
+    veto = state_machine.lead(leader, protocol.Counted({"1": Vote.VETO, "2": None}, 0.0, "no memory"))[1]
+    assert veto == protocol.Refuse(pin, "a worker could not prepare it: no memory", "veto")
 
 
 def test_a_pin_that_is_not_the_same_when_all_are_ready_is_withdrawn() -> None:
@@ -172,19 +166,19 @@ def test_a_pin_that_is_not_the_same_when_all_are_ready_is_withdrawn() -> None:
     pin, candidate = PinnedVersion(B, "2"), Candidate("t", B, 1)
     confirming = watching(phase=state_machine.Phase.CONFIRMING, target=pin, candidate=candidate)
     for found in (PinnedVersion(A, "3"), PinnedVersion(B, "3"), None):
-        assert state_machine.lead(confirming, state_machine.Polled(found))[1] == state_machine.Withdraw()
-    assert state_machine.lead(confirming, state_machine.Polled(pin))[1] == state_machine.Commit(candidate, pin)
+        assert state_machine.lead(confirming, protocol.Polled(found))[1] == protocol.Withdraw()
+    assert state_machine.lead(confirming, protocol.Polled(pin))[1] == protocol.Commit(candidate, pin)
 
 
 def test_a_leader_that_rests_has_neither_a_target_nor_an_old_trouble() -> None:
     """After a switch, a failed download, and a pin that was refused before."""
     pin, candidate = PinnedVersion(B, "2"), Candidate("t", B, 1)
     switched = watching(phase=state_machine.Phase.COMMITTING, target=pin, candidate=candidate)
-    leader, _ = state_machine.lead(switched, state_machine.Committed())
+    leader, _ = state_machine.lead(switched, protocol.Committed())
     assert (leader.target, leader.candidate) == (None, None)
     staging = watching(phase=state_machine.Phase.STAGING, target=pin)
-    leader, _ = state_machine.lead(staging, state_machine.Staged(Outcome.RETRY, "lost", "fetch"))
+    leader, _ = state_machine.lead(staging, protocol.Staged(Outcome.RETRY, "lost", "fetch"))
     assert (leader.target, leader.trouble) == (None, "lost")
-    for polled in (state_machine.Polled(pin, refused=pin), state_machine.Polled(pin, Generation(1, B))):
+    for polled in (protocol.Polled(pin, refused=pin), protocol.Polled(pin, Generation(1, B))):
         known = replace(leader, attested=pin)
         assert state_machine.lead(known, polled)[0].trouble == ""

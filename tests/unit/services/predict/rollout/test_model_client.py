@@ -15,7 +15,7 @@ import pytest
 from modelbundle.format import statement
 from modelbundle.format.statement import CHALLENGER
 from services.predict.rollout.model_client import MAX_PIN_BYTES, ModelClient, ModelClientError, NotPinned, ServedPins
-from services.predict.rollout.state_machine import PinnedVersion
+from services.predict.rollout.protocol import PinnedVersion
 
 BYTES = b"the model" * 1000
 SHA = hashlib.sha256(BYTES).hexdigest()

@@ -13,10 +13,10 @@ from modelbundle.publishing.annotations import Author
 from modelbundle.publishing.publish import Published, publish
 from services.predict.rollout import rehearsal
 from services.predict.rollout.model_client import ModelClient
+from services.predict.rollout.protocol import Outcome, PinnedVersion
 from services.predict.rollout.rehearsal import RehearsalFailed, rehearse
 from services.predict.rollout.staging import Staging
 from services.predict.rollout.state_dir import StateDir
-from services.predict.rollout.state_machine import Outcome, PinnedVersion
 from services.predict.settings import Settings
 from tests.conftest import WORDS, Made, make_book, make_logistic
 from tests.unit.services.conftest import make_current

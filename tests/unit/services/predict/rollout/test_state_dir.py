@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from modelbundle.durable import Disk
+from services.predict.rollout.protocol import NOTHING, Candidate, Generation, PinnedVersion, Vote
 from services.predict.rollout.state_dir import LeaderLock, StateDir, WorkerEntry
-from services.predict.rollout.state_machine import NOTHING, Candidate, Generation, PinnedVersion, Vote
 
 A, B = "a" * 64, "b" * 64
 

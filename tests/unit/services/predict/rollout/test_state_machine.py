@@ -12,15 +12,8 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from services.predict.rollout import state_machine
-from services.predict.rollout.state_machine import (
-    NOTHING,
-    Candidate,
-    Generation,
-    Outcome,
-    PinnedVersion,
-    Vote,
-)
+from services.predict.rollout import protocol, state_machine
+from services.predict.rollout.protocol import NOTHING, Candidate, Generation, Outcome, PinnedVersion, Vote
 
 WORKERS = 3
 DEADLINE = 1.0  # of every vote; it is 0.0 o'clock until a vote is late
@@ -29,19 +22,28 @@ A, B, BAD = "a" * 64, "b" * 64, "0" * 64
 
 @dataclass(frozen=True)
 class Member:
-    """A worker process: ``entered`` the roster, ``loaded`` models, its vote, and its leader thread if it leads."""
+    """A worker process: ``entered`` the roster, ``loaded`` models, its vote, and its leader thread if it leads.
+
+    ``serving`` is the model that its last request used.
+    """
 
     entered: bool = False
     loaded: frozenset[str] = frozenset()
+    serving: str = ""
     voted: str | None = None
     vote: Vote | None = None
     leader: state_machine.Leader | None = None
-    action: state_machine.Action | None = None
+    action: protocol.Action | None = None
 
 
 @dataclass(frozen=True)
 class World:
-    """Everything there is. ``faults`` is what may still go wrong."""
+    """Everything there is. ``faults`` is what may still go wrong.
+
+    ``records`` are the probations by generation, ``unfit`` the models that fail requests, ``seen`` the generation of which the
+    workers have evidence, ``condemned`` the generation that the refusal names, ``doubted`` the models whose probation did not end
+    well.
+    """
 
     pins: tuple[PinnedVersion, ...]
     faults: int
@@ -52,6 +54,18 @@ class World:
     refused: PinnedVersion | None = None
     rehearsed: frozenset[str] = frozenset()
     begun: int = 0
+    watches: bool = False
+    unfit: frozenset[str] = frozenset()
+    records: frozenset[protocol.Probation] = frozenset()
+    seen: int = 0
+    condemned: int = 0
+    doubted: frozenset[str] = frozenset()
+
+    @property
+    def probation(self) -> protocol.Probation | None:
+        """That of the current generation."""
+        found = [r for r in self.records if (r.generation, r.pin.sha256) == (self.current.number, self.current.sha256)]
+        return found[0] if found else None
 
     @property
     def pin(self) -> PinnedVersion:
@@ -63,53 +77,103 @@ class World:
         return replace(self, members=tuple(members))
 
 
-def results(world: World, i: int, faults: bool) -> list[tuple[World, state_machine.Result]]:
+def results(world: World, i: int, faults: bool) -> list[tuple[World, protocol.Result]]:
     """All ways in which the leader's action may turn out."""
     me = world.members[i]
     lossy = faults and world.faults > 0
     harmed = replace(world, faults=world.faults - 1)
     match me.action:
-        case state_machine.Recover():
-            return [(replace(world, candidate=None), state_machine.Recovered())]
-        case state_machine.Poll():
-            told = [(world, state_machine.Polled(world.pin, world.current, world.refused))]
-            return told + ([(harmed, state_machine.Polled(None, world.current, error="lost"))] if lossy else [])
-        case state_machine.Attest(pin):
+        case protocol.Recover():
+            record = world.probation
+            condemned = record is not None and world.condemned == record.generation
+            return [(replace(world, candidate=None), protocol.Recovered(probation=record, condemned=condemned))]
+        case protocol.Poll():
+            told = [(world, protocol.Polled(world.pin, world.current, world.refused))]
+            return told + ([(harmed, protocol.Polled(None, world.current, error="lost"))] if lossy else [])
+        case protocol.Attest(pin):
             assert pin.sha256 == world.current.sha256, "a statement about another model was asked for"
-            done = [(world, state_machine.Attested(True))]
-            return done + ([(harmed, state_machine.Attested(False))] if lossy else [])
-        case state_machine.Stage(pin):
-            lost = [(harmed, state_machine.Staged(Outcome.RETRY, "lost", "fetch"))] if lossy else []
+            done = [(world, protocol.Attested(True))]
+            return done + ([(harmed, protocol.Attested(False))] if lossy else [])
+        case protocol.Stage(pin):
+            lost = [(harmed, protocol.Staged(Outcome.RETRY, "lost", "fetch"))] if lossy else []
             ended = replace(world, begun=0)
             if world.begun >= state_machine.MOST_REHEARSALS:
-                return [*lost, (ended, state_machine.Staged(Outcome.REFUSED, "never ended"))]
+                return [*lost, (ended, protocol.Staged(Outcome.REFUSED, "never ended"))]
             if pin.sha256 == BAD:
-                return [*lost, (ended, state_machine.Staged(Outcome.REFUSED, "golden rows"))]
+                return [*lost, (ended, protocol.Staged(Outcome.REFUSED, "golden rows"))]
             passed = replace(ended, rehearsed=world.rehearsed | {pin.sha256})
-            return [*lost, (passed, state_machine.Staged(Outcome.DONE))]
-        case state_machine.Propose(pin):
+            return [*lost, (passed, protocol.Staged(Outcome.DONE))]
+        case protocol.Propose(pin):
             candidate = Candidate(f"t{world.attempts}", pin.sha256, world.current.number)
             written = replace(world, candidate=candidate, attempts=world.attempts + 1)
-            return [(written, state_machine.Proposed(candidate, DEADLINE))]
-        case state_machine.Count(candidate):
+            return [(written, protocol.Proposed(candidate, DEADLINE))]
+        case protocol.Count(candidate):
             votes = {
                 str(j): m.vote if m.voted == candidate.attempt else None
                 for j, m in enumerate(world.members)
                 if m.entered
             }
-            counted = [(world, state_machine.Counted(votes))]
-            return counted + ([(harmed, state_machine.Counted(votes, DEADLINE + 1))] if lossy else [])
-        case state_machine.Commit(candidate):
-            after = Generation(world.current.number + 1, candidate.sha256)
-            return [(replace(world, current=after, candidate=None), state_machine.Committed())]
-        case state_machine.Withdraw():
-            return [(replace(world, candidate=None), state_machine.Done())]
-        case state_machine.Refuse(pin):
-            return [(replace(world, refused=pin, candidate=None), state_machine.Done())]
-        case state_machine.Rest():
+            counted = [(world, protocol.Counted(votes))]
+            return counted + ([(harmed, protocol.Counted(votes, DEADLINE + 1))] if lossy else [])
+        case protocol.Commit(candidate, pin, fallback):
+            after = tidied(renamed(recorded(world, candidate, pin, fallback), candidate.sha256))
+            return [(after, protocol.Committed(probation=after.probation))]
+        case protocol.Judge(probation):
+            assert probation == world.probation, "a leader judges what is not current"
+            if world.seen == probation.generation:
+                return [(world, protocol.Judged("unfit"))]
+            return [(world, protocol.Judged()), (world, protocol.Judged(over=True))]
+        case protocol.Revert(probation):
+            assert world.seen == probation.generation, "a model was taken back without evidence"
+            assert world.condemned == probation.generation, "a model was taken back before that was remembered"
+            assert probation.fallback not in world.doubted, "a model in doubt is returned to"
+            return [(tidied(renamed(world, probation.fallback)), protocol.Done())]
+        case protocol.Acquit(probation):
+            acquitted = replace(world, records=frozenset(), seen=0, doubted=world.doubted - {probation.pin.sha256})
+            return [(acquitted, protocol.Done())]
+        case protocol.Withdraw():
+            return [(replace(world, candidate=None), protocol.Done())]
+        case protocol.Refuse(pin, _, kind, generation):
+            assert (kind == "probation") == (generation > 0)
+            return [(replace(world, refused=pin, candidate=None, condemned=generation), protocol.Done())]
+        case protocol.Rest():
             check_status(world, me.leader)
-            return [(world, state_machine.Done())]
+            return [(world, protocol.Done())]
     raise AssertionError(me.action)
+
+
+def recorded(world: World, candidate: Candidate, pin: PinnedVersion, fallback: str | None) -> World:
+    """The record of the next generation is written; the link is not renamed yet."""
+    after = Generation(world.current.number + 1, candidate.sha256)
+    record = protocol.Probation(after.number, pin, fallback, 0.0) if fallback and world.watches else None
+    others = {r for r in world.records if (r.generation, r.pin.sha256) != (after.number, after.sha256)}
+    return replace(world, records=frozenset(others | ({record} if record else set())))
+
+
+def renamed(world: World, sha256: str) -> World:
+    """The link is renamed; nothing is tidied up yet. A model that leaves while it is on probation stays in doubt."""
+    doubted = world.doubted | ({world.current.sha256} if world.probation else frozenset())
+    after = replace(world, current=Generation(world.current.number + 1, sha256), doubted=doubted)
+    return after if after.probation else replace(after, doubted=after.doubted - {sha256})
+
+
+def tidied(world: World) -> World:
+    """What is left of other generations has gone."""
+    record = world.probation
+    return replace(world, candidate=None, records=frozenset({record} if record else ()), seen=0)
+
+
+def halfway(world: World, i: int) -> list[World]:
+    """What a leader that is killed in the middle of its action leaves."""
+    match world.members[i].action:
+        case protocol.Commit(candidate, pin, fallback):
+            written = recorded(world, candidate, pin, fallback)
+            return [written, renamed(written, candidate.sha256)]
+        case protocol.Revert(probation):
+            return [renamed(world, probation.fallback)]
+        case protocol.Refuse(pin, _, _, generation):
+            return [replace(world, refused=pin, condemned=generation)]
+    return []
 
 
 def lead_steps(world: World, i: int, faults: bool) -> list[World]:
@@ -120,7 +184,7 @@ def lead_steps(world: World, i: int, faults: bool) -> list[World]:
         if any(m.leader for m in world.members):
             return []
         return [world.member(i, leader=state_machine.Leader(), action=state_machine.FIRST)]
-    if isinstance(me.action, state_machine.StepDown):
+    if isinstance(me.action, protocol.StepDown):
         return [world.member(i, leader=None, action=None)]
     found = []
     for after, result in results(world, i, faults):
@@ -133,35 +197,49 @@ def work_steps(world: World, i: int) -> list[World]:
     me = world.members[i]
     if not me.entered:
         return [world.member(i, entered=True)]
-    match state_machine.follow(me.loaded, me.voted, world.current, world.candidate):
+    fallback = world.probation.fallback if world.probation else None
+    match state_machine.follow(me.loaded, me.voted, world.current, world.candidate, fallback):
         case state_machine.Load(generation):
-            return [world.member(i, loaded=me.loaded | {generation.sha256})]
+            kept = me.loaded & {me.serving}  # what was prepared for another switch goes
+            return [world.member(i, loaded=kept | {generation.sha256}, serving=generation.sha256)]
         case state_machine.Prepare(candidate):
             # the oldest model has gone before a third is loaded
             kept = me.loaded & {world.current.sha256}
             loaded = kept | {candidate.sha256}
-            return [world.member(i, loaded=loaded, voted=candidate.attempt, vote=Vote.READY)]
+            now = world.current.sha256
+            return [world.member(i, loaded=loaded, serving=now, voted=candidate.attempt, vote=Vote.READY)]
+        case state_machine.Hold(fallback):
+            kept = me.loaded & {world.current.sha256, fallback}
+            loaded = kept if kept != me.loaded else kept | {fallback}
+            return [world.member(i, loaded=loaded, serving=world.current.sha256)]
         case state_machine.Keep(keep):
-            return [world.member(i, loaded=me.loaded & keep)]
+            return [world.member(i, loaded=me.loaded & keep, serving=world.current.sha256)]
     raise AssertionError
 
 
 def steps(world: World, faults: bool = True) -> list[World]:
     """Every state that may follow."""
     found = []
-    for i in range(WORKERS):
+    for i in range(len(world.members)):
         found += lead_steps(world, i, faults)
         found += work_steps(world, i)
         if faults and world.faults > 0:
-            found.append(killed(world, i))
+            found += [killed(left, i) for left in (world, *halfway(world, i))]
+    if failing(world):
+        found.append(replace(world, seen=world.current.number))
     if len(world.pins) > 1:
         found.append(replace(world, pins=world.pins[1:]))
     return found
 
 
+def failing(world: World) -> bool:
+    """Whether requests may show that the model on probation is unfit."""
+    return world.probation is not None and world.current.sha256 in world.unfit and world.seen != world.current.number
+
+
 def killed(world: World, i: int) -> World:
     """Another process takes the place of a worker. A rehearsal that it had begun never ends."""
-    begun = world.begun + isinstance(world.members[i].action, state_machine.Stage)
+    begun = world.begun + isinstance(world.members[i].action, protocol.Stage)
     members = list(world.members)
     members[i] = Member()
     return replace(world, members=tuple(members), begun=begun, faults=world.faults - 1)
@@ -182,10 +260,14 @@ def check(before: World, after: World) -> None:
     """The promises that hold at every step."""
     if after.current != before.current:
         assert after.current.number == before.current.number + 1, "a generation was skipped or repeated"
+        back = before.probation is not None and before.condemned == before.current.number
+        assert not back or after.current.sha256 == before.probation.fallback, (
+            "a condemned model was not taken back first"
+        )  # type: ignore[union-attr]
         assert after.current.sha256 in after.rehearsed, "a model that no rehearsal passed became current"
         assert after.current.sha256 != BAD, "a bad model became current"
         for member in after.members:
-            if member.entered and member.voted is not None:
+            if member.entered and member.voted is not None and not back:
                 assert after.current.sha256 in member.loaded, "the flip came before a worker that had voted was ready"
     for member in after.members:
         assert len(member.loaded) <= 2, "more than two models are alive in a worker"
@@ -203,12 +285,15 @@ def canonical(world: World) -> World:
         leader, action = m.leader, m.action
         if leader is not None and leader.candidate is not None:
             same = replace(leader.candidate, attempt=renamed(leader.candidate.attempt) or "")
+            if same == leader.candidate:
+                return m if renamed(m.voted) == m.voted else replace(m, voted=renamed(m.voted))
             leader = replace(leader, candidate=same)
-            if isinstance(action, state_machine.Count | state_machine.Commit):
+            if isinstance(action, protocol.Count | protocol.Commit):
                 action = replace(action, candidate=same)
-        return replace(m, voted=renamed(m.voted), leader=leader, action=action)
+        voted = renamed(m.voted)
+        return m if voted == m.voted and leader is m.leader else replace(m, voted=voted, leader=leader, action=action)
 
-    members = tuple(sorted(map(member, world.members), key=repr))
+    members = tuple(sorted(map(member, world.members), key=hash))  # any order that is the same for the same members
     candidate = replace(world.candidate, attempt="t0") if world.candidate else None
     return replace(world, members=members, candidate=candidate, attempts=1)
 
@@ -236,16 +321,35 @@ def work_steps_of(i: int) -> Callable[[World], list[World]]:
     return lambda world: work_steps(world, i)
 
 
-def settle(world: World) -> World:
-    """Faults off and restarts forbidden: every thread steps in turn until the pin is reached or refused."""
-    for _ in range(120):
-        if world.refused == world.pin or arrived(world):
-            break
-        for i in range(WORKERS):
-            for part in (lead_steps_of(i), work_steps_of(i)):
-                for after in part(world)[:1]:
-                    check(world, after)
-                    world = after
+def settle(world: World, known: dict[World, World]) -> World:
+    """Faults off and restarts forbidden: every thread steps in turn until the pin is reached or refused.
+
+    ``known`` has the ends of the worlds that were settled before: many ways lead into one.
+    """
+    passed = []
+    world = canonical(world)
+    while world not in known:
+        passed.append(world)
+        known[world] = world  # the end, if it comes back to this
+        world = canonical(played(world))
+    end = known[world]
+    for one in passed:
+        known[one] = end
+    return end
+
+
+def played(world: World) -> World:
+    """A round of every thread; the same world where nothing is left to do."""
+    if failing(world):
+        world = replace(world, seen=world.current.number)
+    condemned = world.probation is not None and world.seen == world.current.number
+    if (world.refused == world.pin or arrived(world)) and not condemned:
+        return world
+    for i in range(len(world.members)):
+        for part in (lead_steps_of(i), work_steps_of(i)):
+            for after in part(world)[:1]:
+                check(world, after)
+                world = after
     return world
 
 
@@ -255,11 +359,31 @@ def arrived(world: World) -> bool:
     return world.current.sha256 == world.pin.sha256 and ready
 
 
+C = "c" * 64
 PINS = {
     "A, B, A": (PinnedVersion(A, "1"), PinnedVersion(B, "2"), PinnedVersion(A, "3")),
     "A, bad, B": (PinnedVersion(A, "1"), PinnedVersion(BAD, "2"), PinnedVersion(B, "3")),
     "bad, bad again": (PinnedVersion(BAD, "1"), PinnedVersion(BAD, "2")),
 }
+
+
+def test_every_interleaving_of_probations_returns_to_the_model_before_and_to_no_other() -> None:
+    """A, an unfit B, then C, which is on probation too: B is taken back on evidence only, and nobody ever returns to it."""
+    pins = (PinnedVersion(A, "1"), PinnedVersion(B, "2"), PinnedVersion(C, "3"))
+    for unfit in (frozenset({B}), frozenset({B, C})):
+        worlds = explore(World(pins, faults=1, members=(Member(),) * 2, watches=True, unfit=unfit))
+        back = [w for w in worlds if w.current.sha256 == A and w.current.number == 3]
+        assert back, "no run took the unfit model back: the exploration proved less than it says"
+        assert any(w.probation and w.probation.fallback == A and w.current.sha256 == C for w in worlds)
+        known: dict[World, World] = {}
+        for world in worlds:
+            if len(world.pins) > 1:
+                continue
+            end = settle(world, known)
+            if C in unfit:
+                assert end.current.sha256 != C or end.seen != end.current.number, "an unfit model goes on answering"
+            else:
+                assert arrived(end) or end.refused == pins[-1], "the pin was not reached without a restart"
 
 
 @pytest.mark.parametrize("pins", PINS.values(), ids=PINS.keys())
@@ -269,10 +393,11 @@ def test_every_interleaving_keeps_the_promises_and_reaches_the_pin(pins: tuple[P
     assert any(w.current.number >= 1 for w in worlds) or pins[0].sha256 == BAD
     assert any(w.refused for w in worlds), "no run saw a refusal: the exploration proved less than it says"
     final = pins[-1]
+    known: dict[World, World] = {}
     for world in worlds:
         if len(world.pins) > 1:
             continue
-        end = settle(world)
+        end = settle(world, known)
         if final.sha256 == BAD or end.refused == final:
             assert end.current.sha256 != BAD
         else:
