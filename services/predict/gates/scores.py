@@ -14,7 +14,7 @@ from services.predict.gates.contract import FEW, share
 from services.predict.gates.replay import Floats
 
 LEAST = 0.001  # a mean probability that changed by less is never a finding, whatever the factor
-SURE = 3.0  # standard errors below zero from which ranks count as reversed
+SURE = 3.0  # standard errors that are more than chance
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
@@ -22,15 +22,17 @@ def findings(classes: Sequence[object], before: Floats, after: Floats, most_chan
     """What changed too much between two models' probabilities of n rows, both (n, classes).
 
     The mean of a class, by more than the factor ``most_change``; or the order of the rows, which is reversed: a rank correlation
-    below zero by more than chance, whose standard error without a relation is 1 / sqrt(n - 1) (Kendall, Rank Correlation Methods,
-    1948). Fewer than :data:`FEW` rows give no finding.
+    below zero. Both by more than chance, :data:`SURE` standard errors: of the mean of the paired differences, and of the rank
+    correlation without a relation, 1 / sqrt(n - 1) (Kendall, Rank Correlation Methods, 1948). Fewer than :data:`FEW` rows give no
+    finding.
     """
     rows = len(before)
     found: list[str] = []
     if rows < FEW:
         return found
-    for label, old, new in zip(classes, before.mean(axis=0), after.mean(axis=0), strict=True):
-        if abs(new - old) > LEAST and not old / most_change <= new <= old * most_change:
+    for label, first, second in zip(classes, before.T, after.T, strict=True):
+        old, new = first.mean(), second.mean()
+        if abs(new - old) > LEAST and (_above(second, most_change * first) or _above(first, most_change * second)):
             times = f"{new / old:.3g} ×" if old else "not"
             found.append(f"the mean probability of `{label}` becomes {new:.3g}, {times} the {old:.3g} of before")
     for position, label in enumerate(classes):
@@ -40,6 +42,12 @@ def findings(classes: Sequence[object], before: Floats, after: Floats, most_chan
         if ranks is not None and ranks < -SURE / math.sqrt(rows - 1):
             found.append(f"the order of the rows by `{label}` is reversed: the rank correlation is {ranks:.2f}")
     return found
+
+
+def _above(higher: Floats, lower: Floats) -> bool:
+    """Whether the mean of the paired differences is above zero by more than chance."""
+    difference = higher - lower
+    return bool(difference.mean() > SURE * difference.std() / math.sqrt(len(difference)))
 
 
 def unanswered(failed: int, rows: int, error: str) -> str:

@@ -200,6 +200,16 @@ def test_ranks_that_are_unrelated_are_no_finding() -> None:
         assert verdict(model(lambda f: rng.uniform(0.1, 0.35, len(f)))).kind == ""
 
 
+def test_a_mean_that_few_rows_move_by_chance_is_no_finding() -> None:
+    """One row in a hundred with a high probability doubles the mean, and is not more than chance."""
+    rows = ROWS[:200]
+    seldom = model(lambda f: np.where(np.arange(len(f)) % 100 == 7, 0.9, 0.004))
+    assert judge(model(lambda f: np.full(len(f), 0.004)), seldom, rows, "", Rules()).kind == ""
+    assert judge(
+        model(lambda f: np.full(len(f), 0.004)), model(lambda f: np.full(len(f), 0.013)), rows, "", Rules()
+    ).kind
+
+
 def test_tiny_probabilities_may_change_by_any_factor() -> None:
     """A tenth of a percent point is no finding, be it nine times as much."""
     low, high = model(lambda f: risk(f) / 2000), model(lambda f: risk(f) / 300)
