@@ -72,6 +72,10 @@ $(VENV)/scoring: env-setup/score.txt | $(VENV)/made
 monitor: $(VENV)/serving ## is the model still right? a page of the last DAYS (30) from the log, to OUT=path (ARGS=more options)
 	@$(PY) -m services.monitoring report $(if $(DAYS),--days $(DAYS)) $(if $(OUT),--out "$(OUT)") $(ARGS)
 
+.PHONY: compare
+compare: $(VENV)/serving $(VENV)/scoring ## BUNDLE=path and the current model (or WITH=path) on the same rows: the log's last DAYS (7) or IN=book.csv, to OUT=page.html
+	@$(PY) -m comparison "$(BUNDLE)" $(if $(WITH),--with "$(WITH)") $(if $(DAYS),--days $(DAYS)) $(if $(IN),--in "$(IN)") $(if $(OUT),--out "$(OUT)") $(ARGS)
+
 .PHONY: score
 score: $(VENV)/scoring ## a whole book: IN=book.csv OUT=scored.parquet, files, directories or s3:// (MODEL=path, ARGS=more options)
 	@$(PY) -m portfolio "$(IN)" "$(OUT)" --model "$(MODEL)" $(ARGS)

@@ -42,12 +42,8 @@ class Plan:
 
 def make(source: str, output: str, kind: str | None) -> Plan:
     """Make the plan; ``kind`` is the kind of the files in an output directory. Raises :class:`PortfolioError`."""
-    origin, to = Location.of(source), Location.of(output)
-    info = origin.info()
-    if info.type == fs.FileType.NotFound:
-        raise PortfolioError(f"{source}: does not exist")
-    many = info.type == fs.FileType.Directory
-    sources = _directory(origin) if many else (_single(origin, info),)
+    sources, many = inputs(source)
+    to = Location.of(output)
     wanted = kind_of(to.name)
     if to.name.lower().endswith(COMPRESSED) or (wanted is None and not many):
         raise PortfolioError(f"{output}: must end in .parquet or .csv")
@@ -57,6 +53,16 @@ def make(source: str, output: str, kind: str | None) -> Plan:
     else:
         targets = _each(sources, kind)
     return Plan(to, is_directory, sources, targets)
+
+
+def inputs(source: str) -> tuple[tuple[InputFile, ...], bool]:
+    """The files of a path or ``s3://…``, in order, and whether it is a directory. Raises :class:`PortfolioError`."""
+    origin = Location.of(source)
+    info = origin.info()
+    if info.type == fs.FileType.NotFound:
+        raise PortfolioError(f"{source}: does not exist")
+    many = bool(info.type == fs.FileType.Directory)
+    return (_directory(origin) if many else (_single(origin, info),)), many
 
 
 def check_free(plan: Plan, force: bool) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-FOLDERS = ("benchmarks", "data", "deploy", "late_payers", "modelbundle", "portfolio", "services", "tests")
+FOLDERS = ("benchmarks", "comparison", "data", "deploy", "late_payers", "modelbundle", "portfolio", "services", "tests")
 
 
 def sources() -> Iterator[Path]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from modelbundle.model import Model
 from modelbundle.statistics import rank_correlation, stability_index
@@ -77,5 +78,17 @@ def figures(current: Model, candidate: Model, before: Floats, after: Floats) -> 
 def _other_band(current: Model, candidate: Model, old: Floats, new: Floats) -> float | None:
     if not (current.labels and candidate.labels):
         return None
-    pairs = zip(map(current.band, old.tolist()), map(candidate.band, new.tolist()), strict=True)
-    return sum(first != second for first, second in pairs) / len(old)
+    counts = migration(current, candidate, old, new)
+    same = sum(counts[i, j] for i, a in enumerate(current.labels) for j, b in enumerate(candidate.labels) if a == b)
+    return float(1 - same / len(old))
+
+
+def migration(current: Model, candidate: Model, old: Floats, new: Floats) -> NDArray[np.int64]:
+    """How many of n rows move from each band of the current model to each of the candidate's, (bands, bands)."""
+    places = [
+        np.searchsorted([band.upper for band in model.manifest.bands], p, side="left")
+        for model, p in ((current, old), (candidate, new))
+    ]
+    size = len(candidate.labels)
+    counts = np.bincount(places[0] * size + places[1], minlength=len(current.labels) * size)
+    return counts.reshape(len(current.labels), size).astype(np.int64)

@@ -1,0 +1,1 @@
+"""Two models on the same rows, for people: which rows one refuses, and how probabilities and bands move."""
