@@ -57,19 +57,22 @@ class Queue:
 
     def segments(self) -> list[Path]:
         """The waiting segments, oldest first."""
-        found = []
-        for path in self.directory.glob(f"*{CLOSED}"):
-            with suppress(FileNotFoundError):
-                found.append((path.stat().st_mtime_ns, path))
-        return [path for _, path in sorted(found)]
+        return [path for _, path, _ in sorted(self._waiting())]
 
     def size(self) -> int:
         """The bytes of the waiting segments."""
-        total = 0
-        for path in self.directory.glob(f"*{CLOSED}"):
-            with suppress(FileNotFoundError):
-                total += path.stat().st_size
-        return total
+        return sum(size for *_, size in self._waiting())
+
+    def _waiting(self) -> list[tuple[int, Path, int]]:
+        """Time of change, path and bytes of the waiting segments; the reader may remove any of it meanwhile."""
+        found = []
+        with suppress(FileNotFoundError):
+            for path in self.directory.iterdir():
+                with suppress(FileNotFoundError):
+                    if path.suffix == CLOSED:
+                        facts = path.stat()
+                        found.append((facts.st_mtime_ns, path, facts.st_size))
+        return found
 
     def dropped(self) -> int:
         """Rows that did not fit since the reader opened the queue."""

@@ -59,7 +59,7 @@ def _shipped(url: str, rows: int) -> Iterator[tuple[str, str]]:
 def _waiting(root: Path) -> Iterator[tuple[str, str]]:
     """The id and the input of the rows in the spool, newest segment first. Damaged lines are left out, as the shipper does."""
     found = []
-    for path in (*root.glob(f"*/*{spool.OPEN}"), *root.glob(f"*/*{spool.CLOSED}")):
+    for path in (*spool.named(root, spool.OPEN), *spool.named(root, spool.CLOSED)):
         with contextlib.suppress(FileNotFoundError):
             found.append((path.stat().st_mtime_ns, path))
     for _, path in sorted(found, reverse=True):

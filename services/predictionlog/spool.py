@@ -153,13 +153,23 @@ def waiting(root: Path) -> frozenset[str]:
 
 
 def _files(root: Path) -> Iterator[Path]:
-    yield from root.glob(f"*/*{OPEN}")
-    yield from root.glob(f"*/*{CLOSED}")
+    yield from named(root, OPEN)
+    yield from named(root, CLOSED)
+
+
+def named(root: Path, ending: str) -> list[Path]:
+    """The files of all writers with this ending, sorted. ``Path.glob`` raises where a directory is removed meanwhile."""
+    found: list[Path] = []
+    with suppress(FileNotFoundError):
+        for directory in root.iterdir():
+            with suppress(FileNotFoundError, NotADirectoryError):
+                found.extend(path for path in directory.iterdir() if path.name.endswith(ending))
+    return sorted(found)
 
 
 def adopt(root: Path) -> None:
     """Close the segments of dead writers, and remove their empty directories."""
-    for lock in sorted(root.glob(f"*/{LOCK}")):
+    for lock in named(root, LOCK):
         directory = lock.parent
         with suppress(FileNotFoundError):
             descriptor = os.open(lock, os.O_RDWR | os.O_CLOEXEC)
@@ -179,7 +189,7 @@ def adopt(root: Path) -> None:
 
 def abandoned(root: Path) -> bool:
     """Whether an ended writer left lines that are not shipped."""
-    for lock in root.glob(f"*/{LOCK}"):
+    for lock in named(root, LOCK):
         with suppress(FileNotFoundError, BlockingIOError), lock.open("rb+") as held:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if any(path.stat().st_size for path in lock.parent.iterdir() if path.suffix in (OPEN, CLOSED)):
@@ -189,7 +199,7 @@ def abandoned(root: Path) -> bool:
 
 def segments(root: Path) -> list[Path]:
     """The closed segments, oldest first by writer and number."""
-    return sorted(root.glob(f"*/*{CLOSED}"))
+    return named(root, CLOSED)
 
 
 def lines(path: Path) -> Iterator[bytes]:

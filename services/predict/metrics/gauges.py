@@ -58,7 +58,7 @@ class ReplicaGauges(Collector):
         yield _gauge("log_spool_bytes", "What waits for the database", spool.size(self.root))
         yield _gauge("log_spool_limit_bytes", "Beyond it predictions are not logged", self.limit)
         yield _gauge("log_spool_seconds", "How long the oldest of it waits", lag)
-        damaged = sum(1 for _ in self.root.glob(f"*/*{DAMAGED}"))
+        damaged = len(spool.named(self.root, DAMAGED))
         yield _gauge("log_damaged_segments", "Segments with lines that the database does not take", damaged)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -104,3 +105,25 @@ def test_a_directory_with_something_else_in_it_stays(tmp_path: Path) -> None:
         path.unlink()
     spool.adopt(writer.root)
     assert [path.name for path in writer.directory.iterdir()] == ["1.damaged"]
+
+
+def test_a_writer_that_leaves_while_files_are_listed_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its directory is there when the spool is listed, and gone when it is looked into: `/metrics` answered 500 for it."""
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / f"1{spool.CLOSED}").write_bytes(b"line\n")
+    real = Path.iterdir
+
+    def leaves(path: Path) -> Iterator[Path]:
+        if path.name == "a" and path.exists():
+            shutil.rmtree(path)
+        return real(path)
+
+    monkeypatch.setattr(Path, "iterdir", leaves)
+    assert spool.segments(tmp_path) == [tmp_path / "b" / f"1{spool.CLOSED}"]
+    assert spool.size(tmp_path) == 5
+    assert spool.waiting(tmp_path) == {"b/1"}
+    assert not spool.abandoned(tmp_path)
+    assert spool.size(tmp_path / "missing") == 0
