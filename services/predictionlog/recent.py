@@ -67,8 +67,7 @@ def _waiting(root: Path) -> Iterator[tuple[str, str]]:
             for line in spool.lines(path):
                 if not event.is_one(line):
                     with contextlib.suppress(msgspec.MsgspecError):
-                        for row in record.decode(line).rows():
-                            yield row["prediction_id"], row["input"]
+                        yield from record.inputs(line)
 
 
 def main(root: str, rows: str) -> int:

@@ -38,14 +38,15 @@ def fit(model: Model, rows: Sequence[Row], lenient: bool = False) -> Fit:
 
     A feature that the log has as null may have been left out of the request, so a null is never an unknown field.
     """
-    known = model.schema.names
-    own = [{name: row[name] for name in known if name in row} for row in rows]
+    known, index = model.schema.names, model.schema.index
+    strange = {name for names in set(map(tuple, rows)) for name in names if name not in index}
+    own = [{name: row[name] for name in known if name in row} for row in rows] if strange else rows
     fits = np.ones(len(rows), dtype=bool)
     problems: Counter[tuple[str, str]] = Counter()
-    if not lenient:
+    if strange and not lenient:
         for i, row in enumerate(rows):
-            for name, value in row.items():
-                if value is not None and name not in model.schema.index:
+            for name in strange:
+                if row.get(name) is not None:
                     fits[i] = False
                     problems[name, UNKNOWN] += 1
     accepted = np.flatnonzero(fits).tolist()

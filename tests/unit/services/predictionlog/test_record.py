@@ -7,10 +7,13 @@ import os
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import sqlalchemy as sa
 from flask.testing import FlaskClient
 
+from modelbundle.format import bundle
+from modelbundle.publishing.compiling.proof import frame_columns
 from services.predict.app import Application
 from services.predictionlog import audit, database, event, record, shipper, spool
 from tests.conftest import LOAN, Made
@@ -171,3 +174,17 @@ def test_the_shipper_rests_between_transactions_unless_rows_wait_for_long(
             os.utime(path, (0, 0) if late else (now, now))
         assert own.round()
     assert rested == [0.0, 8.0, 8.0]
+
+
+def test_inputs_are_those_of_the_rows(bundles: list[Made]) -> None:
+    """The short way gives what the whole rows have."""
+    model = bundle.read(bundles[0].path)
+    frame = bundles[0].frame.head(3)
+    columns = frame_columns(model.schema, frame[list(model.schema.names)])
+    plain = [c if isinstance(c, list) else [None if v != v else v for v in c.tolist()] for c in columns]
+    answers = model.answers(columns, prediction_ids=["a", "b", "c"])
+    line = logged(dict(zip(model.schema.names, plain, strict=True)), answers)
+    rows = [(row["prediction_id"], row["input"]) for row in record.decode(line).rows()]
+    assert list(record.inputs(line)) == rows
+    with pytest.raises(msgspec.MsgspecError):
+        list(record.inputs(b"[2, 1.0]"))
