@@ -83,6 +83,12 @@ def test_the_share_is_that_of_the_rows_that_would_be_refused() -> None:
     assert (found.facts["refused"], found.facts["refused_by"]) == (above, {"int_rate": above})
 
 
+def test_rows_that_are_refused_are_a_finding_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the schemas say: the rows are what clients send."""
+    monkeypatch.setattr(contract, "differences", lambda *_: [])
+    assert "of the last 400 rows" in verdict(model(int_rate={"maximum": 0.2})).reason
+
+
 def test_a_null_is_no_unknown_field() -> None:
     """The log has null for what a request left out, so only values count against a model that lacks the feature."""
     found = verdict(model(emp_length=None))
