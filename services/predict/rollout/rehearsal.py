@@ -29,6 +29,7 @@ from services.predict.settings import NO_LOG, Settings
 
 PASSED, REFUSED = 0, 3
 MOST_REASON = 800  # characters
+NICE = 3  # the workers come first, so that answers during a switch are hardly slower
 KINDS = {
     "StatementError": "statement",
     "FormatError": "format",
@@ -141,6 +142,7 @@ def _reading(settings: Settings, wanted: bool) -> Iterator[subprocess.Popen[byte
 
 def main(argument: str) -> int:
     """The child's side."""
+    os.nice(NICE)
     job = msgspec.json.decode(argument, type=Job)
     answer = os.dup(1)
     os.dup2(2, 1)  # what a model prints is not the verdict
