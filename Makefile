@@ -46,7 +46,7 @@ rollback: $(VENV)/serving ## back to the model that was accepted before
 .PHONY: challenge
 challenge: $(VENV)/serving ## score BUNDLE=path silently beside the model that answers; BUNDLE= takes it away
 	$(if $(filter undefined,$(origin BUNDLE)),$(error say BUNDLE=path, or BUNDLE= to take the challenger away))
-	@$(PY) -m services.deployment $(if $(BUNDLE),challenge "$(BUNDLE)",unchallenge) $(if $(TARGET),--target $(TARGET)) $(if $(KEY),--key "$(KEY)") $(if $(WHY),--why "$(WHY)")
+	@$(PY) -m services.deployment $(if $(BUNDLE),challenge "$(BUNDLE)",unchallenge) $(if $(TARGET),--target $(TARGET)) $(if $(KEY),--key "$(KEY)") $(if $(WHY),--why "$(WHY)") $(if $(ALLOW),--allow "$(ALLOW)")
 
 .PHONY: unchallenge
 unchallenge: $(VENV)/serving ## take the challenger away

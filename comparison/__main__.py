@@ -25,6 +25,8 @@ from modelbundle.errors import BundleError
 from modelbundle.format import bundle
 from modelbundle.model import Model
 from portfolio.errors import PortfolioError
+from services.monitoring.__main__ import days
+from services.predict.settings import NO_LOG, default_url
 
 SHIPPED = Path("models/late-payers.bundle")
 
@@ -54,10 +56,10 @@ def pinned() -> Path:
 def rows(options: argparse.Namespace, before: Model, after: Model) -> tuple[str, Iterator[Batch]]:
     """What the rows are called, and the rows."""
     if options.book:
-        schema = before.schema
-        return options.book, book(options.book, schema)
-    data = Path(os.environ.get("DATA_DIR") or "run/data")
-    url = os.environ.get("PREDICTION_LOG_URL") or f"sqlite:///{(data / 'predictions.sqlite').absolute()}"
+        return options.book, book(options.book, before.schema)
+    url = os.environ.get("PREDICTION_LOG_URL") or default_url(Path(os.environ.get("DATA_DIR") or "run/data"))
+    if url == NO_LOG:
+        raise NoRows("nothing is logged here (PREDICTION_LOG_URL is none): name a book with --in (IN=path)")
     if url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///")).exists():
         raise NoRows("nothing has been logged here yet: name a book with --in (IN=path)")
     features = {f.name: f for model in (after, before) for f in model.schema}
@@ -99,13 +101,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m comparison", description=__doc__)
     parser.add_argument("bundle", type=Path, help="the new model")
     parser.add_argument("--with", dest="other", type=Path, help="the model that it is compared with")
-    parser.add_argument("--days", type=int, default=7, help="the days of the prediction log (7)")
+    parser.add_argument("--days", type=days, default=7, help="the days of the prediction log (7)")
     parser.add_argument("--in", dest="book", help="a book instead of the log: CSV, Parquet, a directory, s3://")
     parser.add_argument("--out", type=Path, default=Path("run/comparison.html"), help="where the page goes")
     parser.add_argument("--json", type=Path, help="where the same goes as JSON; - prints it")
     options = parser.parse_args(arguments)
-    if options.days < 1:
-        parser.error("--days must be at least 1")
     try:
         content = compared(options)
         options.out.parent.mkdir(parents=True, exist_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -28,7 +29,8 @@ from modelbundle.statistics import (
 from modelbundle.validation.column_validator import misfits
 from portfolio.scoring import column_of
 from services.predict.gates import contract, scores
-from services.predict.gates.replay import probabilities
+from services.predict.gates.gate import Rules
+from services.predict.gates.replay import probabilities, score
 
 MOVERS = 10
 TERMS = 4
@@ -60,6 +62,7 @@ class Comparison:
     accepted: int = 0
     refused: int = 0
     only_after: int = 0
+    unanswered: list[int] = field(default_factory=lambda: [0, 0])
     refused_by: Counter[str] = field(default_factory=Counter)
     outside: list[str] = field(default_factory=list)
     found: list[tuple[Floats, Floats, NDArray[np.int8]]] = field(default_factory=list)
@@ -88,8 +91,15 @@ class Comparison:
             self._score([take(c, rows) for c in old], [take(c, rows) for c in new], batch.outcomes[rows])
 
     def _score(self, old: list[AnyColumn], new: list[AnyColumn], outcomes: NDArray[np.int8]) -> None:
-        first = probabilities(self.before, old)[:, -1]  # type: ignore[arg-type]
-        second = probabilities(self.after, new)[:, -1]  # type: ignore[arg-type]
+        first, second = _last(self.before, old), _last(self.after, new)
+        good = [(p >= 0) & (p <= 1) for p in (first, second)]
+        self.unanswered = [had + int((~fine).sum()) for had, fine in zip(self.unanswered, good, strict=True)]
+        rows = np.flatnonzero(good[0] & good[1])
+        if not len(rows):
+            return
+        if len(rows) < len(first):
+            old, new = [take(c, rows) for c in old], [take(c, rows) for c in new]
+            first, second, outcomes = first[rows], second[rows], outcomes[rows]
         if not self.found:
             self._begin(old, new)
         self.found.append((first, second, outcomes))
@@ -156,6 +166,7 @@ class Comparison:
             "refused": self.refused,
             "refused_by": dict(self.refused_by.most_common()),
             "accepted_anew": self.only_after,
+            "unanswered": self.unanswered,
             "schema": [*contract.differences(self.before, self.after), *self.outside],
             "scored": 0,
         }
@@ -164,7 +175,9 @@ class Comparison:
         first, second, outcomes = (np.concatenate(parts) for parts in zip(*self.found, strict=True))
         both = [np.column_stack([1 - p, p]) for p in (first, second)]
         facts |= {"scored": len(first), **scores.figures(self.before, self.after, *both)}
-        facts["findings"] = scores.findings(self.before.classes[-1:], both[0][:, 1:], both[1][:, 1:], 2.0)
+        facts["findings"] = scores.findings(
+            self.before.classes[-1:], both[0][:, 1:], both[1][:, 1:], Rules().most_change
+        )
         facts["bands"] = None
         if self.before.labels and self.after.labels:
             counts = scores.migration(self.before, self.after, first, second)
@@ -197,10 +210,15 @@ class Comparison:
             if other is None or other.kind != feature.kind:
                 continue
             values = self._steps(feature, other)
-            pair = [
-                what_if(model, [self.typical.get(name) for name in model.schema.names], feature.name, values)
-                for model in (self.before, self.after)
-            ]
+            try:
+                pair = [
+                    what_if(model, [self.typical.get(name) for name in model.schema.names], feature.name, values)
+                    for model in (self.before, self.after)
+                ]
+            except Exception:  # a model that cannot answer some value has no curve; its rows are counted
+                continue
+            if not np.isfinite(pair).all():
+                continue
             found.append(
                 {
                     "feature": feature.name,
@@ -236,6 +254,14 @@ def _validated(model: Model, batch: Batch) -> tuple[list[AnyColumn], Mask, dict[
                 bad[name] = given
     accepted = ~np.logical_or.reduce(list(bad.values())) if bad else np.ones(len(batch.rows), dtype=bool)
     return columns, accepted, bad
+
+
+def _last(model: Model, columns: list[AnyColumn]) -> Floats:
+    """The probabilities of the last class, shape (n,). NaN for rows on which the model raises, as far as they are found soon."""
+    try:
+        return probabilities(model, columns)[:, -1]  # type: ignore[arg-type]
+    except Exception:  # whatever it is: some rows have no answer
+        return score(model, [plain(column) for column in columns], math.inf).probabilities[:, -1]
 
 
 def judged(first: Floats, second: Floats, outcomes: NDArray[np.int8]) -> dict[str, Any] | None:

@@ -83,7 +83,8 @@ def change(
     took = time.monotonic() - began
     facts = readyz(target.url)
     refusal = facts.get("refusal") or {}
-    for line in compared(refusal.get("gates") if refusal.get("model_version") == pin.sha256 else facts.get("gates")):
+    own = refusal.get("evidence") if refusal.get("model_version") == pin.sha256 else None
+    for line in compared(facts.get("gates") if reason is None else own):
         say(line)
     if reason is None:
         log(target, history.add(target.name, action, pin, "accepted", seconds=round(took, 3), why=why), say)
@@ -136,7 +137,7 @@ def _wait(target: Target, pin: ModelFile, already: dict[str, Any]) -> str | None
             return None
         refusal = facts.get("refusal")
         if refusal and refusal != already.get("refusal") and refusal["model_version"] == pin.sha256:
-            return f"{refusal['kind']}: {refusal['reason']}"
+            return f"{refusal.get('kind') or 'refused'}: {refusal['reason']}"
         if trouble := target.model_trouble():
             return trouble
         time.sleep(0.05)

@@ -93,7 +93,7 @@ def test_a_bundle_that_would_misread_the_traffic_never_answers(
     assert (found["kind"], said in found["reason"]) == (kind, True), found
     if what not in ("order", "inverted"):
         assert "of the last 5,0" in found["reason"]
-        assert found["gates"]["rows"] >= ROWS
+        assert found["evidence"]["rows"] >= ROWS
     assert load.failed() == []
     assert {answer.version for answer in load.answers} == {bundles[0].sha256}
     back(watched, bundles[0])
@@ -136,7 +136,7 @@ def test_a_bundle_that_fails_requests_is_taken_back_for_all_workers_at_once(
     assert facts["refusal"]["kind"] == "probation"
     reason = facts["refusal"]["reason"]
     assert {"raises": "ZeroDivisionError", "nan": "not from 0 to 1", "slow": "ms a row"}[what] in reason
-    assert facts["refusal"]["gates"]["requests"] > 0
+    assert facts["refusal"]["evidence"]["requests"] > 0
     assert load.failed() == []
     assert load.stale() == []
     assert took < 10

@@ -51,7 +51,7 @@ class Health:
                 "kind": refused.get("kind"),
                 "reason": refused["reason"],
                 "time": iso(refused["time"], "milliseconds"),
-                "gates": refused.get("evidence"),
+                "evidence": refused.get("evidence"),
             }
             if refused
             else None

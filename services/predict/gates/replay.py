@@ -144,4 +144,4 @@ def _affordable(done: int, took: float, seconds: float) -> int:
     """How many rows to score in the next call: as many as the time that is left allows, by what the rows before took."""
     if done == 0:
         return FIRST
-    return min(CHUNK, int((seconds - took) * done / max(took, 1e-6))) if took < seconds else 0
+    return int(min(CHUNK, (seconds - took) * done / max(took, 1e-6))) if took < seconds else 0

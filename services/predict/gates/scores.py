@@ -34,8 +34,8 @@ def findings(classes: Sequence[object], before: Floats, after: Floats, most_chan
     for label, first, second in zip(classes, before.T, after.T, strict=True):
         old, new = first.mean(), second.mean()
         if abs(new - old) > LEAST and (_above(second, most_change * first) or _above(first, most_change * second)):
-            times = f"{new / old:.3g} ×" if old else "not"
-            found.append(f"the mean probability of `{label}` becomes {new:.3g}, {times} the {old:.3g} of before")
+            factor = f" ({new / old:.3g} ×)" if old else ""
+            found.append(f"the mean probability of `{label}` goes from {old:.3g} to {new:.3g}{factor}")
     for position, label in enumerate(classes):
         if position == 0 and len(classes) == 2:
             continue  # the other class has the same order, the other way round

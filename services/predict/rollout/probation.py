@@ -1,7 +1,7 @@
 """Probation: what a worker sees of a model that was just switched to, and when that makes it unfit.
 
 Only what the model did counts: a request that fails is at once asked of the model before, and counts where that one answers it.
-Request threads append to deques and take no lock; counts of requests may miss a few.
+Request threads take no lock, so counts of requests may miss a few; one failure is never missed.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ SLOW = 0.01  # seconds a row, below which no model is slow
 TIMES = 20  # as long as the model before, from which a request counts as slow
 MANY = 20  # slow requests, which are also at least half of all, make a model unfit
 KEPT = 200  # times of slow requests
+ENOUGH = 100  # requests that are timed with both models; if most of them are not slow by then, no more are
 
 
 class Evidence(msgspec.Struct):
@@ -49,9 +50,9 @@ class Trial:
         self.generation = generation
         self.fallback = fallback
         self._model = model
-        self._requests = self._slow = 0
-        self._failures: deque[str] = deque()
-        self._misfits: deque[str] = deque()
+        self._requests = self._timed = self._slow = 0
+        self._failures: dict[str, int] = {}
+        self._misfits: dict[str, int] = {}
         self._times: deque[tuple[float, float]] = deque(maxlen=KEPT)
 
     def answered(self, model: Model, asked: One | Many, answers: Sequence[Answer], seconds: float) -> None:
@@ -59,10 +60,11 @@ class Trial:
         self._requests += 1
         wrong = [i for i, answer in enumerate(answers) if not all(0.0 <= p <= 1.0 for p in answer.predict_proba)]
         if wrong and self._score(_records(model, asked, wrong)) is not None:
-            self._failures.append("a probability is not from 0 to 1")
+            _count(self._failures, "a probability is not from 0 to 1")
         each = seconds / len(answers)
-        if each < SLOW:
+        if each < SLOW or (self._timed >= ENOUGH and 2 * self._slow < self._timed):
             return
+        self._timed += 1
         took = self._score(_records(model, asked, range(len(answers))))
         if took is not None and each >= TIMES * took / len(answers):
             self._slow += 1
@@ -72,7 +74,7 @@ class Trial:
         """Scoring a request raised."""
         self._requests += 1
         if self._score(_records(model, asked, range(asked.rows))) is not None:
-            self._failures.append(f"it raises {type(error).__name__}")
+            _count(self._failures, f"it raises {type(error).__name__}")
 
     def refused(self, problems: Sequence[Problem], read: Callable[[Model], object]) -> None:
         """A request did not fit the schema. ``read`` validates it for another model, and raises where it does not fit that."""
@@ -82,18 +84,18 @@ class Trial:
             return
         try:
             read(before)
-        except Exception:
-            return  # what the client did is not what the model did
+        except Exception:  # every protocol has its own: what the client did is not what the model did
+            return
         names = [name for name in problems[0].pointer.split("/") if name and not name.isdigit()]
-        self._misfits.append(f"`{unescape(names[-1])}` {problems[0].detail}" if names else problems[0].detail)
+        _count(self._misfits, f"`{unescape(names[-1])}` {problems[0].detail}" if names else problems[0].detail)
 
     def evidence(self) -> Evidence:
         """All of it, so far."""
         return Evidence(
             self.generation,
             self._requests,
-            dict(Counter(list(self._failures))),
-            dict(Counter(list(self._misfits))),
+            dict(self._failures),
+            dict(self._misfits),
             self._slow,
             list(self._times),
         )
@@ -110,9 +112,14 @@ class Trial:
             began = time.perf_counter()
             scores = probabilities(before, found.columns)
             seconds = time.perf_counter() - began
-        except Exception:
+        except Exception:  # whatever the model before raises, it does not answer this row either
             return None
         return seconds if bool(((scores >= 0) & (scores <= 1)).all()) else None
+
+
+def _count(counts: dict[str, int], what: str) -> None:
+    """The keys are rules of a schema and types of errors, so they are few."""
+    counts[what] = counts.get(what, 0) + 1
 
 
 def _records(model: Model, asked: One | Many, places: Sequence[int]) -> list[dict[str, Any]]:

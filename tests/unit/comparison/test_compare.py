@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -81,8 +82,6 @@ def test_rows_are_refused_by_feature(bundles: list[Made], file: Path, tmp_path: 
 
 def test_logged_rows_are_compared_with_their_outcomes(bundles: list[Made], tmp_path: Path) -> None:
     """Within the days that are asked for; the paired figures are those of the shared statistics."""
-    import time
-
     log, first, second = Written(tmp_path), bundle.read(bundles[0].path), bundle.read(bundles[1].path)
     now = time.time()
     rows = log.add(first, bundles[0].frame.head(300), now - 60)
@@ -112,6 +111,20 @@ def test_paired_figures() -> None:
     assert by_name["Log loss"]["difference"]["value"] == pytest.approx(np.mean(loss[1] - loss[0]))
     assert by_name["Brier score"]["after"]["value"] == pytest.approx(np.mean((second[:4] - known) ** 2))
     assert judged(first, second, np.array([0, 0, -1, -1, 0], dtype=np.int8)) is None
+
+
+@pytest.mark.parametrize("what", ["raises", "nan"])
+def test_rows_without_a_probability_are_counted(bundles: list[Made], tmp_path: Path, what: str) -> None:
+    """A model that raises or gives NaN is compared on the other rows; the page is written all the same."""
+    frame = bundles[0].frame.head(600).copy()
+    frame.loc[[7, 300], "amount"] = unfit.ODD
+    frame.to_csv(tmp_path / "book.csv", index=False)
+    bad, out = unfit.make(what, tmp_path), tmp_path / "page.html"
+    arguments = [str(bad.path), "--with", str(bundles[0].path), "--in", str(tmp_path / "book.csv"), "--out", str(out)]
+    assert main([*arguments, "--json", str(tmp_path / "facts.json")]) == 0
+    facts = json.loads((tmp_path / "facts.json").read_text("utf-8"))
+    assert (facts["unanswered"], facts["scored"], facts["refused"]) == ([0, 2], 598, 0)
+    assert "No probability after" in out.read_text("utf-8")
 
 
 def test_the_command_writes_a_page_without_scripts(

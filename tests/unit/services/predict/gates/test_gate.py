@@ -173,11 +173,11 @@ def test_few_rows_decide_nothing_by_their_shares() -> None:
 @pytest.mark.parametrize(
     ("predict", "said"),
     [
-        (lambda f: 1 - risk(f), "the mean probability of `0` becomes"),
+        (lambda f: 1 - risk(f), "the mean probability of `0` goes from"),
         (lambda f: 0.45 - risk(f), "the order of the rows by `1` is reversed: the rank correlation is -1.00"),
-        (lambda f: risk(f) * 2.5, "the mean probability of `1` becomes"),
-        (lambda f: risk(f) / 2.5, "the mean probability of `1` becomes"),
-        (lambda f: np.zeros(len(f)), "the mean probability of `1` becomes 0, 0 ×"),
+        (lambda f: risk(f) * 2.5, "the mean probability of `1` goes from"),
+        (lambda f: risk(f) / 2.5, "the mean probability of `1` goes from"),
+        (lambda f: np.zeros(len(f)), "the mean probability of `1` goes from 0.23 to 0 (0 ×)"),
     ],
 )
 def test_probabilities_of_another_size_or_order_are_refused(predict: Any, said: str) -> None:
@@ -231,7 +231,7 @@ def test_each_class_of_several_is_compared() -> None:
     current = model(three, classes=("a", "b", "c"))
     other = model(lambda f: three(f)[:, [1, 0, 2]], classes=("a", "b", "c"))
     assert judge(current, current, ROWS, "", Rules()).kind == ""
-    assert judge(current, other, ROWS, "", Rules()).reason.startswith("the mean probability of `a` becomes")
+    assert judge(current, other, ROWS, "", Rules()).reason.startswith("the mean probability of `a` goes from")
 
 
 @pytest.mark.parametrize("bad", ["raises", "nan", "inf", "above"])

@@ -108,6 +108,31 @@ def test_slow_is_slow_for_a_row_and_beside_the_model_before(monkeypatch: pytest.
         assert kept.evidence().slow_requests == counts, (rows, seconds)
 
 
+def test_a_pipeline_that_follows_one_as_slow_is_not_timed_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each timing scores the rows once more. After a hundred that are not slow in comparison, no further request pays for it."""
+    own, calls = model(), []
+
+    def before(frame: pd.DataFrame) -> Any:
+        calls.append(len(frame))
+        return np.full(len(frame), 0.2)
+
+    kept = trial(model(before))
+    clock = iter(float(tick) for tick in range(10_000))
+    monkeypatch.setattr(probation.time, "perf_counter", lambda: next(clock))  # the model before takes a second
+    for _ in range(150):
+        kept.answered(own, own.validator.record(ROW), answers(own, 0.2), 1.5)
+    assert len(calls) == probation.ENOUGH
+    assert kept.evidence().slow_requests == 0
+
+
+def test_what_was_seen_stays_small() -> None:
+    """A contract that was meant to change is not taken back for its misfits: there may be any number of them."""
+    kept = trial(model())
+    for _ in range(1000):
+        kept.refused(PROBLEMS, lambda _: None)
+    assert kept._misfits == {"`int_rate` must be at most 0.2": 1000}
+
+
 def test_workers_are_added_up_and_other_generations_left_out() -> None:
     """Evidence about an earlier switch says nothing about this one."""
     found = merged(

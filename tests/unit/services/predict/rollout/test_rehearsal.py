@@ -53,7 +53,7 @@ def test_the_gates_read_the_log(settings: Settings, bundles: list[Made], inverte
     """A model of the same kind passes, with figures; one with its labels inverted is refused for its scores."""
     good = rehearse((bundles[1].sha256, bundles[1].path), settings, current(bundles[0]))
     assert (good.kind, good.facts["rows"], good.facts["scored"], good.facts["not_compared"]) == ("", 200, 200, None)
-    with pytest.raises(RehearsalFailed, match="mean probability of `0` becomes") as failed:
+    with pytest.raises(RehearsalFailed, match="mean probability of `0` goes from") as failed:
         rehearse((inverted.sha256, inverted.path), settings, current(bundles[0]))
     assert failed.value.verdict.kind == "scores"
     assert failed.value.verdict.facts["scored"] == 200
