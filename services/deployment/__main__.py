@@ -12,6 +12,7 @@ import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -152,7 +153,7 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error("--allow goes with deploy, challenge and promote; a model that answered before needs none")
     if options.action == "models":
         return show(options.target, options.json)
-    say: Callable[[str], None] = (lambda _: None) if options.json else print
+    say: Callable[[str], None] = (lambda _: None) if options.json else partial(print, flush=True)
     try:
         target = find_target(options.target)
         facts = Deployment(target, History(ROOT / "run" / "deployments.jsonl"), options, say).run()

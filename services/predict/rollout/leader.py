@@ -114,7 +114,7 @@ class LeaderThread:
             case protocol.Revert(probation):
                 self._revert(probation)
             case protocol.Acquit(probation):
-                self.store.prove(probation.pin.sha256)
+                self.store.remember(probation.pin.sha256, proven=True)
                 self.store.end_probation()
                 self.store.prune({self.store.current().sha256, self.store.previous().sha256})
                 json_logging.emit("probation ended well", model_version=probation.pin.sha256)
@@ -137,15 +137,16 @@ class LeaderThread:
     def _recover(self) -> protocol.Recovered:
         self.store.withdraw()
         status, probation, refused = self.store.status(), self.store.probation(), self.store.refused() or {}
-        if probation is None and (current := self.store.current()).number:
-            self.store.prove(current.sha256)
+        condemned = probation is not None and refused.get("generation") == probation.generation
+        if (current := self.store.current()).number and not condemned:
+            self.store.remember(current.sha256, proven=probation is None)
         return protocol.Recovered(
             confirmed=status.get("confirmed"),
             since=float(status.get("since", time.time())),
             challenger=status.get("challenger"),
             settled=self.store.settled(),
             probation=probation,
-            condemned=probation is not None and refused.get("generation") == probation.generation,
+            condemned=condemned,
         )
 
     def _poll(self, timeout: float) -> Polled:
@@ -193,7 +194,7 @@ class LeaderThread:
         return staged
 
     def _commit(self, candidate: Candidate, pin: PinnedVersion, fallback: str | None) -> protocol.Committed:
-        before, allow, watched = self.store.current(), self.staging.allowed(pin), self.store.probation()
+        before, allow = self.store.current(), self.staging.allowed(pin)
         probation = None
         seconds = self.settings.probation_seconds
         if fallback and seconds and PROBATION not in allow and not self.store.proven(candidate.sha256):
@@ -203,8 +204,7 @@ class LeaderThread:
             self.policy.accept(candidate.sha256)
         self.store.write_gates(candidate.sha256, self.staging.evidence)
         after = self.store.commit(candidate, probation)
-        for sha256 in [before.sha256] * (before.number > 0 and watched is None) + [after.sha256] * (probation is None):
-            self.store.prove(sha256)
+        self.store.remember(after.sha256, proven=probation is None)
         self.store.end_probation(keep=after)
         counters.switches.labels("switched", "").inc()
         seconds, asked = round(time.monotonic() - self.state.began, 3), self.staging.request_id or None
@@ -237,6 +237,7 @@ class LeaderThread:
         before = self.store.current()
         after = self.store.commit(Candidate("", probation.fallback, before.number))
         counters.switches.labels("switched", "").inc()
+        self.store.forget(before.sha256)
         self.events.catch_up(taken_back=before.sha256)
         self.store.end_probation()
         self.store.prune({before.sha256, after.sha256})

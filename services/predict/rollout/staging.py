@@ -83,11 +83,11 @@ class Staging:
         return self.policy.check(pin.sha256).allow if self.policy else pin.allow
 
     def _rehearse(self, pin: PinnedVersion) -> Verdict:
-        """Rehearse a model, with the gates. A model that answered before is only warned of; see :meth:`StateDir.prove`."""
+        """Rehearse a model, with the gates. A model that answered before is only warned of; see :meth:`StateDir.answered`."""
         lifted, no_rows, current = set(self.allowed(pin)), "", self.champion.current()
         if self.champion is not self.store:
             lifted.add(SCORES)
-        if self.store.proven(pin.sha256):
+        if self.store.answered(pin.sha256):
             lifted, no_rows = set(GATES), "it answered here before"
         return rehearse(
             (pin.sha256, self.store.bundle(pin.sha256)),

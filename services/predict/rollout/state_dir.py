@@ -15,7 +15,7 @@
     rehearsals.json      rehearsals begun per pin, so that a crash loop ends
     refused.json         the pin that was refused, and why
     gates.json           what the gates found about the model that was brought in last
-    proven.json          the last models that answered here and were not taken back
+    answered.json        the last models that answered here and were not taken back, and whether their probation ended well
     status.json          what the leader knows: confirmed, since when, wanted
 """
 
@@ -35,7 +35,7 @@ from modelbundle.durable import Disk
 from modelbundle.format.statement import SUFFIX
 from services.predict.rollout.protocol import NOTHING, Candidate, Generation, PinnedVersion, Probation, Vote
 
-MOST_PROVEN = 100
+MOST_REMEMBERED = 100  # models
 
 
 class StateDir:
@@ -213,20 +213,34 @@ class StateDir:
         """The pin that was refused last, with ``reason``, ``kind``, ``evidence`` and ``time``."""
         return self._read(self.root / "refused.json")
 
-    def prove(self, sha256: str) -> None:
-        """Remember that a model answered here and was not taken back: a rollback to it is only warned of."""
-        proven = self._proven()
-        if sha256 not in proven[-1:]:
-            kept = [*(other for other in proven if other != sha256), sha256][-MOST_PROVEN:]
-            self.disk.write_file(self.root / "proven.json", json.dumps({"sha256": kept}).encode())
+    def remember(self, sha256: str, proven: bool) -> None:
+        """Remember that a model answers here. ``proven``: it needs no probation any more."""
+        known = self._answered()
+        own = proven or known.get(sha256, False)
+        if list(known.items())[-1:] != [(sha256, own)]:
+            known.pop(sha256, None)
+            kept = list(known.items())[-MOST_REMEMBERED + 1 :]
+            self._write_answered({**dict(kept), sha256: own})
+
+    def forget(self, sha256: str) -> None:
+        """A model is taken back: it never counts as one that answered, until it is brought in again."""
+        known = self._answered()
+        if known.pop(sha256, None) is not None:
+            self._write_answered(known)
+
+    def answered(self, sha256: str) -> bool:
+        """Whether a model answered here before and was not taken back: a rollback to it is only warned of."""
+        return sha256 in self._answered()
 
     def proven(self, sha256: str) -> bool:
-        """Whether a model answered here before, among the last :data:`MOST_PROVEN`."""
-        return sha256 in self._proven()
+        """Whether a model answered here before and its probation ended well."""
+        return self._answered().get(sha256, False)
 
-    def _proven(self) -> list[str]:
-        found = (self._read(self.root / "proven.json") or {}).get("sha256")
-        return found if isinstance(found, list) else []
+    def _answered(self) -> dict[str, bool]:
+        return self._read(self.root / "answered.json") or {}
+
+    def _write_answered(self, known: Mapping[str, bool]) -> None:
+        self.disk.write_file(self.root / "answered.json", json.dumps(known).encode())
 
     def write_gates(self, sha256: str, evidence: Mapping[str, Any]) -> None:
         """Keep what the gates found about a model that becomes current."""

@@ -10,6 +10,7 @@ import joblib
 import pytest
 
 from modelbundle.validation.problems import Problem
+from services.predict.gates.gate import Verdict
 from services.predict.rollout import protocol
 from services.predict.rollout.protocol import Generation
 from services.predict.rollout.state_dir import StateDir
@@ -208,6 +209,38 @@ def test_a_third_model_takes_over_what_is_returned_to(replica: Replica, bundles:
     show(replica)
     replica.reign(rests=2)
     assert replica.store.current() == Generation(4, bundles[0].sha256)
+
+
+def test_a_rollback_is_held_up_by_no_gate_though_no_probation_ended_yet(
+    replica: Replica, bundles: list[Made], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Minutes after two deployments: the model before has answered, so it is only warned of, and it is on probation again.
+
+    A model that was taken back has not answered.
+    """
+    told: list[tuple[str, str]] = []
+
+    def rehearse(file: tuple[str, Path], _: Settings, __: object, lifted: tuple[str, ...], no_rows: str) -> Verdict:
+        told.append((",".join(lifted), no_rows))
+        return Verdict()
+
+    monkeypatch.setattr("services.predict.rollout.staging.rehearse", rehearse)
+    replica.pin(bundles[0], "3")
+    replica.reign(rests=2)
+    replica.pin(bundles[1], "4")
+    replica.reign(rests=2)
+    assert told == [("contract,scores,probation", "it answered here before")] * 2
+    found = replica.store.probation()
+    assert found is not None, "what has not proved itself is watched again"
+    assert found.fallback == bundles[0].sha256
+    for _ in range(3):
+        replica.worker.step()
+    show(replica)
+    replica.reign(rests=2)
+    assert not replica.store.answered(bundles[1].sha256)
+    replica.pin(bundles[1], "5")
+    replica.reign(rests=2)
+    assert told[-1] == ("", "")
 
 
 def test_a_record_of_another_generation_counts_for_nothing(store: StateDir, bundles: list[Made]) -> None:
