@@ -62,7 +62,9 @@ class Settings:
     poll_seconds: float = setting("1", "how often the model service is asked")
     fetch_seconds: float = setting("60", "how long a download may take in all")
     max_bundle_bytes: int = setting("536870912", "the largest model file that is accepted")
-    rehearsal_seconds: float = setting("60", "how long a model may take to load and reproduce its golden rows")
+    rehearsal_seconds: float = setting(
+        "60", "how long a model may take to load, reproduce its golden rows and pass the gates"
+    )
     rehearsal_memory_mb: int = setting("4096", "address space that a model may take in rehearsal")
     prepare_seconds: float = setting("30", "how long the workers of a replica may take to prepare a model")
     gate_rows: int = setting("5000", "the last logged rows that a new model must fit; 0 compares no rows")

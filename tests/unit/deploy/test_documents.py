@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from services.predict.rollout.protocol import REFUSALS
 from services.predict.settings import SETTINGS
 from tests.unit.deploy.rendered import ROOT
 
@@ -122,3 +123,15 @@ def test_the_other_settings_are_read_somewhere() -> None:
         found = [name for names, _ in table(heading) for name in re.findall(r"\w+", names)]
         assert found
         assert [name for name in found if name not in source] == []
+
+
+def test_every_kind_of_refusal_is_explained_with_an_example() -> None:
+    """In the order of the code: a row of the table has the kind, its meaning and an example."""
+    section = (
+        (DOCS / "deploying.md").read_text("utf-8").partition("## Why a model is refused\n")[2].partition("\n## ")[0]
+    )
+    rows = [
+        [cell.strip() for cell in line.strip("|").split(" | ")] for line in section.splitlines() if line[:3] == "| `"
+    ]
+    assert [row[0].strip("| `") for row in rows] == list(REFUSALS)
+    assert all(len(row) == 3 and all(row) for row in rows)

@@ -1,259 +1,31 @@
 """The switch, explored: every interleaving of three workers, two bundles, changing pins, crashes and lost messages.
 
-The world below is small and honest: a store with the current generation, a candidate, votes and journal; a model service whose
-pin an operator moves A, B, A; workers that are killed and replaced at any step. The explorer visits every reachable state.
+The explorer visits every state of the world in :mod:`tests.unit.services.predict.rollout.world` and checks the promises at each
+step.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pytest
 
-from services.predict.rollout import protocol, state_machine
-from services.predict.rollout.protocol import NOTHING, Candidate, Generation, Outcome, PinnedVersion, Vote
-
-WORKERS = 3
-DEADLINE = 1.0  # of every vote; it is 0.0 o'clock until a vote is late
-A, B, BAD = "a" * 64, "b" * 64, "0" * 64
-
-
-@dataclass(frozen=True)
-class Member:
-    """A worker process: ``entered`` the roster, ``loaded`` models, its vote, and its leader thread if it leads.
-
-    ``serving`` is the model that its last request used.
-    """
-
-    entered: bool = False
-    loaded: frozenset[str] = frozenset()
-    serving: str = ""
-    voted: str | None = None
-    vote: Vote | None = None
-    leader: state_machine.Leader | None = None
-    action: protocol.Action | None = None
-
-
-@dataclass(frozen=True)
-class World:
-    """Everything there is. ``faults`` is what may still go wrong.
-
-    ``records`` are the probations by generation, ``unfit`` the models that fail requests, ``seen`` the generation of which the
-    workers have evidence, ``condemned`` the generation that the refusal names, ``doubted`` the models whose probation did not end
-    well.
-    """
-
-    pins: tuple[PinnedVersion, ...]
-    faults: int
-    members: tuple[Member, ...] = (Member(),) * WORKERS
-    current: Generation = NOTHING
-    candidate: Candidate | None = None
-    attempts: int = 0
-    refused: PinnedVersion | None = None
-    rehearsed: frozenset[str] = frozenset()
-    begun: int = 0
-    watches: bool = False
-    unfit: frozenset[str] = frozenset()
-    records: frozenset[protocol.Probation] = frozenset()
-    seen: int = 0
-    condemned: int = 0
-    doubted: frozenset[str] = frozenset()
-
-    @property
-    def probation(self) -> protocol.Probation | None:
-        """That of the current generation."""
-        found = [r for r in self.records if (r.generation, r.pin.sha256) == (self.current.number, self.current.sha256)]
-        return found[0] if found else None
-
-    @property
-    def pin(self) -> PinnedVersion:
-        return self.pins[0]
-
-    def member(self, i: int, **changes: object) -> World:
-        members = list(self.members)
-        members[i] = replace(members[i], **changes)  # type: ignore[arg-type]
-        return replace(self, members=tuple(members))
-
-
-def results(world: World, i: int, faults: bool) -> list[tuple[World, protocol.Result]]:
-    """All ways in which the leader's action may turn out."""
-    me = world.members[i]
-    lossy = faults and world.faults > 0
-    harmed = replace(world, faults=world.faults - 1)
-    match me.action:
-        case protocol.Recover():
-            record = world.probation
-            condemned = record is not None and world.condemned == record.generation
-            return [(replace(world, candidate=None), protocol.Recovered(probation=record, condemned=condemned))]
-        case protocol.Poll():
-            told = [(world, protocol.Polled(world.pin, world.current, world.refused))]
-            return told + ([(harmed, protocol.Polled(None, world.current, error="lost"))] if lossy else [])
-        case protocol.Attest(pin):
-            assert pin.sha256 == world.current.sha256, "a statement about another model was asked for"
-            done = [(world, protocol.Attested(True))]
-            return done + ([(harmed, protocol.Attested(False))] if lossy else [])
-        case protocol.Stage(pin):
-            lost = [(harmed, protocol.Staged(Outcome.RETRY, "lost", "fetch"))] if lossy else []
-            ended = replace(world, begun=0)
-            if world.begun >= state_machine.MOST_REHEARSALS:
-                return [*lost, (ended, protocol.Staged(Outcome.REFUSED, "never ended"))]
-            if pin.sha256 == BAD:
-                return [*lost, (ended, protocol.Staged(Outcome.REFUSED, "golden rows"))]
-            passed = replace(ended, rehearsed=world.rehearsed | {pin.sha256})
-            return [*lost, (passed, protocol.Staged(Outcome.DONE))]
-        case protocol.Propose(pin):
-            candidate = Candidate(f"t{world.attempts}", pin.sha256, world.current.number)
-            written = replace(world, candidate=candidate, attempts=world.attempts + 1)
-            return [(written, protocol.Proposed(candidate, DEADLINE))]
-        case protocol.Count(candidate):
-            votes = {
-                str(j): m.vote if m.voted == candidate.attempt else None
-                for j, m in enumerate(world.members)
-                if m.entered
-            }
-            counted = [(world, protocol.Counted(votes))]
-            return counted + ([(harmed, protocol.Counted(votes, DEADLINE + 1))] if lossy else [])
-        case protocol.Commit(candidate, pin, fallback):
-            after = tidied(renamed(recorded(world, candidate, pin, fallback), candidate.sha256))
-            return [(after, protocol.Committed(probation=after.probation))]
-        case protocol.Judge(probation):
-            assert probation == world.probation, "a leader judges what is not current"
-            if world.seen == probation.generation:
-                return [(world, protocol.Judged("unfit"))]
-            return [(world, protocol.Judged()), (world, protocol.Judged(over=True))]
-        case protocol.Revert(probation):
-            assert world.seen == probation.generation, "a model was taken back without evidence"
-            assert world.condemned == probation.generation, "a model was taken back before that was remembered"
-            assert probation.fallback not in world.doubted, "a model in doubt is returned to"
-            return [(tidied(renamed(world, probation.fallback)), protocol.Done())]
-        case protocol.Acquit(probation):
-            acquitted = replace(world, records=frozenset(), seen=0, doubted=world.doubted - {probation.pin.sha256})
-            return [(acquitted, protocol.Done())]
-        case protocol.Withdraw():
-            return [(replace(world, candidate=None), protocol.Done())]
-        case protocol.Refuse(pin, _, kind, generation):
-            assert (kind == "probation") == (generation > 0)
-            return [(replace(world, refused=pin, candidate=None, condemned=generation), protocol.Done())]
-        case protocol.Rest():
-            check_status(world, me.leader)
-            return [(world, protocol.Done())]
-    raise AssertionError(me.action)
-
-
-def recorded(world: World, candidate: Candidate, pin: PinnedVersion, fallback: str | None) -> World:
-    """The record of the next generation is written; the link is not renamed yet."""
-    after = Generation(world.current.number + 1, candidate.sha256)
-    record = protocol.Probation(after.number, pin, fallback, 0.0) if fallback and world.watches else None
-    others = {r for r in world.records if (r.generation, r.pin.sha256) != (after.number, after.sha256)}
-    return replace(world, records=frozenset(others | ({record} if record else set())))
-
-
-def renamed(world: World, sha256: str) -> World:
-    """The link is renamed; nothing is tidied up yet. A model that leaves while it is on probation stays in doubt."""
-    doubted = world.doubted | ({world.current.sha256} if world.probation else frozenset())
-    after = replace(world, current=Generation(world.current.number + 1, sha256), doubted=doubted)
-    return after if after.probation else replace(after, doubted=after.doubted - {sha256})
-
-
-def tidied(world: World) -> World:
-    """What is left of other generations has gone."""
-    record = world.probation
-    return replace(world, candidate=None, records=frozenset({record} if record else ()), seen=0)
-
-
-def halfway(world: World, i: int) -> list[World]:
-    """What a leader that is killed in the middle of its action leaves."""
-    match world.members[i].action:
-        case protocol.Commit(candidate, pin, fallback):
-            written = recorded(world, candidate, pin, fallback)
-            return [written, renamed(written, candidate.sha256)]
-        case protocol.Revert(probation):
-            return [renamed(world, probation.fallback)]
-        case protocol.Refuse(pin, _, _, generation):
-            return [replace(world, refused=pin, condemned=generation)]
-    return []
-
-
-def lead_steps(world: World, i: int, faults: bool) -> list[World]:
-    me = world.members[i]
-    if not me.entered:
-        return []
-    if me.leader is None:
-        if any(m.leader for m in world.members):
-            return []
-        return [world.member(i, leader=state_machine.Leader(), action=state_machine.FIRST)]
-    if isinstance(me.action, protocol.StepDown):
-        return [world.member(i, leader=None, action=None)]
-    found = []
-    for after, result in results(world, i, faults):
-        leader, action = state_machine.lead(me.leader, result)
-        found.append(after.member(i, leader=leader, action=action))
-    return found
-
-
-def work_steps(world: World, i: int) -> list[World]:
-    me = world.members[i]
-    if not me.entered:
-        return [world.member(i, entered=True)]
-    fallback = world.probation.fallback if world.probation else None
-    match state_machine.follow(me.loaded, me.voted, world.current, world.candidate, fallback):
-        case state_machine.Load(generation):
-            kept = me.loaded & {me.serving}  # what was prepared for another switch goes
-            return [world.member(i, loaded=kept | {generation.sha256}, serving=generation.sha256)]
-        case state_machine.Prepare(candidate):
-            # the oldest model has gone before a third is loaded
-            kept = me.loaded & {world.current.sha256}
-            loaded = kept | {candidate.sha256}
-            now = world.current.sha256
-            return [world.member(i, loaded=loaded, serving=now, voted=candidate.attempt, vote=Vote.READY)]
-        case state_machine.Hold(fallback):
-            kept = me.loaded & {world.current.sha256, fallback}
-            loaded = kept if kept != me.loaded else kept | {fallback}
-            return [world.member(i, loaded=loaded, serving=world.current.sha256)]
-        case state_machine.Keep(keep):
-            return [world.member(i, loaded=me.loaded & keep, serving=world.current.sha256)]
-    raise AssertionError
-
-
-def steps(world: World, faults: bool = True) -> list[World]:
-    """Every state that may follow."""
-    found = []
-    for i in range(len(world.members)):
-        found += lead_steps(world, i, faults)
-        found += work_steps(world, i)
-        if faults and world.faults > 0:
-            found += [killed(left, i) for left in (world, *halfway(world, i))]
-    if failing(world):
-        found.append(replace(world, seen=world.current.number))
-    if len(world.pins) > 1:
-        found.append(replace(world, pins=world.pins[1:]))
-    return found
-
-
-def failing(world: World) -> bool:
-    """Whether requests may show that the model on probation is unfit."""
-    return world.probation is not None and world.current.sha256 in world.unfit and world.seen != world.current.number
-
-
-def killed(world: World, i: int) -> World:
-    """Another process takes the place of a worker. A rehearsal that it had begun never ends."""
-    begun = world.begun + isinstance(world.members[i].action, protocol.Stage)
-    members = list(world.members)
-    members[i] = Member()
-    return replace(world, members=tuple(members), begun=begun, faults=world.faults - 1)
-
-
-def check_status(world: World, leader: state_machine.Leader | None) -> None:
-    """What is published while the leader rests is true."""
-    assert leader is not None
-    current = leader.pin is not None and leader.pin.sha256 == world.current.sha256
-    assert leader.confirmed == current, "confirmed is not what the last poll and the current generation say"
-    assert not (current and leader.trouble), "a trouble of an earlier pin is still reported"
-    assert bool(leader.error) == (leader.pin is None), "a poll without an answer is not reported"
-    assert leader.target is None, "a leader that rests still deploys"
-    assert leader.candidate is None, "a leader that rests still counts votes"
+from services.predict.rollout import protocol
+from services.predict.rollout.protocol import PinnedVersion
+from tests.unit.services.predict.rollout.world import (
+    BAD,
+    A,
+    B,
+    C,
+    Member,
+    World,
+    failing,
+    lead_steps,
+    steps,
+    work_steps,
+)
 
 
 def check(before: World, after: World) -> None:
@@ -359,7 +131,6 @@ def arrived(world: World) -> bool:
     return world.current.sha256 == world.pin.sha256 and ready
 
 
-C = "c" * 64
 PINS = {
     "A, B, A": (PinnedVersion(A, "1"), PinnedVersion(B, "2"), PinnedVersion(A, "3")),
     "A, bad, B": (PinnedVersion(A, "1"), PinnedVersion(BAD, "2"), PinnedVersion(B, "3")),
