@@ -20,12 +20,12 @@ from modelbundle.format import allowance
 from modelbundle.format.statement import CHALLENGER
 from services.deployment.challenge import challenge, unchallenge
 from services.deployment.compose import Compose
-from services.deployment.deploy import change, prepare, readyz, sign, taken_back
+from services.deployment.deploy import change, prepare, sign, taken_back
 from services.deployment.history import TAKEN_BACK, History
 from services.deployment.listing import lines, models
 from services.deployment.local import Local
 from services.deployment.lock import alone
-from services.deployment.target import DeploymentError, ModelFile, Target
+from services.deployment.target import DeploymentError, ModelFile, Target, ask
 
 ROOT = Path.cwd()
 MODELS = ROOT / "models"
@@ -81,7 +81,7 @@ class Deployment:
     def change(self) -> dict[str, Any]:
         """Deploy, promote or roll back."""
         options, target, before = self.options, self.target, self.target.pin()
-        known = readyz(target.url)
+        known = ask(target.url, "/readyz")
         if before is not None and taken_back(known, before):
             self.history.add(target.name, TAKEN_BACK, before, TAKEN_BACK, reason=known["refusal"]["reason"])
         if options.action == "rollback":
@@ -98,7 +98,7 @@ class Deployment:
         if options.key:
             sign(pin, MODELS, options.key)
         seconds = change(target, pin, self.history, options.action, options.why, self.say)
-        watched = (readyz(target.url).get("probation") or {}).get("until")
+        watched = (ask(target.url, "/readyz").get("probation") or {}).get("until")
         until = f"; on probation until {watched}" if watched else ""
         self.say(f"{target.url} answers with {pin.file} ({pin.sha256[:12]}…) after {seconds:.1f} s{until}")
         return self.facts(pin, seconds)

@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from services.deployment.deploy import WAIT, log, readyz
+from services.deployment.deploy import WAIT, log
 from services.deployment.history import History
-from services.deployment.target import DeploymentError, ModelFile, Target
+from services.deployment.target import DeploymentError, ModelFile, Target, ask
 
 
 def challenge(target: Target, pin: ModelFile, history: History, why: str, say: Callable[[str], None]) -> float:
@@ -23,7 +23,7 @@ def challenge(target: Target, pin: ModelFile, history: History, why: str, say: C
     if champion.sha256 == pin.sha256:
         raise DeploymentError(f"{pin.file} is the model that answers: it cannot challenge itself")
     began = time.monotonic()
-    already = readyz(target.url).get("challenger")
+    already = ask(target.url, "/readyz").get("challenger")
     try:
         target.set_pins(champion, pin)
         reason = _wait(target, pin, already)
@@ -52,7 +52,7 @@ def _wait(target: Target, pin: ModelFile, already: Any) -> str | None:
     deadline = time.monotonic() + WAIT
     facts: dict[str, Any] = {}
     while time.monotonic() < deadline:
-        facts = readyz(target.url).get("challenger") or {}
+        facts = ask(target.url, "/readyz").get("challenger") or {}
         if facts.get("state") == "off":
             return str(facts["why_not"])
         if facts.get("model_version") == pin.sha256:

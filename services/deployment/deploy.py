@@ -14,8 +14,7 @@ from modelbundle.errors import BundleError
 from modelbundle.format import bundle
 from modelbundle.format.statement import CHAMPION, SUFFIXES, sign_file
 from services.deployment.history import History
-from services.deployment.local import ask
-from services.deployment.target import DeploymentError, ModelFile, Target
+from services.deployment.target import DeploymentError, ModelFile, Target, ask
 from services.model.pin import Pin, PinError
 
 WAIT = 90.0
@@ -72,7 +71,7 @@ def change(
     """
     before, challenger = target.pin(), target.challenger()
     began = time.monotonic()
-    already = readyz(target.url)
+    already = ask(target.url, "/readyz")
     if before is not None and taken_back(already, before):
         before = history.previous(target.name, None) or before
     try:
@@ -81,7 +80,7 @@ def change(
     except DeploymentError as error:
         reason = str(error)
     took = time.monotonic() - began
-    facts = readyz(target.url)
+    facts = ask(target.url, "/readyz")
     refusal = facts.get("refusal") or {}
     own = refusal.get("evidence") if refusal.get("model_version") == pin.sha256 else None
     for line in compared(facts.get("gates") if reason is None else own):
@@ -131,7 +130,7 @@ def _wait(target: Target, pin: ModelFile, already: dict[str, Any]) -> str | None
     deadline = time.monotonic() + WAIT
     facts: dict[str, Any] = {}
     while time.monotonic() < deadline:
-        facts = readyz(target.url)
+        facts = ask(target.url, "/readyz")
         answers = facts.get("model_version") == pin.sha256 == facts.get("wanted") and facts.get("confirmed")
         if answers and facts["checked"] != already.get("checked"):  # compared for equality: the clocks may differ
             return None
@@ -142,8 +141,3 @@ def _wait(target: Target, pin: ModelFile, already: dict[str, Any]) -> str | None
             return trouble
         time.sleep(0.05)
     return f"no answer with it within {WAIT:g} s: {facts.get('trouble') or facts.get('why_not') or 'the API is silent'}"
-
-
-def readyz(url: str) -> dict[str, Any]:
-    """Return what the API says about itself; empty if it does not answer."""
-    return ask(f"{url}/readyz")

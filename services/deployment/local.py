@@ -19,10 +19,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-import requests
-
 from modelbundle.durable import write
-from services.deployment.target import DeploymentError, ModelFile, Target, trouble
+from services.deployment.target import DeploymentError, ModelFile, Target, ask, trouble
 from services.model.pin import NAMES
 from services.predictionlog import event
 
@@ -94,29 +92,17 @@ class Local(Target):
         write_json(self.run / "pin.json", {**pin.entry(), **other})
 
     def replicas(self) -> dict[str, dict[str, Any]]:
-        return {"local": ask(f"{self.url}/readyz")}
+        return {"local": ask(self.url, "/readyz")}
 
     def log(self, entry: dict[str, Any]) -> None:
         if data := self._facts.get("data_dir"):
             event.append(Path(data) / "spool", event.DEPLOYMENT, entry)
 
     def model_trouble(self) -> str | None:
-        return trouble(self._served(), self.pin())
+        return trouble(ask(self._facts["model_url"], "/pin"), self.pin())
 
     def challenger_trouble(self) -> str | None:
-        return trouble(self._served().get("challenger"), self.challenger())
-
-    def _served(self) -> dict[str, Any]:
-        return ask(f"{self._facts['model_url']}/pin")
-
-
-def ask(url: str) -> dict[str, Any]:
-    """Return the JSON object that a service answers; empty when it does not answer with one."""
-    try:
-        data = requests.get(url, timeout=2).json()
-    except (requests.RequestException, ValueError):
-        return {}
-    return data if isinstance(data, dict) else {}
+        return trouble(ask(self._facts["model_url"], "/pin").get("challenger"), self.challenger())
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
@@ -168,7 +154,7 @@ class Services:
                 self.end()
                 return complain(f"the services did not start; the last lines of {self.log}:\n{tail(self.log)}")
             time.sleep(0.02)
-            ready = ask(f"{self.url}/readyz")
+            ready = ask(self.url, "/readyz")
         print(f"PeerLoan is ready after {time.monotonic() - began:.1f} s: {self.url}/")
         print(
             f"  model  {ready['name']} {ready['model_version'][:12]}…, {'confirmed' if ready['confirmed'] else 'unconfirmed'}"

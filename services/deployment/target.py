@@ -6,6 +6,8 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
+import requests
+
 
 @dataclass(frozen=True, slots=True)
 class ModelFile:
@@ -74,3 +76,12 @@ class Target(ABC):
 def trouble(served: Any, pin: ModelFile | None) -> str | None:
     """Return why ``pin`` is not served, from the model service's answer at ``/pin``; None while that is about another pin."""
     return served.get("why_not") if served and pin and ModelFile.of(served.get("pinned")) == pin else None
+
+
+def ask(url: str, path: str) -> dict[str, Any]:
+    """Return the JSON object that a service answers at ``path``; empty when it does not answer with one."""
+    try:
+        data = requests.get(url + path, timeout=2).json()
+    except (requests.RequestException, ValueError):
+        return {}
+    return data if isinstance(data, dict) else {}
