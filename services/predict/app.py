@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
-from wsgiref.types import StartResponse, WSGIEnvironment
 
 from flask import Flask
 
@@ -33,21 +31,25 @@ from services.web import problem
 from services.web.middleware import Middleware
 
 
-@dataclass(frozen=True, slots=True)
-class Application:
-    """The WSGI application, and the parts of it that the server's hooks use."""
+class Application(Middleware):
+    """The WSGI application: Flask's behind the middleware, with the parts that the server's hooks use."""
 
-    flask: Flask
-    middleware: Middleware
-    store: StateDir
-    models: Models
-    challenger: ChallengerStatus
-    prediction_log: PredictionLog
-    observer: Observer
-
-    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """Answer one request."""
-        return self.middleware(environ, start_response)
+    def __init__(
+        self,
+        flask: Flask,
+        store: StateDir,
+        models: Models,
+        challenger: ChallengerStatus,
+        prediction_log: PredictionLog,
+        observer: Observer,
+    ) -> None:
+        super().__init__(flask.wsgi_app, observer.finished.append)
+        self.flask = flask
+        self.store = store
+        self.models = models
+        self.challenger = challenger
+        self.prediction_log = prediction_log
+        self.observer = observer
 
 
 def create_app(settings: Settings, store: StateDir | None = None) -> Application:
@@ -91,9 +93,9 @@ def create_app(settings: Settings, store: StateDir | None = None) -> Application
         monitor.blueprint(report, models, keys),
     ):
         flask.register_blueprint(views)
-    middleware = Middleware(flask.wsgi_app, observer.finished.append)
-    flask.wsgi_app = middleware  # type: ignore[method-assign]
-    return Application(flask, middleware, store, models, challenger, log, observer)
+    application = Application(flask, store, models, challenger, log, observer)
+    flask.wsgi_app = application  # type: ignore[method-assign]
+    return application
 
 
 def loader(store: StateDir, settings: Settings) -> Callable[[str], Model]:

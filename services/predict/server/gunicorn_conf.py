@@ -61,7 +61,7 @@ def on_starting(server: Any) -> None:
 def post_worker_init(worker: Any) -> None:
     """Prepare a new worker before it takes requests."""
     gc.set_threshold(COLLECT_AFTER)
-    worker.wsgi.middleware.full = in_side_pool
+    worker.wsgi.full = in_side_pool
     worker.wsgi.observer.at_work = lambda: worker.in_flight
     worker.background = WorkerThreads(worker.wsgi, settings)
     worker.background.start()
@@ -70,7 +70,7 @@ def post_worker_init(worker: Any) -> None:
         worker.telemetry = Telemetry(
             "prediction-api", routes, settings.sentry_dsn, settings.otel_exporter_otlp_endpoint
         )
-        worker.wsgi.middleware.export = worker.telemetry
+        worker.wsgi.export = worker.telemetry
     worker.background.wait()
 
 
