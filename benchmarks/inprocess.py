@@ -28,6 +28,7 @@ from modelbundle.publishing.compiling import NotCompilable, compile_candidates
 from modelbundle.publishing.compiling.proof import frame_columns
 from modelbundle.schema import Schema
 from modelbundle.scorers.base import Scorer
+from modelbundle.scorers.inputs import Inputs
 
 SIZES = (1, 10, 100, 1_000, 100_000)
 FITTED_ON = 20_000
@@ -71,7 +72,7 @@ def measure(model_file: Path) -> dict[str, Any]:
 
 def fastest(pipeline: Any, schema: Schema) -> Scorer:
     """The first scorer that could be compiled; publishing would prove it, which is not what is measured here."""
-    return next(c for c in compile_candidates(pipeline, schema) if not isinstance(c, NotCompilable))
+    return next(c for c in compile_candidates(pipeline, Inputs(schema)) if not isinstance(c, NotCompilable))
 
 
 def compare(scorer: Scorer, pipeline: Any, frame: pd.DataFrame, schema: Schema) -> dict[str, Any]:

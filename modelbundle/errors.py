@@ -8,12 +8,15 @@
     ├── RuntimeMismatch    the model needs other versions than the installed ones
     ├── GoldenMismatch     the model does not reproduce the scores of its golden rows
     ├── StatementError     the signed statement is missing, forged, old, or about another model
+    ├── CannotScore        the model gives no probability for some valid rows
     └── PublishError       a pipeline, frame or description cannot become a bundle
 
 Each error has its facts as attributes, so that a service reports them without parsing the message.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 
 class BundleError(Exception):
@@ -59,6 +62,16 @@ class GoldenMismatch(BundleError):
 
 class StatementError(BundleError):
     """A statement or a key is not acceptable; the message says why."""
+
+
+class CannotScore(BundleError):
+    """The model gives no probability for some valid rows. ``rows`` maps the position of each of them to why, without values."""
+
+    def __init__(self, rows: Mapping[int, str]) -> None:
+        first = min(rows)
+        more = f", and for {len(rows) - 1} more rows" if len(rows) > 1 else ""
+        super().__init__(f"the model gives no probability for row {first} ({rows[first]}){more}")
+        self.rows = dict(rows)
 
 
 class PublishError(BundleError):

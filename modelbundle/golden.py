@@ -16,12 +16,17 @@ if TYPE_CHECKING:
     from modelbundle.model import Model
 
 ROWS = 64
+MOST_VALUES = 20_000  # of all rows, so that the manifest of a wide model stays small
 UNSEEN = "(unseen)"
 
 
 def make(schema: Schema, rows: int = ROWS) -> list[tuple[Value, ...]]:
-    """``rows`` synthetic rows, the same for the same schema: extremes, other values, unseen categories and missing values."""
+    """Synthetic rows, the same for the same schema: extremes, other values, unseen categories and missing values.
+
+    There are ``rows`` of them, or fewer in a schema of more than 300 features.
+    """
     rng = random.Random(20)
+    rows = min(rows, max(8, MOST_VALUES // len(schema)))
     return [tuple(_value(feature, rng, position) for feature in schema) for position in range(rows)]
 
 
@@ -29,7 +34,8 @@ def _value(feature: Feature, rng: random.Random, position: int) -> Value:
     if not feature.required and rng.random() < 0.15:
         return None
     if feature.kind == "category":
-        return UNSEEN if rng.random() < 0.05 or not feature.categories else rng.choice(feature.categories)
+        unseen = rng.random() < 0.05 or not feature.categories
+        return UNSEEN if unseen and not feature.closed else rng.choice(feature.categories or (UNSEEN,))
     low, high = feature.observed or (0.0, 1.0)
     if position < 2:
         return (low, high)[position]

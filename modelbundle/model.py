@@ -13,10 +13,12 @@ import numpy as np
 from msgspec import UNSET, UnsetType
 from numpy.typing import NDArray
 
+from modelbundle.errors import CannotScore
 from modelbundle.explain.reasons import Reasons
 from modelbundle.format.manifest import Label, Manifest
 from modelbundle.schema import Schema
-from modelbundle.scorers.base import AnyColumn, Column, FloatArray, Scorer, Value, take
+from modelbundle.scorers.base import NO_PROBABILITY, AnyColumn, Column, FloatArray, Scorer, Value, columns_of, take
+from modelbundle.scorers.pipeline import PipelineScorer
 from modelbundle.scorers.probability import expit
 from modelbundle.validation.validator import Validator
 
@@ -62,7 +64,8 @@ class Scored:
 class Model:
     """One bundle, ready to answer. ``version`` is the SHA-256 of its file.
 
-    Immutable after construction, and safe to use from any number of threads.
+    Immutable after construction, and safe to use from any number of threads. :meth:`answer`, :meth:`answers` and :meth:`score`
+    raise :class:`CannotScore` for rows for which the model raises, or gives NaN.
     """
 
     def __init__(self, version: str, manifest: Manifest, scorer: Scorer, reasons: Reasons) -> None:
@@ -74,6 +77,9 @@ class Model:
         self.validator = Validator(manifest.schema)
         self.classes = manifest.classes
         self.baseline = scorer.baseline if scorer.has_contributions else None
+        self.decision = manifest.decision
+        self._threshold = self.decision.threshold
+        self._in_columns = len(self.classes) > 2 or self.decision.by_predict
         self._probability = expit if scorer.link == "logit" else scorer.probability
         self._uppers = [band.upper for band in manifest.bands]
         self.labels = [band.label for band in manifest.bands]
@@ -92,8 +98,8 @@ class Model:
     ) -> Answer:
         """The answer to one validated row. With ``every_term`` it has ``contributions``."""
         scorer = self.scorer
-        if len(self.classes) > 2:
-            columns: Any = [[value] for value in row]
+        if self._in_columns:
+            columns = columns_of(row, self.schema)
             return self.answers(columns, every_term, [prediction_id], [reference], [warnings])[0]
         reasons = terms = None
         if scorer.has_contributions:
@@ -104,9 +110,11 @@ class Model:
         else:
             score = scorer.score_row(row)
         probability = self._probability(score)
+        if not 0.0 <= probability <= 1.0:
+            raise CannotScore({0: NO_PROBABILITY})
         other = 1.0 - probability
         return Answer(
-            self.classes[probability > other],
+            self.classes[probability > other if self._threshold is None else self.decision.last(probability, other)],
             [other, probability],
             self.labels[bisect_left(self._uppers, probability)] if self.labels else None,
             self.baseline,
@@ -132,7 +140,6 @@ class Model:
         terms: Iterable[dict[str, float] | UnsetType | None] = repeat(None if every_term else UNSET)
         if len(self.classes) > 2:
             matrix = scorer.probability_matrix(columns)
-            predicted = matrix.argmax(axis=1)
         else:
             if scorer.has_contributions:
                 scores, contributions = scorer.explain_columns(columns)
@@ -142,15 +149,14 @@ class Model:
             else:
                 scores = scorer.score_columns(columns)
             last = scorer.probabilities(scores)
-            other = 1.0 - last
-            matrix, predicted = np.column_stack([other, last]), last > other
+            matrix = np.column_stack([1.0 - last, last])
         bands: Iterable[str | None] = repeat(None)
         if self.labels:
             bands = map(self.labels.__getitem__, np.searchsorted(self._uppers, matrix[:, -1], side="left").tolist())
         return list(
             map(
                 Answer,
-                map(self.classes.__getitem__, predicted.tolist()),
+                map(self.classes.__getitem__, self._predicted(columns, matrix).tolist()),
                 matrix.tolist(),
                 bands,
                 repeat(self.baseline),
@@ -179,16 +185,32 @@ class Model:
         scorer = self.scorer
         if len(self.classes) > 2:
             matrix = scorer.probability_matrix(columns)
-            return self._scored(matrix.argmax(axis=1), matrix[:, -1], None)
+            return self._scored(self._predicted(columns, matrix), matrix[:, -1], None)
         if not (with_reasons and scorer.has_contributions):
             last = scorer.probabilities(scorer.score_columns(columns))
-            return self._scored((last > 1.0 - last).astype(np.intp), last, None)
+            return self._scored(self._predicted(columns, np.column_stack([1.0 - last, last])), last, None)
         scores, contributions = scorer.explain_columns(columns)
         last = scorer.probabilities(scores)
         risky = np.flatnonzero(scores > scorer.baseline)
         reasons = np.zeros(len(scores), dtype=np.int64)
         reasons[risky] = self.reasons.keys([take(column, risky) for column in columns], contributions[risky])
-        return self._scored((last > 1.0 - last).astype(np.intp), last, reasons)
+        return self._scored(self.decision.last(last, 1.0 - last).astype(np.intp), last, reasons)
+
+    def _predicted(self, columns: Sequence[AnyColumn], matrix: FloatArray) -> NDArray[np.intp]:
+        if self.decision.by_predict and isinstance(self.scorer, PipelineScorer):
+            return self.scorer.predicted(columns)
+        return self.decision.positions(matrix)
+
+    def last_class(self, columns: Sequence[AnyColumn]) -> FloatArray:
+        """The probability of the last class for n rows, shape (n,); NaN for rows for which the model gives none."""
+        try:
+            return self.score(columns, with_reasons=False).probability
+        except CannotScore as error:
+            found = np.full(len(columns[0]), np.nan)
+            left = np.setdiff1d(np.arange(len(found)), list(error.rows))
+            if len(left):
+                found[left] = self.score([take(column, left) for column in columns], with_reasons=False).probability
+            return found
 
     def _scored(self, predicted: NDArray[np.intp], last: FloatArray, reasons: NDArray[np.int64] | None) -> Scored:
         bands = np.searchsorted(self._uppers, last, side="left") if self.labels else None

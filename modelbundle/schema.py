@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from modelbundle.errors import FormatError, PublishError
 from modelbundle.publishing.annotations import FeatureWords
@@ -15,6 +19,8 @@ if TYPE_CHECKING:
 
 Kind = Literal["number", "category"]
 LARGEST = 1.7976931348623157e308  # the largest finite float64
+MAX_TEXT = 256  # characters of a name
+MAX_UNKNOWN_TEXT = 65_536  # characters of a text of which nothing is known
 RARE = 20  # a category with fewer training rows is never named, because it could identify a person
 
 
@@ -24,7 +30,9 @@ class Feature:
 
     ``minimum`` and ``maximum``, in ``unit``: the author's bounds, beyond which a value is invalid. ``observed``: the smallest
     and largest value in training. ``categories``: those with at least :data:`RARE` training rows, sorted. ``required``: never
-    missing in training. ``integer``: all training values are whole numbers.
+    missing in training. ``integer``: all training values are whole numbers. ``closed``: the model cannot score a category that it
+    has not seen; ``accepted`` are then those that it has, if a scorer's tables say so. ``longest``: the characters of the longest
+    text in training, where they are more than those of a name.
     """
 
     name: str
@@ -38,6 +46,14 @@ class Feature:
     observed: tuple[float, float] | None = None
     categories: tuple[str, ...] = ()
     integer: bool = False
+    closed: bool = False
+    accepted: frozenset[str] | None = field(default=None, repr=False, compare=False)
+    longest: int = 0
+
+    @property
+    def most_characters(self) -> int:
+        """How long a text may be: four times the longest of training, and more where nothing is known of the texts."""
+        return max(MAX_TEXT, 4 * self.longest) if self.longest or self.categories else MAX_UNKNOWN_TEXT
 
     def to_json(self) -> dict[str, Any]:
         """The feature as a JSON object without its empty fields."""
@@ -47,6 +63,10 @@ class Feature:
                 entry[key] = value
         if self.kind == "category":
             entry["categories"] = list(self.categories)
+            if self.closed:
+                entry["closed"] = True
+            if self.longest:
+                entry["longest"] = self.longest
         elif self.observed:
             entry["observed"] = list(self.observed)
             entry["integer"] = self.integer
@@ -91,8 +111,9 @@ class Schema:
     def from_frame(cls, frame: pd.DataFrame, words: Mapping[str, FeatureWords] | None = None) -> Schema:
         """The schema of a training frame (n rows, features only), with the author's annotations by column.
 
-        Raises :class:`PublishError` for a column without values, of neither numbers nor strings, with infinite values or with
-        values beyond its declared bounds, and for annotations of unknown columns.
+        Booleans are the numbers 0 and 1, dates are seconds since 1970 in UTC. Raises :class:`PublishError` for a column without
+        a name or values, of other values than these, numbers and strings, with infinite values or with values beyond its declared
+        bounds, and for annotations of unknown columns.
         """
         words = words or {}
         if unknown := sorted(set(words) - set(map(str, frame.columns))):
@@ -100,38 +121,68 @@ class Schema:
         return cls(tuple(_derive(frame[name], words.get(str(name), FeatureWords())) for name in frame.columns))
 
 
+def numbers(column: pd.Series) -> NDArray[np.float64] | None:
+    """A column as numbers, NaN for missing, shape (n,): booleans 0 and 1, dates seconds since 1970; None for other values."""
+    from pandas.api import types
+
+    if types.is_datetime64_any_dtype(column.dtype):
+        if getattr(column.dtype, "tz", None) is not None:
+            column = column.dt.tz_convert("UTC").dt.tz_localize(None)
+        stamps = column.to_numpy(dtype="datetime64[us]")
+        seconds: NDArray[np.float64] = np.where(np.isnat(stamps), np.nan, stamps.astype(np.int64) / 1e6)
+        return seconds
+    if isinstance(column.dtype, np.dtype) and column.dtype.kind in "mcOV":
+        return None
+    if types.is_numeric_dtype(column.dtype) or types.is_bool_dtype(column.dtype):
+        return column.to_numpy(dtype=np.float64, na_value=np.nan)
+    if str(column.dtype) == "category" and types.is_numeric_dtype(column.cat.categories.dtype):
+        return column.to_numpy(dtype=np.float64, na_value=np.nan)
+    return None
+
+
 def _derive(column: pd.Series, words: FeatureWords) -> Feature:
-    from pandas.api.types import is_bool_dtype, is_numeric_dtype
+    from pandas.api.types import is_bool_dtype, is_datetime64_any_dtype
 
     name = str(column.name)
+    if not name:
+        raise PublishError("a column has no name: give it one before fitting")
     present = column.dropna()
     if len(present) == 0:
         raise PublishError(f"column {name!r} has no values: drop it from the frame")
+    stated = "seconds since 1970-01-01 00:00 UTC" if is_datetime64_any_dtype(column.dtype) else ""
+    stated = "1 is true, 0 is false" if is_bool_dtype(column.dtype) else stated
     known: dict[str, Any] = {
         "name": name,
         "required": len(present) == len(column),
         "title": words.title or name,
-        "description": words.description,
+        "description": words.description or stated,
         "unit": words.unit,
     }
-    if is_numeric_dtype(column) and not is_bool_dtype(column):
-        low, high = float(present.min()), float(present.max())
+    values = numbers(present)
+    if values is not None:
+        low, high = float(values.min()), float(values.max())
         if not (-float("inf") < low <= high < float("inf")):
             raise PublishError(f"column {name!r} has infinite values: make them missing or drop the rows")
         for bound, broken in ((words.minimum, words.minimum is not None and low < words.minimum),
                               (words.maximum, words.maximum is not None and high > words.maximum)):  # fmt: skip
             if broken:
                 raise PublishError(f"column {name!r} has values beyond its declared bound {bound}")
-        integer = bool((present.astype(float) % 1 == 0).all())
+        integer = bool((values % 1 == 0).all())
         return Feature(
             kind="number", minimum=words.minimum, maximum=words.maximum, observed=(low, high), integer=integer, **known
         )
-    if not all(isinstance(value, str) for value in present.unique()):
+    if not all(isinstance(value, str) for value in present):
         raise PublishError(
             f"column {name!r} has values that are neither numbers nor strings: convert it before fitting"
         )
-    counts = present.astype(str).value_counts()
-    return Feature(kind="category", categories=tuple(sorted(map(str, counts[counts >= RARE].index))), **known)
+    counts = Counter(present)
+    longest = max(map(len, counts))
+    return Feature(
+        kind="category",
+        categories=tuple(sorted(str(value) for value, count in counts.items() if count >= RARE)),
+        longest=longest if longest > MAX_TEXT else 0,
+        **known,
+    )
 
 
 def _feature(entry: object, position: int) -> Feature:
@@ -154,6 +205,9 @@ def _feature(entry: object, position: int) -> Feature:
             raise FormatError(where, "bounds must be finite numbers")
     if observed is not None and (not isinstance(observed, list) or len(observed) != 2 or None in observed):
         raise FormatError(where, "observed must be [smallest, largest]")
+    longest = entry.get("longest", 0)
+    if type(longest) is not int or not 0 <= longest <= 1 << 24:
+        raise FormatError(where, "longest must be a number of characters")
     if not isinstance(categories, list) or not all(isinstance(c, str) for c in categories):
         raise FormatError(where, "categories must be strings")
     return Feature(
@@ -168,4 +222,6 @@ def _feature(entry: object, position: int) -> Feature:
         observed=(float(observed[0]), float(observed[1])) if observed else None,
         categories=tuple(categories),
         integer=entry.get("integer", False) is True,
+        closed=entry.get("closed", False) is True,
+        longest=longest,
     )

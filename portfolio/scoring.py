@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from modelbundle.errors import CannotScore
 from modelbundle.model import Model, Scored
 from modelbundle.schema import Feature
 from modelbundle.scorers.base import AnyColumn, Coded, plain, take
@@ -17,6 +18,7 @@ from modelbundle.validation import csv_cells
 from modelbundle.validation.column_validator import misfits, warnings
 from modelbundle.validation.problems import Invalid, unescape
 from modelbundle.validation.rules import MAX_ID
+from modelbundle.validation.validator import One
 from portfolio.files.added_columns import ADDED, added_types
 from portfolio.files.csv_columns import RejectedRow, as_json
 from portfolio.files.readers import is_text
@@ -47,7 +49,17 @@ def score(
         positions = np.flatnonzero(~bad)
         batch = batch.take(pa.array(positions))
         columns = [take(column, positions) for column in columns]
-    for name, array in zip(ADDED, _added(model, columns, with_reasons), strict=True):
+    else:
+        positions = np.arange(len(batch))
+    try:
+        added = _added(model, columns, with_reasons)
+    except CannotScore as error:
+        rejected += [_unscorable_row(model, batch, columns, i, positions, why) for i, why in error.rows.items()]
+        left = np.setdiff1d(np.arange(len(batch)), list(error.rows))
+        batch = batch.take(pa.array(left))
+        columns = [take(column, left) for column in columns]
+        added = _added(model, columns, with_reasons)
+    for name, array in zip(ADDED, added, strict=True):
         batch = batch.append_column(name, array)
     return batch, columns, rejected
 
@@ -174,3 +186,15 @@ def _rejected_row(model: Model, batch: pa.RecordBatch, position: int, text: bool
         errors = "; ".join(f"{unescape(p.pointer[1:])}: {p.detail}" for p in invalid.problems)
         return RejectedRow(position, pointers, errors, as_json(row))
     raise AssertionError("a row that does not fit as a column fits by itself")
+
+
+def _unscorable_row(
+    model: Model, batch: pa.RecordBatch, columns: Sequence[AnyColumn], i: int, positions: NDArray[np.intp], why: str
+) -> RejectedRow:
+    """Row ``i`` of a batch, which fits, and for which the model gives no probability."""
+    values = [plain(take(column, np.array([i])))[0] for column in columns]
+    problem = model.validator.unscorable(One(values, None, []), {0: why}).rows[0]
+    row = {name: batch.column(name)[i].as_py() for name in batch.schema.names}
+    name = unescape(problem.pointer[1:])
+    error = f"{name}: {problem.detail}" if name else problem.detail
+    return RejectedRow(int(positions[i]), problem.pointer, error, as_json(row))

@@ -139,13 +139,14 @@ def curves(model: Model, reference: Mapping[str, Any]) -> Curves:
 def what_if(model: Model, row: Sequence[Value], feature: str, values: Sequence[Value]) -> list[float]:
     """The probabilities of the last class for a validated ``row`` with ``feature`` set to each of ``values``.
 
-    They are the model's own answers, so they are exact for every kind of scorer.
+    They are the model's own answers, so they are exact for every kind of scorer; NaN where the model gives none.
     """
     columns: list[Column] = []
     for f, value in zip(model.schema, row, strict=True):
         cells = list(values) if f.name == feature else [value] * len(values)
         columns.append(np.array([np.nan if v is None else v for v in cells], float) if f.kind == "number" else cells)  # type: ignore[arg-type]
-    return [answer.predict_proba[-1] for answer in model.answers(columns)]
+    found: list[float] = model.last_class(columns).tolist()
+    return found
 
 
 def steps(feature: Feature, curve: NumberCurve | CategoryCurve | None, reference: Mapping[str, Any]) -> list[Value]:
@@ -157,7 +158,8 @@ def steps(feature: Feature, curve: NumberCurve | CategoryCurve | None, reference
         return [curve.edges[0], *inside, curve.edges[-1]]
     low, high = shown(feature, _described(reference, feature), None)
     even = np.linspace(low, high, EVEN)
-    return list(dict.fromkeys((np.round(even) if feature.integer else even).tolist()))
+    found: list[Value] = list(dict.fromkeys((np.round(even) if feature.integer else even).tolist()))
+    return found if len(found) > 1 else [low, *found, high]
 
 
 def in_order(names: Sequence[str]) -> list[str]:

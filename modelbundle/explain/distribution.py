@@ -10,6 +10,7 @@ from typing import Any
 from modelbundle.schema import Feature
 
 Range = tuple[float, float]
+WIDEST = 8e307  # so that the width of a range is finite
 NARROWEST = 0.04  # share of the shown range; a narrower bin is merged with its neighbour
 
 
@@ -22,7 +23,9 @@ class Density:
 
     def heights(self) -> tuple[float, ...]:
         """Rows per unit of the value, relative to the highest bin, shape (m,)."""
-        rates = [share / (b - a) for share, (a, b) in zip(self.shares, pairwise(self.edges), strict=True)]
+        rates = [
+            share / (b - a) if a < b else 0.0 for share, (a, b) in zip(self.shares, pairwise(self.edges), strict=True)
+        ]
         highest = max(rates) or 1.0
         return tuple(rate / highest for rate in rates)
 
@@ -46,8 +49,9 @@ def shown(feature: Feature, described: Mapping[str, Any], cuts: Range | None) ->
         low, high = max(low, min(r[0] for r in ranges)), min(high, max(r[1] for r in ranges))
     if not -float("inf") < low < high < float("inf"):
         middle = next((x for x in (low, high) if abs(x) < float("inf")), 0.0)
-        return middle - 0.5, middle + 0.5
-    return low, high
+        around = max(0.5, abs(middle) / 100)
+        return max(middle - around, -WIDEST), min(middle + around, WIDEST)
+    return max(low, -WIDEST), min(high, WIDEST)
 
 
 def density(feature: Feature, described: Mapping[str, Any], within: Range) -> Density | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from modelbundle.errors import FormatError
@@ -15,13 +16,19 @@ from modelbundle.explain.reasons import Reasons
 from modelbundle.format import archive, arrays, manifest
 from modelbundle.format.unpickling import check_runtime, unpickle
 from modelbundle.model import Model
+from modelbundle.schema import Schema
 from modelbundle.scorers import KINDS
+from modelbundle.scorers.additive import AdditiveScorer
 from modelbundle.scorers.base import Scorer
+from modelbundle.scorers.inputs import Inputs
 from modelbundle.scorers.pipeline import PipelineScorer
+from modelbundle.scorers.trees import TreesScorer
 
 PIPELINE = "pipeline.joblib"
 SCORER = "scorer.json"
-ARRAYS = "scorer/"
+TABLES = "scorer.arrays"
+ARRAYS = "scorer/"  # of bundles of format 1
+INPUTS = "inputs.json"
 REFERENCE = "reference.json"
 CARD = "card.md"
 CARD_HTML = "card.html"
@@ -52,8 +59,9 @@ def load(data: bytes, version: str | None = None, *, allow_pickle: bool = True, 
         return load_plain(data, version, file_name)
     entries = archive.unpack(data)
     about = manifest.parse(entries)
-    reasons = Reasons.from_json(about.data.get("reasons"), about.schema)
-    return Model(version, about, _scorer(about, entries, allow_pickle), reasons)
+    scorer = _scorer(about, entries, allow_pickle)
+    about = replace(about, schema=_closed(about.schema, scorer))
+    return Model(version, about, scorer, Reasons.from_json(about.data.get("reasons"), about.schema))
 
 
 def entry(path: Path, about: manifest.Manifest, name: str) -> bytes | None:
@@ -75,6 +83,18 @@ def entry(path: Path, about: manifest.Manifest, name: str) -> bytes | None:
     return content
 
 
+def _closed(schema: Schema, scorer: Scorer) -> Schema:
+    """The schema with what its closed features accept: the labels of the scorer's tables."""
+    if not any(feature.closed for feature in schema) or not isinstance(scorer, (AdditiveScorer, TreesScorer)):
+        return schema
+    return Schema(
+        tuple(
+            replace(feature, accepted=frozenset(scorer.labels(i))) if feature.closed else feature
+            for i, feature in enumerate(schema)
+        )
+    )
+
+
 def _scorer(about: manifest.Manifest, entries: Mapping[str, bytes], allow_pickle: bool) -> Scorer:
     kind = KINDS.get(about.scorer["kind"])
     if kind is None:
@@ -83,10 +103,13 @@ def _scorer(about: manifest.Manifest, entries: Mapping[str, bytes], allow_pickle
         if not allow_pickle:
             raise FormatError("scorer", "the bundle has no compiled scorer, and unpickling is not allowed here")
         check_runtime(about.runtime)
-        return PipelineScorer(unpickle(entries.get(PIPELINE, b"")), about.schema)
+        stored = Inputs.from_json(manifest.loads(INPUTS, entries[INPUTS]), about.schema) if INPUTS in entries else None
+        return PipelineScorer(unpickle(entries.get(PIPELINE, b"")), about.schema, stored)
     if len(about.classes) != 2:
         raise FormatError("scorer", "is compiled, which needs two classes")
     header = manifest.loads(SCORER, entries.get(SCORER, b""))
+    if TABLES in entries:
+        return kind.from_parts(header, arrays.unpack(TABLES, entries[TABLES]), about.schema)
     tables = {
         name.removeprefix(ARRAYS).removesuffix(".npy"): arrays.read(name, raw)
         for name, raw in entries.items()

@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
 from modelbundle.errors import FormatError
 from modelbundle.format.archive import digest
+from modelbundle.format.decision import ARGMAX, Decision
 from modelbundle.publishing.annotations import Band
 from modelbundle.schema import LARGEST, Schema
 
-FORMAT = "modelbundle/1"
+FORMAT = "modelbundle/2"
+FORMATS = ("modelbundle/1", FORMAT)  # that are read; in the first, each array is an entry
 NAME = "manifest.json"
 MAX_MANIFEST_BYTES = 4 * 1024 * 1024
 _SLUG = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
@@ -47,6 +49,7 @@ class Manifest:
     bands: tuple[Band, ...]
     golden: Golden
     data: Mapping[str, Any] = field(repr=False, compare=False)
+    decision: Decision = ARGMAX
 
     def public(self) -> dict[str, Any]:
         """The manifest without its golden rows, as ``GET /model`` shows it."""
@@ -56,6 +59,16 @@ class Manifest:
 def dump(data: Mapping[str, Any]) -> bytes:
     """Canonical JSON: sorted keys, no NaN (:class:`ValueError`), floats as the shortest text that gives the same bits."""
     return (json.dumps(data, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def slug(file_name: str) -> str:
+    """A name for the model in a file that has none of its own."""
+    return re.sub(r"[^a-z0-9._-]+", "-", file_name.lower().rsplit(".", 1)[0])[:64].strip("-._") or "model"
+
+
+def labels(classes: Iterable[Any]) -> list[Any]:
+    """A classifier's classes as numbers and strings of Python."""
+    return [label.item() if hasattr(label, "item") else label for label in classes]
 
 
 def listing(entries: Mapping[str, bytes]) -> dict[str, dict[str, Any]]:
@@ -69,8 +82,8 @@ def parse(entries: Mapping[str, bytes]) -> Manifest:
     if raw is None or len(raw) > MAX_MANIFEST_BYTES:
         raise FormatError(NAME, "missing or too large")
     data = loads(NAME, raw)
-    if data.get("format") != FORMAT:
-        raise FormatError(NAME, f"format must be {FORMAT}")
+    if data.get("format") not in FORMATS:
+        raise FormatError(NAME, f"format must be one of {', '.join(FORMATS)}")
     if data.get("files") != listing({name: content for name, content in entries.items() if name != NAME}):
         raise FormatError(NAME, "the files it lists are not the files in the bundle")
     schema = Schema.from_json(data.get("schema"))
@@ -98,6 +111,7 @@ def parse(entries: Mapping[str, bytes]) -> Manifest:
         runtime=runtime,
         bands=_bands(data.get("bands", [])),
         golden=_golden(data.get("golden"), schema),
+        decision=_decision(data.get("decision"), len(classes), scorer["kind"]),
         data=data,
     )
 
@@ -155,6 +169,13 @@ def _golden(entry: object, schema: Schema) -> Golden:
     if not 1 <= len(rows) <= 1000 or len(rows) != len(scores) or not all(map(_number, scores)):
         raise FormatError(NAME, "golden needs one score per row, for 1 to 1000 rows")
     return Golden(tuple(_row(row, schema) for row in rows), tuple(float(score) for score in scores))
+
+
+def _decision(entry: object, classes: int, kind: str) -> Decision:
+    decision = Decision.from_json(entry, classes)
+    if decision.by_predict and kind != "pipeline":
+        raise FormatError(NAME, "only a pipeline decides by predict")
+    return decision
 
 
 def _row(row: object, schema: Schema) -> tuple[float | str | None, ...]:

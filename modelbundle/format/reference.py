@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,32 +13,31 @@ from numpy.typing import NDArray
 from modelbundle.errors import FormatError
 from modelbundle.format.manifest import loads
 from modelbundle.schema import LARGEST, Schema
-
-if TYPE_CHECKING:
-    import pandas as pd
+from modelbundle.scorers.base import Column
 
 NAME = "reference.json"
 BINS = 10
 MOST_BINS = 1000
 
 
-def describe(schema: Schema, frame: pd.DataFrame, probabilities: NDArray[np.float64]) -> dict[str, Any]:
-    """The reference of ``frame`` (n rows) and ``probabilities`` (n,): decile edges and counts of numbers, counts of categories.
+def describe(schema: Schema, columns: Sequence[Column], probabilities: NDArray[np.float64]) -> dict[str, Any]:
+    """The reference of n training rows as ``columns`` and their ``probabilities`` (n,).
 
-    ``other`` counts the categories that the schema does not name, those with fewer than :data:`modelbundle.schema.RARE` rows.
+    It has decile edges and counts of numbers, and counts of categories. ``other`` counts the categories that the schema does not
+    name, those with fewer than :data:`modelbundle.schema.RARE` rows.
     """
     features: dict[str, Any] = {}
-    for feature in schema:
-        column = frame[feature.name]
-        missing = int(column.isna().sum())
-        if feature.kind == "number":
-            features[feature.name] = {**bins(column.dropna().to_numpy(float)), "missing": missing}
+    for feature, column in zip(schema, columns, strict=True):
+        if isinstance(column, np.ndarray):
+            present = column[~np.isnan(column)]
+            features[feature.name] = {**bins(present), "missing": len(column) - len(present)}
             continue
-        counts = column.dropna().astype(str).value_counts()
-        named = {category: int(counts[category]) for category in feature.categories}
-        other = int(counts.sum()) - sum(named.values())
+        counts = Counter(column)
+        missing = counts.pop(None, 0)
+        named = {category: counts[category] for category in feature.categories}
+        other = counts.total() - sum(named.values())
         features[feature.name] = {"categories": named, "other": other, "missing": missing}
-    return {"rows": len(frame), "features": features, "probability": bins(probabilities)}
+    return {"rows": len(probabilities), "features": features, "probability": bins(probabilities)}
 
 
 def parse(raw: bytes, schema: Schema) -> dict[str, Any]:

@@ -17,17 +17,17 @@ import numpy as np
 
 from modelbundle import golden
 from modelbundle.durable import write
-from modelbundle.errors import PublishError
+from modelbundle.errors import BundleError, CannotScore, PublishError
 from modelbundle.explain.reasons import Reasons
 from modelbundle.format import archive, arrays, bundle, manifest, reference
 from modelbundle.format.statement import read_private, sign_file
 from modelbundle.format.unpickling import NEEDS, installed
 from modelbundle.publishing.annotations import Author
-from modelbundle.publishing.compiling import compile_candidates
-from modelbundle.publishing.compiling.encoding import NotCompilable
-from modelbundle.publishing.compiling.proof import Proof, ProofFailed, frame_columns, prove
-from modelbundle.schema import Schema
+from modelbundle.publishing.compiling.proof import frame_columns
+from modelbundle.publishing.frames import describe, read_frame
+from modelbundle.publishing.selection import Chosen, choose, first_line
 from modelbundle.scorers.base import Scorer
+from modelbundle.scorers.inputs import NAMED, Inputs
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,36 +44,57 @@ class Published:
 
 def publish(
     pipeline: Any,
-    frame: pd.DataFrame,
+    frame: Any,
     labels: Any,
     path: str | os.PathLike[str],
     *,
-    author: Author,
+    author: Author | None = None,
     key: Path | None = None,
 ) -> Published:
     """Write ``pipeline``, fitted on ``frame`` (features only, n rows) and ``labels`` (n), as a bundle at ``path``.
 
-    The bundle gets the fastest scorer that is proven equal to ``pipeline.predict_proba``, on the frame and on adversarial rows.
-    The manifest's ``scorer.refused`` lists the others, with the reason. With ``key``, the file of a private key, it also writes
-    the statement next to the bundle: see :mod:`modelbundle.format.statement`. Raises :class:`PublishError`, or
-    :class:`StatementError` for an unusable key; ``path`` then stays as it was.
+    ``frame`` is a DataFrame of pandas or Polars, or an array of shape (n, features). The bundle gets the fastest scorer that is
+    proven equal to ``pipeline.predict_proba`` and ``predict``, on the frame and on adversarial rows. The manifest's
+    ``scorer.refused`` lists the others, with the reason. Without an ``author``, the name is that of the file. With ``key``, the
+    file of a private key, it also writes the statement next to the bundle: see :mod:`modelbundle.format.statement`.
+
+    Raises :class:`PublishError`, or :class:`StatementError` for an unusable key; ``path`` then stays as it was.
     """
     if key is not None:
         read_private(key)  # fail before the long work
+    author = author or Author(manifest.slug(Path(path).name), Path(path).stem, "")
     classes = _classes(pipeline)
-    if list(getattr(pipeline, "feature_names_in_", frame.columns)) != list(frame.columns):
-        raise PublishError("the frame must have the columns that the pipeline was fitted on, in the same order")
-    if len(labels) != len(frame):
-        raise PublishError(f"{len(labels)} labels for {len(frame)} rows")
-    schema = Schema.from_frame(frame, author.features)
-    scorer, proof, refused = _choose(pipeline, schema, frame)
+    training, form = read_frame(frame, pipeline)
+    if len(labels) != len(training):
+        raise PublishError(f"{len(labels)} labels for {len(training)} rows")
+    inputs = describe(pipeline, training, form, author.features)
+    chosen = choose(pipeline, inputs, training)
+    content, data = _content(pipeline, chosen, training, inputs, author, classes)
+    write(Path(path), content)
+    if key is not None:
+        sign_file(Path(path), key)
+    return Published(Path(path), archive.digest(content), data)
+
+
+def _content(
+    pipeline: Any, chosen: Chosen, frame: pd.DataFrame, inputs: Inputs, author: Author, classes: list[Any]
+) -> tuple[bytes, dict[str, Any]]:
+    """The bytes of the bundle, checked as a replica will, and its manifest."""
+    schema, scorer = inputs.schema, chosen.scorer
     columns = frame_columns(schema, frame)
-    centers = {f.name: float(np.nanmedian(frame[f.name].to_numpy(float))) for f in schema if f.kind == "number"}
-    entries = _entries(pipeline, scorer, author)
-    entries[bundle.REFERENCE] = manifest.dump(
-        reference.describe(schema, frame, scorer.probabilities(scorer.score_columns(columns)))
-    )
+    centers = {
+        f.name: float(np.nanmedian(column))
+        for f, column in zip(schema, columns, strict=True)
+        if isinstance(column, np.ndarray)
+    }
+    entries = _entries(pipeline, scorer, inputs, author)
     rows = golden.make(schema)
+    try:
+        probabilities = scorer.probability_matrix(columns)[:, -1]
+        scores = [scorer.score_row(row) for row in rows]
+    except CannotScore as error:
+        raise PublishError(f"a row that fits the schema cannot be scored: {error}") from None
+    entries[bundle.REFERENCE] = manifest.dump(reference.describe(schema, columns, probabilities))
     data = {
         "format": manifest.FORMAT,
         "name": author.name,
@@ -81,63 +102,71 @@ def publish(
         "positive": author.positive,
         "classes": classes,
         "schema": schema.to_json(),
-        "scorer": {"kind": scorer.kind, "link": scorer.link, "proof": asdict(proof), "refused": refused},
+        "scorer": {
+            "kind": scorer.kind,
+            "link": scorer.link,
+            "proof": asdict(chosen.proof),
+            "refused": chosen.refused,
+        },
         "runtime": {package: installed(package) or "" for package in NEEDS},
         "bands": [asdict(band) for band in author.bands],
         "reasons": Reasons.from_words(schema, author.features, centers).to_json(),
         "baseline": scorer.baseline if scorer.has_contributions else None,
         "training": {**author.training, "rows": len(frame)},
         "metrics": dict(author.metrics),
-        "golden": {"rows": [list(row) for row in rows], "scores": [scorer.score_row(row) for row in rows]},
+        "golden": {"rows": [list(row) for row in rows], "scores": scores},
         "files": manifest.listing(entries),
     }
+    if (rule := chosen.decision.to_json()) is not None:
+        data["decision"] = rule
     try:
         entries[manifest.NAME] = manifest.dump(data)
     except (TypeError, ValueError) as error:
         raise PublishError(f"the annotations are not finite JSON: {error}") from None
     content = archive.pack(entries)
     _verify(content)
-    write(Path(path), content)
-    if key is not None:
-        sign_file(Path(path), key)
-    return Published(Path(path), archive.digest(content), data)
+    return content, data
 
 
 def _classes(pipeline: Any) -> list[Any]:
+    if getattr(pipeline, "_estimator_type", "") == "regressor" or (
+        hasattr(pipeline, "predict") and not hasattr(pipeline, "predict_proba") and not hasattr(pipeline, "classes_")
+    ):
+        raise PublishError(
+            f"{type(pipeline).__name__} is a regressor, which predicts a number: only classifiers are served"
+        )
     classes = getattr(pipeline, "classes_", None)
     if classes is None or not hasattr(pipeline, "predict_proba"):
         raise PublishError("the pipeline must be a fitted classifier with predict_proba")
-    labels = [label.item() if hasattr(label, "item") else label for label in classes]
+    labels = manifest.labels(classes)
     if len(labels) < 2 or not all(isinstance(label, (int, float, str)) for label in labels):
         raise PublishError("the classes must be at least two numbers or strings")
     return labels
 
 
-def _choose(pipeline: Any, schema: Schema, frame: pd.DataFrame) -> tuple[Scorer, Proof, list[dict[str, str]]]:
-    refused = []
-    for candidate in compile_candidates(pipeline, schema):
-        if isinstance(candidate, NotCompilable):
-            refused.append({"kind": candidate.kind, "reason": candidate.reason})
-            continue
-        if candidate.has_contributions:
-            candidate.fit_averages(frame_columns(schema, frame))
-        try:
-            return candidate, prove(pipeline, candidate, frame, schema), refused
-        except ProofFailed as failure:
-            refused.append({"kind": candidate.kind, "reason": str(failure)})
-    raise PublishError("no scorer could be made: " + "; ".join(f"{r['kind']}: {r['reason']}" for r in refused))
-
-
-def _entries(pipeline: Any, scorer: Scorer, author: Author) -> dict[str, bytes]:
+def _entries(pipeline: Any, scorer: Scorer, inputs: Inputs, author: Author) -> dict[str, bytes]:
     import joblib
 
     pickled = io.BytesIO()
-    joblib.dump(pipeline, pickled, compress=("zlib", 9))
-    entries = {bundle.PIPELINE: pickled.getvalue()}
-    if scorer.kind != "pipeline":
+    try:
+        joblib.dump(pipeline, pickled)
+    except Exception as error:  # a lambda, a lock, an open file: each has an exception of its own
+        raise PublishError(f"the pipeline cannot be pickled ({type(error).__name__}): {first_line(error)}") from None
+    if scorer.kind == "pipeline" and b"__main__" in pickled.getvalue():
+        raise PublishError(
+            "the pipeline uses a function or class of the script that fits it: put it into a module that is installed"
+            " where the model is served"
+        )
+    compressed = io.BytesIO()
+    joblib.dump(pipeline, compressed, compress=("zlib", 9))
+    entries = {bundle.PIPELINE: compressed.getvalue()}
+    if scorer.kind == "pipeline":
+        if inputs.types or inputs.form != NAMED:
+            entries[bundle.INPUTS] = manifest.dump(inputs.to_json())
+    else:
         header, tables = scorer.to_parts()
         entries[bundle.SCORER] = manifest.dump(header)
-        entries.update({f"{bundle.ARRAYS}{name}.npy": arrays.write(table) for name, table in tables.items()})
+        entries[bundle.TABLES] = arrays.pack(tables)
     if author.card:
         entries[bundle.CARD] = author.card.encode()
     if author.card_html:
@@ -147,7 +176,12 @@ def _entries(pipeline: Any, scorer: Scorer, author: Author) -> dict[str, bytes]:
 
 def _verify(content: bytes) -> None:
     """Load the bundle and check it, as a replica will."""
-    model = bundle.load(content)
-    golden.check(model)
+    try:
+        model = bundle.load(content)
+        golden.check(model)
+    except PublishError:
+        raise
+    except BundleError as error:
+        raise PublishError(f"a replica would refuse the bundle: {error}") from None
     if not all(math.isfinite(score) for score in model.manifest.golden.scores):
         raise PublishError("a golden row's score is not finite")

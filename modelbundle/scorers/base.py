@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from modelbundle.errors import CannotScore
 from modelbundle.schema import Schema
 from modelbundle.scorers.probability import expit, expit_array
 
@@ -40,6 +41,19 @@ class Coded:
 
 
 AnyColumn = Column | Coded
+NO_PROBABILITY = "a probability is not from 0 to 1"
+
+
+def checked(probabilities: FloatArray) -> FloatArray:
+    """``probabilities``, shape (n,) or (n, classes). Raises :class:`CannotScore` for rows with NaN or a number outside 0 to 1.
+
+    Every probability of every scorer goes through here, or through the same comparison of a single row.
+    """
+    fits = (probabilities >= 0.0) & (probabilities <= 1.0)
+    if not fits.all():
+        wrong = np.flatnonzero(~fits.reshape(len(fits), -1).all(axis=1))
+        raise CannotScore(dict.fromkeys(wrong.tolist(), NO_PROBABILITY))
+    return probabilities
 
 
 def plain(column: AnyColumn) -> Column:
@@ -52,6 +66,14 @@ def take(column: AnyColumn, rows: NDArray[np.intp]) -> AnyColumn:
     if isinstance(column, Coded):
         return Coded(column.codes.take(rows), column.values)
     return column.take(rows) if isinstance(column, np.ndarray) else [column[row] for row in rows.tolist()]
+
+
+def columns_of(row: Row, schema: Schema) -> list[Column]:
+    """One row as columns of length one."""
+    return [
+        np.array([np.nan if value is None else value], dtype=np.float64) if f.kind == "number" else [value]  # type: ignore[list-item]
+        for value, f in zip(row, schema, strict=True)
+    ]
 
 
 class Scorer(ABC):
@@ -87,7 +109,7 @@ class Scorer(ABC):
         return self.score_row(row), self.contributions_row(row)
 
     def probability_matrix(self, columns: Sequence[AnyColumn]) -> FloatArray:
-        """Probabilities of all classes, shape (n, classes)."""
+        """Probabilities of all classes, shape (n, classes); raises :class:`CannotScore`."""
         last = self.probabilities(self.score_columns(columns))
         return np.column_stack([1.0 - last, last])
 
@@ -119,5 +141,5 @@ class Scorer(ABC):
         return expit(score) if self.link == "logit" else score
 
     def probabilities(self, scores: FloatArray) -> FloatArray:
-        """:meth:`probability` of every score, the same bits."""
-        return expit_array(scores) if self.link == "logit" else scores
+        """:meth:`probability` of every score, the same bits; raises :class:`CannotScore`."""
+        return checked(expit_array(scores) if self.link == "logit" else scores)

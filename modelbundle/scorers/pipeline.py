@@ -8,38 +8,77 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from modelbundle.errors import FormatError
+from modelbundle.errors import CannotScore, FormatError
 from modelbundle.schema import Schema
-from modelbundle.scorers.base import AnyColumn, Column, FloatArray, Row, Scorer, Value, plain
+from modelbundle.scorers.base import AnyColumn, FloatArray, Row, Scorer, checked, columns_of, take
+from modelbundle.scorers.inputs import Inputs
 
 
 class PipelineScorer(Scorer):
-    """Calls ``estimator.predict_proba`` on a frame of the schema's columns; the score is the probability of the last class."""
+    """Calls ``estimator.predict_proba`` on what ``inputs`` makes of columns; a score is the probability of the last class."""
 
     kind: ClassVar[str] = "pipeline"
     link = "identity"
 
-    def __init__(self, estimator: Any, schema: Schema) -> None:
+    def __init__(self, estimator: Any, schema: Schema, inputs: Inputs | None = None) -> None:
         self.estimator = estimator
         self.schema = schema
+        self.inputs = inputs or Inputs(schema)
 
     def score_row(self, row: Row) -> float:
-        """The probability of the last class."""
-        return float(self.score_columns([_column(value, f.kind) for value, f in zip(row, self.schema, strict=True)])[0])
+        """The probability of the last class; raises :class:`CannotScore`."""
+        return float(self.score_columns(columns_of(row, self.schema))[0])
 
     def score_columns(self, columns: Sequence[AnyColumn]) -> FloatArray:
-        """The probabilities of the last class, shape (n,)."""
+        """The probabilities of the last class, shape (n,); raises :class:`CannotScore`."""
         return np.ascontiguousarray(self.probability_matrix(columns)[:, -1])
 
     def probability_matrix(self, columns: Sequence[AnyColumn]) -> FloatArray:
-        """Probabilities of all classes, shape (n, classes), as the pipeline gives them."""
-        import pandas as pd
+        """Probabilities of all classes, shape (n, classes), as the pipeline gives them.
 
-        data = {
-            f.name: column if f.kind == "number" else pd.array(column, dtype="str")
-            for f, column in zip(self.schema, map(plain, columns), strict=True)
-        }
-        return np.asarray(self.estimator.predict_proba(pd.DataFrame(data)), dtype=np.float64)
+        Raises :class:`CannotScore` for the rows for which the pipeline raises, whatever it raises, or gives no probability.
+        """
+        try:
+            return checked(self._probabilities(columns))
+        except CannotScore:
+            raise
+        except Exception as error:
+            return self._one_by_one(columns, error)
+
+    def predicted(self, columns: Sequence[AnyColumn]) -> NDArray[np.intp]:
+        """The position of the class that ``estimator.predict`` answers for each of n rows that can be scored, shape (n,)."""
+        positions = {label: k for k, label in enumerate(np.asarray(self.estimator.classes_).tolist())}
+        found = np.asarray(self.estimator.predict(self.inputs.frame(columns))).tolist()
+        return np.array([positions[label] for label in found], dtype=np.intp)
+
+    def _probabilities(self, columns: Sequence[AnyColumn]) -> FloatArray:
+        return np.asarray(self.estimator.predict_proba(self.inputs.frame(columns)), dtype=np.float64)
+
+    def _one_by_one(self, columns: Sequence[AnyColumn], error: Exception) -> FloatArray:
+        """The probabilities of rows of which some make the pipeline raise: halved until these rows are found."""
+        total = len(columns[0])
+        matrix: FloatArray | None = None
+        wrong: dict[int, str] = {}
+        waiting = [(np.arange(total), error)]
+        while waiting:
+            part, why = waiting.pop()
+            if len(part) == 1:
+                wrong[int(part[0])] = f"it raises {type(why).__name__}"
+                continue
+            for half in (part[len(part) // 2 :], part[: len(part) // 2]):
+                try:
+                    found = checked(self._probabilities([take(column, half) for column in columns]))
+                except CannotScore as some:
+                    wrong.update({int(half[row]): reason for row, reason in some.rows.items()})
+                except Exception as other:
+                    waiting.append((half, other))
+                else:
+                    if matrix is None:
+                        matrix = np.full((total, found.shape[1]), np.nan)
+                    matrix[half] = found
+        if wrong or matrix is None:
+            raise CannotScore(dict(sorted(wrong.items())))
+        return matrix
 
     def to_parts(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         """An empty header and no arrays: the bundle stores the pickle."""
@@ -52,7 +91,3 @@ class PipelineScorer(Scorer):
         """Raise :class:`FormatError`: a pipeline has no tables."""
         del header, arrays, schema
         raise FormatError("scorer", "a pipeline has no tables")
-
-
-def _column(value: Value, kind: str) -> Column:
-    return np.array([np.nan if value is None else value], dtype=np.float64) if kind == "number" else [value]  # type: ignore[list-item]

@@ -30,6 +30,11 @@ def number(cell: str) -> float | bool:
     return found if math.isfinite(found) and "_" not in cell and cell.isascii() else False
 
 
+def label(value: Any) -> str:
+    """A class as a cell: booleans as in JSON."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
 def header_problems(
     header: Sequence[str], validator: Validator, added: Sequence[str] = (), others: bool = True
 ) -> list[Problem]:

@@ -41,6 +41,14 @@ class Invalid(Exception):
         return cls(found or [Problem("", "does not fit the schema")], max(total, 1))
 
 
+class Unscorable(Invalid):
+    """The request fits the schema, and the model gives no probability for some rows: ``rows``, each with what is wrong in it."""
+
+    def __init__(self, problems: Sequence[Problem], rows: dict[int, Problem]) -> None:
+        super().__init__(problems, len(rows))
+        self.rows = rows
+
+
 class TooManyRows(Exception):
     """The request has more rows than the limit for one request."""
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from modelbundle.schema import LARGEST, Feature
 
 MAX_ID = 64  # characters
-MAX_TEXT = 256  # characters of a category
 UNKNOWN = "unknown field"
 MISSING = "missing; required"
 UNSEEN = "not seen in training, or too rarely to name; scored as an unknown category"
+CLOSED = "must be a category that training has seen; the model cannot score others"
+UNSCORABLE = "the model gives no probability for this row ({})"
 ID_RULE = f"must be a string of 1 to {MAX_ID} characters other than NUL"
 
 
@@ -19,7 +20,9 @@ def expectation(feature: Feature, value: object) -> str | None:
     if feature.kind == "category":
         if not isinstance(value, str):
             return "must be a string"
-        return None if is_category(value) else f"must be at most {MAX_TEXT} characters of valid Unicode"
+        if not is_category(value, feature.most_characters):
+            return f"must be at most {feature.most_characters} characters of valid Unicode"
+        return CLOSED if feature.accepted is not None and value not in feature.accepted else None
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return "must be a number, not text in quotes" if isinstance(value, str) else "must be a number"
     if not -LARGEST <= value <= LARGEST:
@@ -42,9 +45,9 @@ def outside_warning(low: float, high: float) -> str:
     return f"outside the range seen in training, {low:g} to {high:g}; scored all the same"
 
 
-def is_category(text: str) -> bool:
-    """Whether a category may be ``text``: short enough, and valid Unicode."""
-    return len(text) <= MAX_TEXT and (text.isascii() or not _has_surrogate(text))
+def is_category(text: str, most: int) -> bool:
+    """Whether a category may be ``text``: at most ``most`` characters, and valid Unicode."""
+    return len(text) <= most and (text.isascii() or not _has_surrogate(text))
 
 
 def is_reference(own: object) -> bool:

@@ -18,14 +18,15 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from modelbundle.schema import LARGEST, Feature, Schema
+from modelbundle.schema import LARGEST, MAX_TEXT, Feature, Schema
 from modelbundle.scorers.base import Column, Value
-from modelbundle.validation.problems import Invalid, Problem, TooManyRows, escape, unescape
+from modelbundle.validation.problems import Invalid, Problem, TooManyRows, Unscorable, escape, unescape
 from modelbundle.validation.rules import (
+    CLOSED,
     ID_RULE,
-    MAX_TEXT,
     MISSING,
     UNKNOWN,
+    UNSCORABLE,
     UNSEEN,
     expectation,
     is_category,
@@ -49,12 +50,20 @@ class One:
 
 @dataclass(slots=True)
 class Many:
-    """A valid request for n rows. ``ids`` is None where the request has none; ``warnings`` maps a row's position to its own."""
+    """A valid request for n rows. ``ids`` is None where the request has none; ``warnings`` maps a row's position to its own.
+
+    ``pointer`` is that of the array of records; None where the request has columns.
+    """
 
     rows: int
     columns: list[Column]
     ids: list[str | None] | None = None
     warnings: dict[int, Warnings] = field(default_factory=dict)
+    pointer: str | None = None
+
+    def row(self, i: int) -> list[Value]:
+        """The values of one row; a missing number is NaN."""
+        return [column[i] for column in self.columns]
 
 
 class Validator:
@@ -74,6 +83,8 @@ class Validator:
                 LARGEST if f.maximum is None else f.maximum,
                 *_seen(f),
                 frozenset(f.categories) or None,  # without known categories, none is unseen
+                f.accepted,
+                f.most_characters,
             )
             for f in schema
         ]
@@ -99,7 +110,7 @@ class Validator:
         row: list[Value] = []
         warnings: Warnings = []
         present = 0
-        for name, number, required, minimum, maximum, low, high, categories in self._plan:
+        for name, number, required, minimum, maximum, low, high, categories, accepted, most in self._plan:
             value = record.get(name)
             if value is None:
                 if required:
@@ -120,7 +131,7 @@ class Validator:
             elif type(value) is not str:
                 break
             elif categories is None or value not in categories:
-                if not is_category(value):
+                if not is_category(value, most) or (accepted is not None and value not in accepted):
                     break
                 if categories is None:
                     row.append(value)
@@ -141,6 +152,7 @@ class Validator:
             ids = [r.get("id") for r in records] if self.has_id and any("id" in r for r in records) else None
             many = self._columns(raw, ids, lambda name, i: f"{pointer}/{i}/{escape(name)}")
             if many is not None:
+                many.pointer = pointer
                 return many
         raise self._invalid(problem for i, r in enumerate(records) for problem in self._explain(r, f"{pointer}/{i}"))
 
@@ -226,7 +238,7 @@ class Validator:
 
     @staticmethod
     def _numbers(values: Sequence[Any], kinds: set[type], plan: Any) -> tuple[NDArray[np.float64] | None, list[int]]:
-        _, _, _, minimum, maximum, low, high, _ = plan
+        _, _, _, minimum, maximum, low, high, *_ = plan
         if not kinds <= {int, float, type(None)}:
             return None, []
         try:
@@ -243,7 +255,7 @@ class Validator:
         if not kinds <= {str, type(None)}:
             return None, []
         strange = set(values) - (plan[7] or set()) - {None}
-        if not all(map(is_category, strange)):
+        if not all(is_category(text, plan[9]) for text in strange) or (plan[8] is not None and not strange <= plan[8]):
             return None, []
         if plan[7] is None:
             return list(values), []
@@ -288,6 +300,25 @@ class Validator:
         name = unescape(problem.pointer.rpartition("/")[2])
         close = difflib.get_close_matches(name, self.schema.names, 1, 0.6)
         return Problem(problem.pointer, f"{UNKNOWN}; did you mean `{close[0]}`?") if close else problem
+
+    def unscorable(self, asked: One | Many, wrong: Mapping[int, str]) -> Unscorable:
+        """The error for valid rows for which the model gives no probability; ``wrong`` maps a row's position to why."""
+        rows = {
+            i: self._unscorable(asked.row if isinstance(asked, One) else asked.row(i), why) for i, why in wrong.items()
+        }
+        if isinstance(asked, One):
+            return Unscorable(list(rows.values()), rows)
+        if asked.pointer is not None:
+            return Unscorable([Problem(f"{asked.pointer}/{i}{p.pointer}", p.detail) for i, p in rows.items()], rows)
+        return Unscorable(
+            [Problem(f"{p.pointer}/{i}" if p.pointer else "", f"row {i}: {p.detail}") for i, p in rows.items()], rows
+        )
+
+    def _unscorable(self, row: Sequence[Value], why: str) -> Problem:
+        for feature, value in zip(self.schema, row, strict=True):
+            if feature.closed and value is not None and value not in feature.categories:
+                return Problem(f"/{escape(feature.name)}", CLOSED)
+        return Problem("", UNSCORABLE.format(why))
 
     def _invalid(self, problems: Iterable[Problem]) -> Invalid:
         invalid = Invalid.counted(problems)

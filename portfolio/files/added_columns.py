@@ -7,7 +7,8 @@ import pyarrow as pa
 from modelbundle.model import Model
 from portfolio.files.locations import CSV
 
-ADDED = ("prediction", "probability", "band", "reasons", "warnings")
+PREDICTION = "prediction"
+ADDED = (PREDICTION, "probability", "band", "reasons", "warnings")
 
 
 def added(output: str) -> tuple[str, ...]:

@@ -18,6 +18,8 @@ import pyarrow.compute as pc
 from modelbundle.durable import write
 from modelbundle.format import bundle
 from modelbundle.model import Model
+from modelbundle.validation import csv_cells
+from portfolio.files.added_columns import PREDICTION
 from portfolio.files.csv_columns import RejectedRow, Rows, numbered, read
 from portfolio.files.locations import CSV
 from portfolio.files.readers import Chunk
@@ -113,6 +115,10 @@ def _reject_lines(rejected: Sequence[RejectedRow], rows: Rows, chunk: Chunk, tex
 def _csv(batch: pa.RecordBatch, model: Model) -> pa.Buffer:
     """Return lines without a header. A cell is quoted only if it must be."""
     version = pa.scalar(model.version, pa.string())
+    classes = pa.array(list(model.classes), batch.schema.field(PREDICTION).type)
+    labels = pa.array([csv_cells.label(label) for label in model.classes])
+    said = labels.take(pc.index_in(batch.column(PREDICTION), classes))
+    batch = batch.set_column(batch.schema.get_field_index(PREDICTION), PREDICTION, said)
     cells = [_cells(column) for column in batch.columns]
     lines = pc.binary_join_element_wise(*cells, version, ",", null_handling="replace", null_replacement="")
     lines = pc.binary_join_element_wise(lines, "", pa.scalar("\n"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from modelbundle.format.decision import unwrapped
 from modelbundle.publishing.compiling.calibration import calibrated, is_calibrated, on_a_line
 from modelbundle.publishing.compiling.ebm import compile_ebm
 from modelbundle.publishing.compiling.encoding import Encoded, NotCompilable, NotSupported
@@ -15,6 +16,7 @@ from modelbundle.publishing.compiling.sums import sum_of_trees
 from modelbundle.publishing.compiling.trees import compile_trees
 from modelbundle.schema import Schema
 from modelbundle.scorers.base import Scorer
+from modelbundle.scorers.inputs import Inputs
 from modelbundle.scorers.pipeline import PipelineScorer
 
 __all__ = ["NotCompilable", "compile_candidates"]
@@ -22,8 +24,9 @@ __all__ = ["NotCompilable", "compile_candidates"]
 Compile = Callable[[Any, Sequence[Encoded], Schema], Scorer]
 
 
-def compile_candidates(pipeline: Any, schema: Schema) -> list[Scorer | NotCompilable]:
+def compile_candidates(pipeline: Any, inputs: Inputs) -> list[Scorer | NotCompilable]:
     """The scorers that may equal ``pipeline``, the fastest first; :mod:`modelbundle.publishing.compiling.proof` compares them."""
+    schema = inputs.schema
     found: list[Scorer | NotCompilable] = []
     kinds: dict[str, Compile] = {"additive": _additive, "trees": _trees}
     for kind, compile_one in kinds.items():
@@ -35,7 +38,7 @@ def compile_candidates(pipeline: Any, schema: Schema) -> list[Scorer | NotCompil
             found.append(NotCompilable(kind, str(reason)))
         except Exception as error:  # an unknown version or subclass must not prevent publishing
             found.append(NotCompilable(kind, f"reading the pipeline failed ({type(error).__name__}: {error})"))
-    found.append(PipelineScorer(pipeline, schema))
+    found.append(PipelineScorer(pipeline, schema, inputs))
     return found
 
 
@@ -44,11 +47,14 @@ def _compile(compile_one: Compile, pipeline: Any, schema: Schema) -> Scorer:
     model, columns = pipeline, raw_columns(schema)
     names: list[str] | None = list(schema.names)
     lines = []
-    while (inside := is_calibrated(model)) or type(model).__name__ == "Pipeline":
-        if inside:
+    while True:
+        model = unwrapped(model)
+        if is_calibrated(model):
             model, factor, shift = calibrated(model)
             lines.append((factor, shift))
             continue
+        if type(model).__name__ != "Pipeline":
+            break
         *steps, (_, last) = model.steps
         for _, step in steps:
             columns, names = encode(step, columns, names)

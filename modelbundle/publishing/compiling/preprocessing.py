@@ -146,14 +146,15 @@ def _scaler(*operations: tuple[str, str]) -> Callable[[Any, list[Encoded], Seque
 
 def _encoder(step: Any, columns: list[Encoded], names: Sequence[str] | None) -> list[Encoded]:
     del names
-    if step.handle_unknown == "error":
-        raise NotSupported(f"the {type(step).__name__} does not accept unknown values (handle_unknown)")
+    closed = step.handle_unknown == "error"
+    if closed and not all(isinstance(column, Labels) for column in columns):
+        raise NotSupported(f"the {type(step).__name__} does not accept unknown numbers (handle_unknown)")
     points = [
         np.array([float(c) for c in categories if not isinstance(c, str) and c is not None and c == c])
         for categories in step.categories_
     ]
     widths = step._n_features_outs if type(step).__name__ == "OneHotEncoder" else [1] * len(columns)
-    return _tabulate(step, columns, points, widths, step.categories_)
+    return _tabulate(step, columns, points, widths, step.categories_, closed)
 
 
 def _binner(step: Any, columns: list[Encoded], names: Sequence[str] | None) -> list[Encoded]:
@@ -166,14 +167,23 @@ def _binner(step: Any, columns: list[Encoded], names: Sequence[str] | None) -> l
 
 
 def _tabulate(
-    step: Any, columns: list[Encoded], points: Sequence[FloatArray], widths: Sequence[int], categories: Any
+    step: Any,
+    columns: list[Encoded],
+    points: Sequence[FloatArray],
+    widths: Sequence[int],
+    categories: Any,
+    closed: bool = False,
 ) -> list[Encoded]:
-    """Transform every value of every column with the step; ``points`` are the values where a number's result may change."""
+    """Transform every value of every column with the step; ``points`` are the values where a number's result may change.
+
+    A ``closed`` step raises for values that it does not know. No valid row has such a value, so any result stands for it.
+    """
     finite = [c.steps(p) if isinstance(c, Number) else c for c, p in zip(columns, points, strict=True)]
     known = [None] * len(finite) if categories is None else categories
     inputs = [_values(column, k) for column, k in zip(finite, known, strict=True)]
-    longest = max(map(len, inputs))
-    padded = [[*values, *[values[0]] * (longest - len(values))] for values in inputs]
+    tried = [_known(values, k) for values, k in zip(inputs, known, strict=True)] if closed else inputs
+    longest = max(map(len, tried))
+    padded = [[*values, *[values[0]] * (longest - len(values))] for values in tried]
     table = _transform(step, padded)
     if table.shape != (longest, sum(widths)):
         raise NotSupported(f"the {type(step).__name__} makes an unexpected number of columns")
@@ -195,6 +205,13 @@ def _values(column: Labels | Steps, categories: Any) -> list[Any]:
     labels = sorted({str(c) for c in (*categories, column.fill) if isinstance(c, str)})
     missing = column.fill if column.fill is not None else (None if any(c is None for c in categories) else np.nan)
     return [*labels, missing, UNKNOWN]
+
+
+def _known(values: list[Any], categories: Any) -> list[Any]:
+    """The labels, the missing value and the unknown label of a column, where the step knows only its ``categories``."""
+    *labels, missing, _ = values
+    has_missing = any(c is None or c != c for c in categories) or missing in labels
+    return [*labels, missing if has_missing else labels[0], labels[0]]
 
 
 def _transform(step: Any, values: Sequence[list[Any]]) -> FloatArray:

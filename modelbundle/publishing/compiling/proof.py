@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from modelbundle.format.decision import ARGMAX, Decision
 from modelbundle.publishing.compiling.adversaries import SEED, adversaries
-from modelbundle.schema import Schema
+from modelbundle.schema import Schema, numbers
 from modelbundle.scorers.base import Column, FloatArray, Scorer, Value
+from modelbundle.scorers.inputs import Inputs
 
 if TYPE_CHECKING:
     import pandas as pd
 
 TOLERANCE = 1e-12
 CHUNK = 20_000
+NEAR = 1e-9  # of a probability to the threshold, or of two probabilities: rounding decides which class is predicted
 ROW_CHECKS = 2_000  # rows that are scored one by one too: the same bits as in columns
 
 
@@ -41,69 +45,87 @@ class ProofFailed(Exception):
     """The scorer does not equal the pipeline; the message says by how much they differ."""
 
 
-def prove(pipeline: Any, scorer: Scorer, frame: pd.DataFrame, schema: Schema) -> Proof:
-    """Compare ``scorer`` with ``pipeline.predict_proba`` row by row; raises :class:`ProofFailed`.
+class DecisionDiffers(ProofFailed):
+    """The probabilities are equal, and the predicted classes are not."""
 
-    A pipeline scorer is compared on the training frame only, which it builds again from plain values.
+
+def prove(pipeline: Any, scorer: Scorer, frame: pd.DataFrame, inputs: Inputs, decision: Decision = ARGMAX) -> Proof:
+    """Compare ``scorer`` with the pipeline's ``predict_proba``, and ``decision`` with its ``predict``, row by row.
+
+    A pipeline scorer is compared on the training frame only, which it builds again from plain values. Raises
+    :class:`ProofFailed`, and whatever the pipeline raises for its own training frame.
     """
-    worst = _compare(pipeline, scorer, frame, schema)
+    schema = inputs.schema
+    background = frame_columns(schema, frame)
+    worst = 0.0
+    for start in range(0, len(frame), CHUNK):
+        part = [column[start : start + CHUNK] for column in background]
+        worst = max(worst, _compare(pipeline, scorer, decision, inputs.original(frame[start : start + CHUNK]), part))
     if scorer.kind == "pipeline":
         return Proof(len(frame), 0, worst)
-    made = adversaries(scorer, frame, schema, lambda rows: _accepts(pipeline, rows))
-    worst = max(worst, _compare(pipeline, scorer, made.rows, schema))
-    _rows_are_columns(scorer, frame, schema)
-    _rows_are_columns(scorer, made.rows, schema)
-    rows = len(frame) + len(made.rows)
-    return Proof(rows, len(made.rows), worst, made.thresholds, made.thresholds_tried)
+    made = adversaries(scorer, background, schema, lambda columns: _accepts(pipeline, inputs.frame(columns)))
+    rows = len(made.columns[0])
+    for start in range(0, rows, CHUNK):
+        part = [column[start : start + CHUNK] for column in made.columns]
+        worst = max(worst, _compare(pipeline, scorer, decision, inputs.frame(part), part))
+    _rows_are_columns(scorer, background, len(frame))
+    _rows_are_columns(scorer, made.columns, rows)
+    return Proof(len(frame) + rows, rows, worst, made.thresholds, made.thresholds_tried)
 
 
 def frame_columns(schema: Schema, frame: pd.DataFrame) -> list[Column]:
     """The columns of ``frame`` (n rows) as a scorer takes them."""
-    return [
-        frame[f.name].to_numpy(dtype=np.float64, na_value=np.nan)
-        if f.kind == "number"
-        else [value if isinstance(value, str) else None for value in frame[f.name]]
-        for f in schema
-    ]
+    columns: list[Column] = []
+    for f in schema:
+        values = numbers(frame[f.name]) if f.kind == "number" else None
+        columns.append(
+            values if values is not None else [value if isinstance(value, str) else None for value in frame[f.name]]
+        )
+    return columns
 
 
-def _accepts(pipeline: Any, rows: pd.DataFrame) -> bool:
+def _accepts(pipeline: Any, x: Any) -> bool:
     try:
-        _ask(pipeline, rows)
-    except ValueError:  # scikit-learn's word for "too large" and "missing"
+        return bool(np.isfinite(_ask(pipeline, x)).all())
+    except Exception:  # "too large", "missing", or whatever a step of the pipeline says
         return False
-    return True
 
 
-def _ask(pipeline: Any, rows: pd.DataFrame) -> FloatArray:
+def _ask(pipeline: Any, x: Any, what: str = "predict_proba") -> NDArray[Any]:
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")  # of overflows and unknown categories, which the rows have on purpose
-        return np.asarray(pipeline.predict_proba(rows), dtype=np.float64)
+        return np.asarray(getattr(pipeline, what)(x))
 
 
-def _chunks(frame: pd.DataFrame) -> Iterator[pd.DataFrame]:
-    for start in range(0, len(frame), CHUNK):
-        yield frame.iloc[start : start + CHUNK]
+def _compare(pipeline: Any, scorer: Scorer, decision: Decision, x: Any, columns: Sequence[Column]) -> float:
+    expected = np.asarray(_ask(pipeline, x), dtype=np.float64)
+    matrix = scorer.probability_matrix(columns)
+    if matrix.shape != expected.shape:
+        raise ProofFailed("it gives the probabilities of another number of classes")
+    difference = np.abs(matrix - expected)
+    if not bool((difference <= TOLERANCE).all()):
+        raise ProofFailed(f"its probabilities differ by {np.max(difference):.3g}, more than {TOLERANCE:g}")
+    if not decision.by_predict and hasattr(pipeline, "predict"):
+        said = _ask(pipeline, x, "predict")
+        wrong = np.asarray(pipeline.classes_)[decision.positions(matrix)] != said
+        if bool((wrong & ~_undecided(matrix, decision)).any()):
+            raise DecisionDiffers("its prediction is not what the pipeline's predict says")
+    return float(difference.max())
 
 
-def _compare(pipeline: Any, scorer: Scorer, frame: pd.DataFrame, schema: Schema) -> float:
-    worst = 0.0
-    for part in _chunks(frame):
-        expected = _ask(pipeline, part)
-        columns = frame_columns(schema, part)
-        if scorer.kind == "pipeline":
-            difference = np.abs(scorer.probability_matrix(columns) - expected)
-        else:
-            difference = np.abs(scorer.probabilities(scorer.score_columns(columns)) - expected[:, -1])
-        if not bool((difference <= TOLERANCE).all()):
-            raise ProofFailed(f"its probabilities differ by {np.max(difference):.3g}, more than {TOLERANCE:g}")
-        worst = max(worst, float(difference.max()))
-    return worst
+def _undecided(matrix: FloatArray, decision: Decision) -> NDArray[np.bool_]:
+    """Rows in which a difference of rounding decides, shape (n,)."""
+    if decision.threshold is not None:
+        near: NDArray[np.bool_] = np.abs(matrix[:, decision.of] - decision.threshold) <= NEAR
+        return near
+    first, second = np.sort(matrix, axis=1)[:, [-1, -2]].T
+    tied: NDArray[np.bool_] = first - second <= NEAR
+    return tied
 
 
-def _rows_are_columns(scorer: Scorer, frame: pd.DataFrame, schema: Schema) -> None:
-    step = max(1, len(frame) // ROW_CHECKS)
-    columns = frame_columns(schema, frame.iloc[::step])
+def _rows_are_columns(scorer: Scorer, every: Sequence[Column], rows: int) -> None:
+    step = max(1, rows // ROW_CHECKS)
+    columns = [column[::step] for column in every]
     together = scorer.score_columns(columns)
     terms = scorer.contributions_columns(columns) if scorer.has_contributions else None
     for i, expected in enumerate(together.tolist()):

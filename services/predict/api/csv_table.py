@@ -16,7 +16,7 @@ from modelbundle.validation.problems import Problem
 from modelbundle.validation.validator import Validator
 from services.web.problem import Refused
 
-MOST_COLUMNS = 200
+MOST_OTHERS = 200  # columns that the schema does not have
 LARGEST_CELL = 1 << 27  # a cell is never cut by the reader: what is too long is named on its row
 csv.field_size_limit(LARGEST_CELL)
 
@@ -40,8 +40,9 @@ class Table:
 
         ``others``: columns that the schema lacks are allowed, unless they look like a misspelling of a column that is absent.
         """
-        if len(self.header) > MOST_COLUMNS:
-            return [Problem("", f"has {len(self.header)} columns; at most {MOST_COLUMNS} are accepted")]
+        most = MOST_OTHERS + len(validator.schema)
+        if len(self.header) > most:
+            return [Problem("", f"has {len(self.header)} columns; at most {most} are accepted")]
         return header_problems(self.header, validator, added, others)
 
     def bound(self, rows: int) -> None:

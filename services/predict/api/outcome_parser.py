@@ -7,10 +7,11 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from modelbundle.schema import MAX_TEXT
 from modelbundle.validation.csv_cells import TWICE
 from modelbundle.validation.problems import Invalid, Problem, TooManyRows, escape
-from modelbundle.validation.rules import ID_RULE, MAX_TEXT, is_reference
-from services.predict.api.csv_table import MOST_COLUMNS, Table
+from modelbundle.validation.rules import ID_RULE, is_reference
+from services.predict.api.csv_table import MOST_OTHERS, Table
 from services.predictionlog.outcome import Claim
 
 FIELDS = ("prediction_id", "id", "is_late", "before")
@@ -96,8 +97,8 @@ def in_utc(text: object) -> str | None:
 
 def check(sent: Table) -> None:
     """Raise :class:`Invalid` unless the header of a CSV has the columns that are needed; other columns are allowed."""
-    if len(sent.header) > MOST_COLUMNS:
-        raise Invalid([Problem("", f"has {len(sent.header)} columns; at most {MOST_COLUMNS} are accepted")])
+    if len(sent.header) > MOST_OTHERS:
+        raise Invalid([Problem("", f"has {len(sent.header)} columns; at most {MOST_OTHERS} are accepted")])
     seen = dict.fromkeys(sent.header)
     problems = [Problem(f"/{escape(n[:MAX_TEXT])}", TWICE) for n in seen if sent.header.count(n) > 1]
     problems += [Problem(f"/{name}", "is a column that the answer adds") for name in ADDED if name in seen]

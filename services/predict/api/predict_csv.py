@@ -12,7 +12,8 @@ from flask import Request, Response
 from msgspec import UNSET
 
 from modelbundle.model import Answer, Model
-from modelbundle.validation.problems import Invalid, TooManyRows, unescape
+from modelbundle.validation import csv_cells
+from modelbundle.validation.problems import Invalid, Problem, TooManyRows, Unscorable, unescape
 from modelbundle.validation.validator import Many, One
 from services.predict.api import csv_table
 from services.predict.api.csv_table import Table
@@ -87,31 +88,45 @@ class TableScorer:
     every_term: bool
 
     def score(self, rows: Sequence[Sequence[str]], first: int) -> list[Cells]:
-        """The added columns of each row: the answer's, or only ``error``. ``first``: the position of the first of them."""
-        if all(len(row) == len(self.header) for row in rows) and len(rows) > 1:
-            try:
-                asked = self.serving.model.validator.columns(self._columns(rows, self.serving.model), len(rows))
-            except (Invalid, TooManyRows):
-                pass
-            else:
-                return self._answers(asked, first)
-        return [self._single(row, first + i) for i, row in enumerate(rows)]
+        """The added columns of each row: the answer's, or only ``error``. ``first``: the position of the first of them.
 
-    def _record(self, row: Sequence[str], model: Model) -> One:
-        return model.validator.record({name: cells[0] for name, cells in self._columns([row], model).items()})
-
-    def _columns(self, rows: Sequence[Sequence[str]], model: Model) -> dict[str, list[Any]]:
-        return csv_table.columns(self.header, rows, model.schema, model.validator.has_id)
-
-    def _single(self, row: Sequence[str], position: int) -> Cells:
-        if len(row) != len(self.header):
-            return {"error": CELLS.format(len(row), len(self.header))}
+        The rows between bad ones are scored together.
+        """
         try:
-            return self._answers(self._record(row, self.serving.model), position)[0]
+            return self._answers(self._read(rows, self.serving.model), first)
+        except Unscorable as error:
+            bad = {i: _said(problem) for i, problem in error.rows.items()}
+        except (Invalid, TooManyRows):
+            bad = {i: why for i, row in enumerate(rows) if (why := self._misfit(row))}
+        found: list[Cells] = []
+        begin = 0
+        for i, why in [*sorted(bad.items()), (len(rows), "")]:
+            if begin < i:
+                found += self.score(rows[begin:i], first + begin)
+            if why:
+                found.append({"error": why})
+            begin = i + 1
+        return found
+
+    def _read(self, rows: Sequence[Sequence[str]], model: Model) -> One | Many:
+        if any(len(row) != len(self.header) for row in rows):
+            raise Invalid([])
+        columns = csv_table.columns(self.header, rows, model.schema, model.validator.has_id)
+        if len(rows) == 1:
+            return model.validator.record({name: cells[0] for name, cells in columns.items()})
+        return model.validator.columns(columns, len(rows))
+
+    def _misfit(self, row: Sequence[str]) -> str:
+        """Why a row does not fit; empty where it does."""
+        if len(row) != len(self.header):
+            return CELLS.format(len(row), len(self.header))
+        try:
+            self._read([row], self.serving.model)
         except Invalid as invalid:
             if self.serving.trial is not None:
-                self.serving.trial.refused(invalid.problems, partial(self._record, row))
-            return {"error": "; ".join(f"{unescape(p.pointer[1:])}: {p.detail}" for p in invalid.problems)}
+                self.serving.trial.refused(invalid.problems, partial(self._read, [row]))
+            return "; ".join(map(_said, invalid.problems))
+        return ""
 
     def _answers(self, asked: One | Many, first: int) -> list[Cells]:
         found = self.predictor.score(self.serving, asked, self.environ, self.key, self.every_term, first)
@@ -122,11 +137,17 @@ def cells(answer: Answer) -> Cells:
     """The added columns of one row."""
     return {
         **msgspec.structs.asdict(answer),
+        "prediction": csv_cells.label(answer.prediction),
         "probability": answer.predict_proba[-1],
         "reasons": " | ".join(reason["text"] for reason in answer.reasons or ()),
         "warnings": " | ".join(_named(warning) for warning in answer.warnings),
         "contributions": "" if answer.contributions is UNSET else msgspec.json.encode(answer.contributions).decode(),
     }
+
+
+def _said(problem: Problem) -> str:
+    name = unescape(problem.pointer[1:])
+    return f"{name}: {problem.detail}" if name else problem.detail
 
 
 def _named(warning: dict[str, str]) -> str:

@@ -26,6 +26,7 @@ import msgspec
 from sqlalchemy.exc import SQLAlchemyError
 
 from modelbundle import golden
+from modelbundle.errors import CannotScore
 from modelbundle.format import bundle
 from modelbundle.format.statement import CHALLENGER
 from modelbundle.model import Model
@@ -154,6 +155,8 @@ class ChallengerProcess:
         with limited(self.settings):
             try:
                 found = last_class(model, [msgspec.json.decode(row["input"]) for row in rows])
+            except CannotScore as error:  # rows that the champion answered
+                self._refuse(self.pin, f"it gives no probability for logged rows: {next(iter(error.rows.values()))}")
             except Exception as error:  # a model that cannot score silently must not answer
                 self._refuse(self.pin, f"scoring ended with {type(error).__name__}")
         now = timestamps.now()

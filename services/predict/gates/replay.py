@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from modelbundle.errors import CannotScore
 from modelbundle.model import Model
 from modelbundle.scorers.base import Column, plain, take
 from modelbundle.validation.problems import Invalid, escape
@@ -21,7 +22,8 @@ Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 FIRST, CHUNK = 20, 1000  # rows that are scored in one call: few at first, because a model may be slow
-MOST_RAISED = 200  # calls, after which no further rows are tried
+FEW = 50  # in one call after a row has failed: which ones fail is found by halving
+MOST_RAISED = 200  # rows that failed, after which no further rows are tried
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,7 @@ def _feature(model: Model, pointer: str) -> str:
 
 
 def probabilities(model: Model, columns: Sequence[Column]) -> Floats:
-    """The probabilities of n valid rows, shape (n, classes), with the bits of an answer; raises as the model does."""
+    """The probabilities of n valid rows, shape (n, classes), with the bits of an answer; raises :class:`CannotScore`."""
     scorer = model.scorer
     if len(model.classes) > 2:
         return scorer.probability_matrix(columns)
@@ -101,7 +103,7 @@ def chosen(columns: Sequence[Column], rows: NDArray[np.intp]) -> list[Column]:
 class Scores:
     """Probabilities of n rows, shape (n, classes), NaN where none came, and which of the rows were ``tried``, shape (n,).
 
-    ``error`` names the first exception that the model raised; empty where it raised none.
+    ``error`` says why the first of them failed; empty where none did.
     """
 
     probabilities: Floats
@@ -115,7 +117,7 @@ class Scores:
 
 
 def score(model: Model, columns: Sequence[Column], seconds: float) -> Scores:
-    """Score valid rows until the time is up, in their order. Where a call raises, its rows are halved until those are found."""
+    """Score valid rows until the time is up, in their order, without those for which the model gives no probability."""
     total, begin = len(columns[0]), time.monotonic()
     scores = Scores(np.full((total, len(model.classes)), np.nan), np.zeros(total, dtype=bool), "")
     waiting: list[NDArray[np.intp]] = []
@@ -125,17 +127,19 @@ def score(model: Model, columns: Sequence[Column], seconds: float) -> Scores:
             size = _affordable(next_row, time.monotonic() - begin, seconds)
             if not size:
                 break
+            size = min(size, FEW) if raised else size
             waiting.append(np.arange(next_row, min(next_row + size, total)))
             next_row = int(waiting[0][-1]) + 1
         part = waiting.pop()
         try:
             scores.probabilities[part] = probabilities(model, chosen(columns, part))
-        except Exception as error:  # whatever it is: there are rows that this model cannot answer
-            raised += 1
-            scores = replace(scores, error=scores.error or type(error).__name__)
-            if len(part) > 1:
-                waiting.extend((part[len(part) // 2 :], part[: len(part) // 2]))
-                continue
+        except CannotScore as error:
+            raised += len(error.rows)
+            scores = replace(scores, error=scores.error or next(iter(error.rows.values())))
+            scores.tried[part[list(error.rows)]] = True
+            if rest := sorted(set(range(len(part))) - set(error.rows)):
+                waiting.append(part[rest])
+            continue
         scores.tried[part] = True
     return scores
 

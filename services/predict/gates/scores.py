@@ -53,7 +53,7 @@ def _above(higher: Floats, lower: Floats) -> bool:
 
 def unanswered(failed: int, rows: int, error: str) -> str:
     """The rows that a candidate cannot score."""
-    return f"{share(failed, rows)} get no probability from 0 to 1" + (f": it raises {error}" if error else "")
+    return f"{share(failed, rows)} get no probability: {error}"
 
 
 def figures(current: Model, candidate: Model, before: Floats, after: Floats) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from modelbundle.model import Answer, Model
 from modelbundle.schema import Feature, Schema
-from modelbundle.validation.rules import MAX_ID, MAX_TEXT
+from modelbundle.validation.rules import MAX_ID
 from services.predictionlog.outcome import INVALID, STATUSES
 
 Json = dict[str, Any]
@@ -91,7 +91,7 @@ def value(feature: Feature) -> Json:
     kind = "number" if feature.kind == "number" else "string"
     schema: Json = {"title": feature.title, "type": kind if feature.required else [kind, "null"]}
     if feature.kind == "category":
-        schema["maxLength"] = MAX_TEXT
+        schema["maxLength"] = feature.most_characters
         if feature.categories:
             known.append(f"Seen in training: {', '.join(feature.categories)}.")
             schema["examples"] = list(feature.categories[:20])

@@ -11,7 +11,7 @@ from flask import Blueprint, Response, jsonify, request
 from modelbundle.model import Model
 from modelbundle.schema import Feature
 from modelbundle.validation.csv_cells import TAKEN, TWICE
-from modelbundle.validation.rules import ID_RULE, MAX_ID, MAX_TEXT, MISSING, UNKNOWN, expectation
+from modelbundle.validation.rules import ID_RULE, MAX_ID, MISSING, UNKNOWN, expectation
 from services.predict.api.predict_csv import ADDED, CELLS
 from services.predict.api.responses import answered, current
 from services.predict.pages import rendering
@@ -70,7 +70,6 @@ def describe(asked: Model, most_rows: int, most_bytes: int) -> Json:
         "features": [_feature(feature) for feature in asked.schema],
         "has_id": asked.validator.has_id,
         "added": ADDED,
-        "max_text": MAX_TEXT,
         "max_id": MAX_ID,
         "limits": {"rows": most_rows, "bytes": most_bytes},
         "words": {
@@ -81,7 +80,6 @@ def describe(asked: Model, most_rows: int, most_bytes: int) -> Json:
             "cells": CELLS,
             "empty": expectation(number, None),
             "number": expectation(number, False),
-            "long": expectation(Feature("", "category", required=True), "x" * (MAX_TEXT + 1)),
             "id": ID_RULE,
         },
     }
@@ -94,6 +92,8 @@ def _feature(feature: Feature) -> Json:
         "kind": feature.kind,
         "required": feature.required,
         "categories": feature.categories,
+        "characters": feature.most_characters,
+        "long": expectation(feature, "x" * (feature.most_characters + 1)) if feature.kind == "category" else None,
         "observed": feature.observed,
         "minimum": low,
         "maximum": high,

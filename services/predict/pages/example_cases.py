@@ -14,7 +14,7 @@ from typing import Any
 from modelbundle.explain.curves import what_if
 from modelbundle.model import Model
 from modelbundle.schema import Feature
-from modelbundle.scorers.base import Value
+from modelbundle.scorers.base import Value, columns_of
 from services.predict.pages.bundle_documents import BundleDocuments
 from services.predict.pages.formatting import logit
 
@@ -55,7 +55,7 @@ def make(model: Model, reference: Mapping[str, Any]) -> tuple[Example, ...]:
     usual = [_common(model, i, feature, described.get(feature.name, {})) for i, feature in enumerate(model.schema)]
     typical = [values[0] for values in usual]
     scores = [
-        [logit(p) for p in what_if(model, typical, feature.name, values)]
+        [logit(p) if p == p else 0.0 for p in what_if(model, typical, feature.name, values)]
         for feature, values in zip(model.schema, usual, strict=True)
     ]
     low, high = (_moved(typical, usual, scores, sign) for sign in (-1, 1))
@@ -75,7 +75,7 @@ def _moved(typical: list[Value], usual: list[list[Value]], scores: list[list[flo
 
 
 def _example(model: Model, name: str, row: list[Value]) -> Example:
-    return Example(name, tuple(row), model.answer(row).predict_proba[-1])
+    return Example(name, tuple(row), float(model.last_class(columns_of(row, model.schema))[0]))
 
 
 def _common(model: Model, i: int, feature: Feature, described: Mapping[str, Any]) -> list[Value]:

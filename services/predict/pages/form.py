@@ -93,11 +93,11 @@ def _number(text: str) -> float | int | str:
 
 
 def problems(invalid: Invalid, given: Mapping[str, Any]) -> dict[str, str]:
-    """What is wrong, by the name of the feature."""
+    """What is wrong, by the name of the feature; empty for the whole row."""
     return {
         name: NOT_A_NUMBER if "in quotes" in problem.detail and isinstance(given.get(name), str) else problem.detail
         for problem in reversed(invalid.problems)
-        if (name := _name(problem))
+        for name in [_name(problem)]
     }
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
+from modelbundle.errors import CannotScore
 from modelbundle.model import Model
 from modelbundle.validation.problems import Invalid
 from modelbundle.validation.validator import One
@@ -125,7 +126,10 @@ def blueprint(
 
 
 def _found(model: Model, documents: Documents, asked: One, chosen: str) -> dict[str, Any]:
-    answer = model.answer(asked.row, every_term=True)
+    try:
+        answer = model.answer(asked.row, every_term=True)
+    except CannotScore as error:
+        raise model.validator.unscorable(asked, error.rows) from None
     told = waterfall.story(model, asked.row, answer)
     if chosen not in model.schema.index:
         chosen = told.terms[0].feature if told else model.schema.names[0]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from statistics import median
 from typing import Any
 
@@ -58,9 +58,6 @@ class Trial:
     def answered(self, model: Model, asked: One | Many, answers: Sequence[Answer], seconds: float) -> None:
         """A request was scored in ``seconds``."""
         self._requests += 1
-        wrong = [i for i, answer in enumerate(answers) if not all(0.0 <= p <= 1.0 for p in answer.predict_proba)]
-        if wrong and self._score(_records(model, asked, wrong)) is not None:
-            _count(self._failures, "a probability is not from 0 to 1")
         each = seconds / len(answers)
         if each < SLOW or (self._timed >= ENOUGH and 2 * self._slow < self._timed):
             return
@@ -70,11 +67,11 @@ class Trial:
             self._slow += 1
             self._times.append((each, took / len(answers)))
 
-    def raised(self, model: Model, asked: One | Many, error: Exception) -> None:
-        """Scoring a request raised."""
+    def failed(self, model: Model, asked: One | Many, wrong: Mapping[int, str]) -> None:
+        """A request had rows for which the model gave no probability. ``wrong`` maps their positions to why."""
         self._requests += 1
-        if self._score(_records(model, asked, range(asked.rows))) is not None:
-            _count(self._failures, f"it raises {type(error).__name__}")
+        if self._score(_records(model, asked, list(wrong))) is not None:
+            _count(self._failures, next(iter(wrong.values())))
 
     def refused(self, problems: Sequence[Problem], read: Callable[[Model], object]) -> None:
         """A request did not fit the schema. ``read`` validates it for another model, and raises where it does not fit that."""

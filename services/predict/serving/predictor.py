@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from modelbundle.errors import CannotScore
 from modelbundle.model import NO_WARNINGS, Answer, Model
 from modelbundle.schema import Schema
 from modelbundle.validation.problems import Invalid, TooManyRows
@@ -92,15 +93,18 @@ class Predictor:
         every_term: bool = False,
         first: int = 0,
     ) -> Predictions:
-        """Score validated rows, log the answers and count them. ``first`` is the position in the request of the first row."""
+        """Score validated rows, log the answers and count them. ``first`` is the position in the request of the first row.
+
+        Raises :class:`Invalid` where the model gives no probability for a row.
+        """
         model, trial = serving.model, serving.trial
         began = time.perf_counter() if trial is not None else 0.0
         try:
             inputs, answers = _answers(model, asked, key, every_term, first)
-        except Exception as error:
+        except CannotScore as error:
             if trial is not None:
-                trial.raised(model, asked, error)
-            raise
+                trial.failed(model, asked, error.rows)
+            raise model.validator.unscorable(asked, error.rows) from None
         if trial is not None:
             trial.answered(model, asked, answers, time.perf_counter() - began)
         encoded = _encode(answers)  # once: what is sent is what is logged

@@ -12,6 +12,7 @@ from modelbundle.publishing.compiling import NotCompilable, compile_candidates
 from modelbundle.publishing.compiling.proof import Proof, frame_columns, prove
 from modelbundle.schema import Schema
 from modelbundle.scorers.base import Scorer, Value
+from modelbundle.scorers.inputs import Inputs
 
 GRADES = ("A", "B", "C", "D")
 TENURES = ("< 1 year", "1 year", "2 years", "10+ years")
@@ -41,15 +42,15 @@ def book(rows: int = 800, seed: int = 0) -> tuple[pd.DataFrame, NDArray[np.int64
 def compiled(pipeline: Any, frame: pd.DataFrame) -> tuple[Scorer, Proof]:
     """The first scorer that could be made of a fitted pipeline, and its proof; the averages are those of the frame."""
     schema = Schema.from_frame(frame)
-    scorer = next(c for c in compile_candidates(pipeline, schema) if not isinstance(c, NotCompilable))
+    scorer = next(c for c in compile_candidates(pipeline, Inputs(schema)) if not isinstance(c, NotCompilable))
     if scorer.has_contributions:
         scorer.fit_averages(frame_columns(schema, frame))
-    return scorer, prove(pipeline, scorer, frame, schema)
+    return scorer, prove(pipeline, scorer, frame, Inputs(schema))
 
 
 def reasons(pipeline: Any, frame: pd.DataFrame) -> dict[str, str]:
     """Why each kind of scorer could not be made."""
-    candidates = compile_candidates(pipeline, Schema.from_frame(frame))
+    candidates = compile_candidates(pipeline, Inputs(Schema.from_frame(frame)))
     return {c.kind: c.reason for c in candidates if isinstance(c, NotCompilable)}
 
 

@@ -6,6 +6,7 @@ Places are percentages of the chart's width, and pixels of its height.
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,9 +85,11 @@ def _curve(
 ) -> WhatIfCurve:
     values: list[Value] = steps(feature, own, documents.reference)
     value = row[model.schema.index[feature.name]]
-    asked: list[Value] = [*values, value, None]
-    *chances, here, nothing = what_if(model, row, feature.name, asked)
+    here, *chances = what_if(model, row, feature.name, [value, *values])
+    nothing = math.nan if feature.required else what_if(model, row, feature.name, [None])[0]
     low, high = float(values[0] or 0.0), float(values[-1] or 0.0)
+    scored = [(v, p) for v, p in zip(values, chances, strict=True) if p == p]
+    values, chances = [v for v, _ in scored], [p for _, p in scored]
     top = axis.top(max([*chances, here]))
 
     def across(v: float) -> float:
@@ -112,7 +115,7 @@ def _curve(
         beyond=at is not None and not low <= at <= high,
         value=form.shown(value),
         percent=formatting.percent(here),
-        missing="" if feature.required else formatting.percent(nothing),
+        missing=formatting.percent(nothing) if nothing == nothing else "",
         across=tuple((across(t), formatting.number(t)) for t in axis.ticks(low, high)),
         up=tuple((up(t), formatting.short_percent(t)) for t in axis.ticks(0, top, 4)),
         data=json.dumps(
@@ -138,7 +141,8 @@ def _choices(model: Model, row: Row, feature: Feature, value: Value, described: 
     drawn: list[Value] = [name for name in names if name in kept]
     if not feature.required:
         drawn.append(None)
-    chances = what_if(model, row, feature.name, drawn)
+    scored = [(v, p) for v, p in zip(drawn, what_if(model, row, feature.name, drawn), strict=True) if p == p]
+    drawn, chances = [v for v, _ in scored], [p for _, p in scored]
     most = max(chances) or 1.0
     return Choices(
         feature,

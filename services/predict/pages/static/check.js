@@ -61,13 +61,13 @@ export class Checker {
   }
 
   #cell(feature, cell, profile) {
-    const { words, max_text } = this.model;
+    const { words } = this.model;
     if (cell === "") {
       profile.empty += 1;
       return feature.required ? words.empty : null;
     }
     if (feature.kind === "category") {
-      if (longer(cell, max_text)) return words.long;
+      if (longer(cell, feature.characters)) return feature.long;
       profile.unusual += feature.known.size > 0 && !feature.known.has(cell);
       return null;
     }

@@ -11,6 +11,7 @@ import pytest
 
 from modelbundle.errors import FormatError
 from modelbundle.format import reference
+from modelbundle.publishing.compiling.proof import frame_columns
 from modelbundle.schema import Schema
 
 FRAME = pd.DataFrame(
@@ -23,7 +24,7 @@ SCHEMA = Schema.from_frame(FRAME)
 
 
 def described() -> Any:
-    return reference.describe(SCHEMA, FRAME, np.linspace(0, 1, len(FRAME)))
+    return reference.describe(SCHEMA, frame_columns(SCHEMA, FRAME), np.linspace(0, 1, len(FRAME)))
 
 
 def test_what_describing_makes_can_be_read() -> None:

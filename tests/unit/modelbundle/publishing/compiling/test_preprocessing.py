@@ -144,11 +144,6 @@ def test_steps_after_steps_know_their_columns() -> None:
 @pytest.mark.parametrize(
     ("step", "word"),
     [
-        (OneHotEncoder(), "handle_unknown"),
-        (
-            OrdinalEncoder(encoded_missing_value=-1),
-            "handle_unknown",
-        ),
         (make_pipeline(OneHotEncoder(**IGNORE, sparse_output=False), VarianceThreshold()), "VarianceThreshold"),
         (
             make_pipeline(OneHotEncoder(**IGNORE, sparse_output=False), FunctionTransformer(np.sqrt)),

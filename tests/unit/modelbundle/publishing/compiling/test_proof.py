@@ -20,8 +20,9 @@ from modelbundle.publishing.compiling import adversaries, proof
 from modelbundle.publishing.compiling.proof import ProofFailed, frame_columns, prove
 from modelbundle.schema import Schema
 from modelbundle.scorers.additive import AdditiveScorer
-from modelbundle.scorers.base import Column, FloatArray, Row
+from modelbundle.scorers.base import Column, FloatArray, Row, Scorer
 from modelbundle.scorers.bins import CategoryBins, NumberBins
+from modelbundle.scorers.inputs import Inputs
 from modelbundle.scorers.pipeline import PipelineScorer
 from modelbundle.scorers.trees import Questions, TreesScorer
 from tests.unit.modelbundle.books import CATEGORIES, NUMBERS, book, compiled
@@ -51,7 +52,7 @@ def trees() -> tuple[Pipeline, pd.DataFrame, TreesScorer]:
 def test_a_proof_counts_what_it_did() -> None:
     """The proof has the number of rows, of adversarial rows and of thresholds, and the largest difference."""
     pipeline, frame, scorer = trees()
-    found = prove(pipeline, scorer, frame, Schema.from_frame(frame))
+    found = prove(pipeline, scorer, frame, Inputs(Schema.from_frame(frame)))
     assert found.rows == len(frame) + found.adversarial
     assert found.adversarial > 2000 + 3 * found.thresholds_tried
     assert found.thresholds == found.thresholds_tried == sum(len(scorer.cuts(i)) for i in range(len(frame.columns)))
@@ -68,7 +69,7 @@ def test_a_threshold_moved_by_one_bit_is_found() -> None:
         cuts[node] = np.nextafter(cuts[node], direction)
         moved = TreesScorer(scorer.start, scorer.link, scorer.questions, replace(scorer.trees, cuts=cuts))
         with pytest.raises(ProofFailed):
-            prove(pipeline, moved, frame, schema)
+            prove(pipeline, moved, frame, Inputs(schema))
 
 
 def test_a_missing_value_sent_the_other_way_is_found() -> None:
@@ -84,7 +85,7 @@ def test_a_missing_value_sent_the_other_way_is_found() -> None:
             pipeline,
             TreesScorer(scorer.start, scorer.link, scorer.questions, replace(scorer.trees, columns=columns)),
             frame,
-            schema,
+            Inputs(schema),
         )
 
 
@@ -101,7 +102,7 @@ def test_a_wrong_answer_about_unknown_or_missing_categories_is_found(bin_from_th
         changed.append(Questions(question.bins, answers))
     assert any((a.answers != b.answers).any() for a, b in zip(changed, scorer.questions, strict=True))
     with pytest.raises(ProofFailed):
-        prove(pipeline, TreesScorer(scorer.start, scorer.link, changed, scorer.trees), frame, schema)
+        prove(pipeline, TreesScorer(scorer.start, scorer.link, changed, scorer.trees), frame, Inputs(schema))
 
 
 def test_one_changed_leaf_is_found() -> None:
@@ -115,9 +116,9 @@ def test_one_changed_leaf_is_found() -> None:
         changed = TreesScorer(scorer.start, scorer.link, scorer.questions, replace(scorer.trees, values=values))
         if refused:
             with pytest.raises(ProofFailed, match="differ by"):
-                prove(pipeline, changed, frame, schema)
+                prove(pipeline, changed, frame, Inputs(schema))
         else:
-            prove(pipeline, changed, frame, schema)
+            prove(pipeline, changed, frame, Inputs(schema))
 
 
 def test_an_additive_scorer_with_a_lost_cut_is_found() -> None:
@@ -132,7 +133,7 @@ def test_an_additive_scorer_with_a_lost_cut_is_found() -> None:
     i = max(range(len(bins)), key=lambda k: len(scorer.cuts(k)))
     bins[i], tables[i] = NumberBins(np.delete(scorer.cuts(i), 2)), np.delete(tables[i], 3)
     with pytest.raises(ProofFailed):
-        prove(model, AdditiveScorer(scorer.intercept, bins, tables), frame, schema)
+        prove(model, AdditiveScorer(scorer.intercept, bins, tables), frame, Inputs(schema))
 
 
 class Sloppy(AdditiveScorer):
@@ -157,10 +158,10 @@ def test_rows_must_give_the_bits_of_columns(attribute: str, word: str) -> None:
     scorer, _ = compiled(pipeline, frame)
     assert isinstance(scorer, AdditiveScorer)
     sloppy = Sloppy(scorer.intercept, scorer.bins, scorer.tables, scorer.pairs, scorer.averages, scorer.lines)
-    prove(pipeline, sloppy, frame, schema)
+    prove(pipeline, sloppy, frame, Inputs(schema))
     setattr(sloppy, attribute, 1e-14)
     with pytest.raises(ProofFailed, match=word):
-        prove(pipeline, sloppy, frame, schema)
+        prove(pipeline, sloppy, frame, Inputs(schema))
 
 
 def test_thresholds_are_drawn_where_there_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,19 +178,41 @@ def test_extremes_that_the_pipeline_refuses_are_left_out() -> None:
     pipeline, frame, _ = fitted(RandomForestClassifier(3, random_state=0))
     schema = Schema.from_frame(frame)
     scorer, _ = compiled(pipeline, frame)
-    made = adversaries.adversaries(scorer, frame, schema, lambda rows: proof._accepts(pipeline, rows)).rows
-    assert made["amount"].abs().max() < 3.5e38
-    assert made["amount"].max() == 3.4e38
+    amount = adversarial(pipeline, scorer, frame, schema)["amount"]
+    assert np.abs(amount).max() < 3.5e38
+    assert amount.max() == 3.4e38
     numbers = frame[NUMBERS]
     model = HistGradientBoostingClassifier(max_iter=3).fit(numbers, book()[1])
-    schema = Schema.from_frame(numbers)
-    made = adversaries.adversaries(
-        compiled(model, numbers)[0], numbers, schema, lambda rows: proof._accepts(model, rows)
-    ).rows
+    made = adversarial(model, compiled(model, numbers)[0], numbers, Schema.from_frame(numbers))
     assert made["amount"].max() > 1.79e308
     assert (made["amount"] == 5e-324).any()
-    assert made["income"].isna().any()
-    assert not made["amount"].isna().any()
+    assert np.isnan(made["income"]).any()
+    assert not np.isnan(made["amount"]).any()
+
+
+def adversarial(pipeline: Any, scorer: Scorer, frame: pd.DataFrame, schema: Schema) -> dict[str, Any]:
+    """The adversarial rows, by feature."""
+    inputs = Inputs(schema)
+    made = adversaries.adversaries(
+        scorer, frame_columns(schema, frame), schema, lambda columns: proof._accepts(pipeline, inputs.frame(columns))
+    )
+    return dict(zip(schema.names, made.columns, strict=True))
+
+
+def test_a_wide_schema_has_bounded_adversaries_and_every_threshold_is_still_tried() -> None:
+    """In a wide schema several features of a row are odd: fewer rows, and the same values of each feature."""
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.normal(size=(400, 60)), columns=[f"f{k}" for k in range(60)])
+    model = HistGradientBoostingClassifier(max_iter=20).fit(frame, rng.random(400) < 0.5)
+    scorer, schema = compiled(model, frame)[0], Schema.from_frame(frame)
+    every = adversarial(model, scorer, frame, schema)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(adversaries, "MOST_CELLS", 60 * 300)
+        fewer = adversarial(model, scorer, frame, schema)
+    assert len(fewer["f0"]) < len(every["f0"])
+    for name in schema.names:
+        odd = {float(np.nextafter(cut, side)) for cut in scorer.cuts(schema.index[name]) for side in (-9e9, 9e9)}
+        assert odd <= set(fewer[name].tolist())
 
 
 def test_a_pipeline_scorer_is_compared_on_the_frame() -> None:
@@ -200,7 +223,7 @@ def test_a_pipeline_scorer_is_compared_on_the_frame() -> None:
     pipeline = Pipeline([("encode", encode), ("model", LogisticRegression())]).fit(frame, labels)
     schema = Schema.from_frame(frame)
     with pytest.raises(ProofFailed):
-        prove(pipeline, PipelineScorer(pipeline, schema), frame, schema)
+        prove(pipeline, PipelineScorer(pipeline, schema), frame, Inputs(schema))
 
 
 def test_a_frame_becomes_columns() -> None:

@@ -40,7 +40,7 @@ def test_the_rules_are_the_schema_in_the_apis_words(client: FlaskClient, rules: 
     expected = {
         "amount": {"-5": by_name["amount"]["below"], "x": rules["words"]["number"], "": rules["words"]["empty"]},
         "int_rate": {"1.5": by_name["int_rate"]["above"]},
-        "purpose": {"x" * 300: rules["words"]["long"]},
+        "purpose": {"x" * 300: by_name["purpose"]["long"]},
         "id": {"x" * 100: rules["words"]["id"]},
     }
     for name, wrong in expected.items():

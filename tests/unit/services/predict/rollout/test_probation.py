@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from modelbundle.errors import CannotScore
 from modelbundle.model import Answer, Model
 from modelbundle.validation.problems import Invalid, Problem
 from services.predict.rollout import probation
@@ -38,8 +39,8 @@ def answers(own: Model, probability: float, rows: int = 1) -> list[Answer]:
 def test_a_request_that_raises_counts_where_the_model_before_answers_it() -> None:
     """For one row and for many."""
     own, kept = model(), trial(model())
-    kept.raised(own, own.validator.record(ROW), ZeroDivisionError())
-    kept.raised(own, own.validator.records([ROW] * 3, 3), ZeroDivisionError())
+    kept.failed(own, own.validator.record(ROW), {0: "it raises ZeroDivisionError"})
+    kept.failed(own, own.validator.records([ROW] * 3, 3), {1: "it raises ZeroDivisionError"})
     assert kept.evidence() == Evidence(7, 2, {"it raises ZeroDivisionError": 2})
 
 
@@ -56,19 +57,22 @@ def test_what_the_model_before_does_not_answer_either_counts_against_nobody(befo
     """It is not loaded, it raises, it gives NaN, or the row does not fit it."""
     own, kept = model(), trial(before)
     asked = own.validator.record(ROW)
-    kept.raised(own, asked, ZeroDivisionError())
-    kept.answered(own, asked, answers(own, math.nan), 10.0)
+    kept.failed(own, asked, {0: "it raises ZeroDivisionError"})
+    kept.answered(own, asked, answers(own, 0.5), 10.0)
     assert kept.evidence() == Evidence(7, 2)
 
 
-@pytest.mark.parametrize(
-    ("probability", "counts"), [(0.0, 0), (1.0, 0), (math.nan, 1), (math.inf, 1), (1.1, 1), (-0.1, 1)]
-)
-def test_a_number_that_is_no_probability_is_a_failure(probability: float, counts: int) -> None:
-    """NaN, infinity, and numbers outside 0 to 1."""
-    own, kept = model(), trial(model())
-    kept.answered(own, own.validator.record(ROW), answers(own, probability), 0.001)
-    assert sum(kept.evidence().failures.values()) == counts
+@pytest.mark.parametrize("probability", [math.nan, math.inf, 1.1, -0.1])
+def test_a_number_that_is_no_probability_is_never_answered(probability: float) -> None:
+    """NaN, infinity, and numbers outside 0 to 1: of one row, of several, and of a book."""
+    own = model(lambda f: np.where(f["amount"] == 13.0, probability, 0.5))
+    asked = own.validator.records([ROW, {**ROW, "amount": 13.0}], 2)
+    for ask in (own.answers, own.score, own.scorer.probability_matrix):
+        with pytest.raises(CannotScore) as raised:
+            ask(asked.columns)
+        assert raised.value.rows == {1: "a probability is not from 0 to 1"}
+    with pytest.raises(CannotScore):
+        own.answer(asked.row(1))
 
 
 def test_a_request_that_does_not_fit_counts_where_the_model_before_accepts_it() -> None:
