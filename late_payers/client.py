@@ -13,6 +13,7 @@ import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TextIO
 
 import requests
@@ -20,6 +21,12 @@ import requests
 if TYPE_CHECKING:
     import pandas as pd
 
+ADDRESS = (
+    requests.exceptions.InvalidSchema,
+    requests.exceptions.MissingSchema,
+    requests.exceptions.InvalidURL,
+    requests.exceptions.InvalidHeader,
+)
 AGAIN = frozenset({429, 502, 503, 504})
 LONGEST_PAUSE = 30.0  # seconds
 
@@ -86,14 +93,25 @@ class Unavailable(ApiError):
 
 
 class Refused(ApiError):
-    """The API refused the request: the message has every problem; ``problems``, ``status`` and ``request_id`` too."""
+    """The API refused the request: the message has every problem; ``problems``, ``status`` and ``request_id`` too.
 
-    def __init__(self, status: int, detail: str, problems: Sequence[Problem], request_id: str | None) -> None:
+    ``max_rows`` is how many rows one request may have, where there were more.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        detail: str,
+        problems: Sequence[Problem],
+        request_id: str | None,
+        max_rows: int | None = None,
+    ) -> None:
         lines = [f"{status}: {detail}", *(f"  {p.pointer or '/'}: {p.detail}" for p in problems)]
         super().__init__("\n".join(lines))
         self.status = status
         self.problems = tuple(problems)
         self.request_id = request_id
+        self.max_rows = max_rows
 
 
 class Client:
@@ -104,8 +122,7 @@ class Client:
         self.timeout = timeout
         self.attempts = attempts
         self._session = requests.Session()
-        if key:
-            self._session.headers["Authorization"] = f"Bearer {key}"
+        self._session.auth = _Key(key)
 
     def __enter__(self) -> Client:
         return self
@@ -118,12 +135,34 @@ class Client:
         self._session.close()
 
     def predict(self, record: Mapping[str, Any]) -> Prediction:
-        """Score one record; raises :class:`Refused` or :class:`Unavailable`."""
-        return Prediction.from_json(self._ask(dict(record)))
+        """Score one record; raises :class:`Refused`, :class:`Unavailable` or :class:`ApiError`.
+
+        A value may be a scalar of NumPy or pandas, a ``Decimal``, or NaN, NA or NaT for missing; :class:`ValueError` for others.
+        """
+        return Prediction.from_json(self._ask(_record(record)))
 
     def predict_many(self, records: Sequence[Mapping[str, Any]]) -> list[Prediction]:
-        """Score several in one request: all by the same model, in order. Raises as :meth:`predict` does."""
-        answer = self._ask({"records": [dict(record) for record in records]})
+        """Score several in one request: all by the same model, in order. Raises as :meth:`predict` does.
+
+        More than the API takes at once go in several requests. Where the model was replaced meanwhile, ``model_version`` says so.
+        """
+        plain = [_record(record) for record in records]
+        try:
+            return self._many(plain)
+        except Refused as error:
+            if error.max_rows is None or not 0 < error.max_rows < len(plain):
+                raise
+            most = error.max_rows
+        found: list[Prediction] = []
+        for first in range(0, len(plain), most):
+            try:
+                found += self._many(plain[first : first + most])
+            except Refused as error:
+                raise _moved(error, first, "/records") from None
+        return found
+
+    def _many(self, records: Sequence[Mapping[str, Any]]) -> list[Prediction]:
+        answer = self._ask({"records": records})
         return [Prediction.from_json(one) for one in answer["predictions"]]
 
     def predict_frame(self, frame: pd.DataFrame, *, rows: int = 2000, progress: bool | None = None) -> pd.DataFrame:
@@ -164,12 +203,24 @@ class Client:
             pause = min(0.1 * 2**attempt * random.uniform(0.5, 1.5), LONGEST_PAUSE)
             try:
                 response = self._session.request(
-                    method, self.url + path, json=document, headers=headers, timeout=self.timeout
+                    method,
+                    self.url + path,
+                    json=document,
+                    headers=headers,
+                    timeout=self.timeout,
+                    allow_redirects=False,  # which would make a GET of it
                 )
             except requests.exceptions.InvalidJSONError:
-                raise ValueError("a record holds NaN or Infinity: leave out what is missing, or use None") from None
-            except (requests.ConnectionError, requests.Timeout) as error:
+                raise ValueError("a record holds Infinity, which JSON cannot") from None
+            except ADDRESS as error:
+                raise ApiError(f"{self.url} is not the address of an API ({type(error).__name__})") from None
+            except requests.RequestException as error:  # also an answer that breaks off in the middle
                 trouble = f"{self.url} cannot be reached ({type(error).__name__})"
+                continue
+            if response.is_redirect:
+                raise ApiError(f"{self.url} redirects to {response.headers['Location']}: use that address")
+            if response.ok and _is_cut(response):
+                trouble = f"{self.url} sent an answer that breaks off"
                 continue
             if response.status_code not in AGAIN:
                 return _read(response)
@@ -178,6 +229,18 @@ class Client:
             if told.isdigit():
                 pause = min(float(told) * random.uniform(1.0, 1.2), LONGEST_PAUSE)
         raise Unavailable(f"{trouble}, {self.attempts} times")
+
+
+class _Key:
+    """Authorizes requests with the key, if there is one, and keeps ``.netrc`` from doing so."""
+
+    def __init__(self, key: str | None) -> None:
+        self.key = key
+
+    def __call__(self, request: Any) -> Any:
+        if self.key:
+            request.headers["Authorization"] = f"Bearer {self.key}"
+        return request
 
 
 class Bar:
@@ -201,6 +264,17 @@ class Bar:
         self.out.write("\n")
 
 
+def _is_cut(response: requests.Response) -> bool:
+    """Whether an answer that is said to be JSON is not."""
+    if not response.headers.get("Content-Type", "").startswith("application/json"):
+        return False
+    try:
+        response.json()
+    except ValueError:
+        return True
+    return False
+
+
 def _read(response: requests.Response) -> dict[str, Any]:
     try:
         body = response.json()
@@ -211,7 +285,27 @@ def _read(response: requests.Response) -> dict[str, Any]:
     if response.ok:
         return body
     problems = [Problem(error["pointer"], error["detail"]) for error in body.get("errors", ())]
-    raise Refused(response.status_code, body.get("detail", response.reason), problems, body.get("request_id"))
+    detail, request_id = body.get("detail", response.reason), body.get("request_id")
+    raise Refused(response.status_code, detail, problems, request_id, body.get("max_rows"))
+
+
+def _record(record: Mapping[str, Any]) -> dict[str, Any]:
+    return {str(name): _plain(name, value) for name, value in record.items()}
+
+
+def _plain(name: str, value: Any) -> Any:
+    """A value as JSON has it; None for whatever stands for a missing one."""
+    if type(value) in (str, int, bool, type(None)):
+        return value
+    if isinstance(value, Decimal):
+        value = float(value)
+    elif hasattr(value, "item") and getattr(value, "ndim", 0) == 0:  # a scalar of NumPy
+        value = value.item()
+    if type(value).__name__ in ("NAType", "NaTType") or value != value:
+        return None
+    if isinstance(value, (str, int, float)):
+        return value
+    raise ValueError(f"{name} is of type {type(value).__name__}, which is neither a number nor a text")
 
 
 def _records(frame: pd.DataFrame) -> Iterator[dict[str, Any]]:
@@ -233,11 +327,11 @@ def _flat(prediction: Prediction) -> dict[str, Any]:
     }
 
 
-def _moved(error: Refused, first: int) -> Refused:
+def _moved(error: Refused, first: int, base: str = "") -> Refused:
     problems = []
     for problem in error.problems:
         head, _, rest = problem.pointer.removeprefix("/records/").partition("/")
-        row = f"/{int(head) + first}/{rest}" if head.isdigit() else problem.pointer
+        row = f"{base}/{int(head) + first}{'/' if rest else ''}{rest}" if head.isdigit() else problem.pointer
         problems.append(Problem(row, problem.detail))
     detail = str(error).split("\n")[0].partition(": ")[2]
-    return Refused(error.status, detail, problems, error.request_id)
+    return Refused(error.status, detail, problems, error.request_id, error.max_rows)

@@ -43,9 +43,10 @@ def line(summary: Summary) -> str:
     """Return the summary as a line of text."""
     again = f" ({summary.resumed:,} of them by an earlier run)" if summary.resumed else ""
     apart = f"; {summary.rejected:,} rejected, see {summary.rejects}" if summary.rejected else ""
+    absent = f"; not in the input, so missing on every row: {', '.join(summary.absent)}" if summary.absent else ""
     return (
         f"{summary.output}: {summary.scored:,} of {summary.rows:,} rows scored{again}{apart}; "
-        f"{summary.seconds:.1f} s, {summary.rows_per_second:,} rows/s, model {summary.model_version[:12]}…"
+        f"{summary.seconds:.1f} s, {summary.rows_per_second:,} rows/s, model {summary.model_version[:12]}…{absent}"
     )
 
 

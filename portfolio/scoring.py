@@ -115,7 +115,17 @@ def column_of(batch: pa.RecordBatch, feature: Feature, text: bool) -> tuple[AnyC
         array = array.cast(pa.string())  # and from there to the nearest number
     if pa.types.is_string(array.type):
         return _cells(array)
+    if pa.types.is_boolean(array.type):
+        array = array.cast(pa.uint8())
+    if pa.types.is_temporal(array.type):
+        return _coded(_seconds(array)), None
     return _coded(array.cast(pa.float64(), safe=False)), None
+
+
+def _seconds(array: pa.Array) -> pa.Array:
+    """Dates and times as seconds since 1970, which is how a model's dates are numbers."""
+    stamps = array.cast(pa.timestamp("us", getattr(array.type, "tz", None)), safe=False)
+    return pc.divide(stamps.cast(pa.int64()).cast(pa.float64()), 1e6)
 
 
 def _category(array: pa.Array, text: bool) -> Coded:

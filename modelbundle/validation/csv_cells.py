@@ -2,16 +2,53 @@
 
 from __future__ import annotations
 
+import csv
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 from modelbundle.schema import Feature
 from modelbundle.validation.problems import Problem, escape
 from modelbundle.validation.validator import Validator
 
+UNCLOSED = "begins on line {} and ends inside quotation marks: one of them is not closed"
+SEPARATED = "the columns seem to be separated by {}; separate them by commas"
+SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
+END = "\ue000\ue001 the end,\ue001\ue000"  # a line after the last one; where it is part of a cell, that cell is not closed
+CLOSED = END.split(",")
 TWICE = "appears in the header more than once"
 TAKEN = "is a column that the answer adds"
+
+
+class Unclosed(list[str]):
+    """The cells of a row with which a text ends inside quotation marks; the row begins on ``line``, counted from 1."""
+
+    def __init__(self, cells: Iterable[str], line: int) -> None:
+        super().__init__(cells)
+        self.line = line
+
+    @property
+    def detail(self) -> str:
+        """What is wrong with it."""
+        return UNCLOSED.format(self.line)
+
+
+def rows(lines: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
+    """The rows of CSV with the line on which each begins, counted from 1; an empty line is an empty row.
+
+    The last is :class:`Unclosed` where the text ends inside quotation marks, which may have taken in any number of rows.
+    """
+    reader = csv.reader(chain(lines, [END]))
+    line = 1
+    for row in reader:
+        if row == CLOSED:
+            return
+        if row and row[-1].endswith(END):
+            yield line, Unclosed([*row[:-1], row[-1].removesuffix(END)], line)
+            return
+        yield line, row
+        line = reader.line_num + 1
 
 
 def values(cells: Sequence[str], feature: Feature | None) -> list[Any]:
@@ -42,6 +79,10 @@ def header_problems(
 
     ``others`` allows columns that the schema does not have, except one that resembles a missing column of the schema.
     """
+    if len(header) == 1 and len(validator.schema) > 1:
+        for mark, name in SEPARATORS.items():
+            if mark in header[0]:
+                return [Problem("", SEPARATED.format(name))]
     seen = dict.fromkeys(header)
     problems = [Problem(pointer(name), TWICE) for name in seen if header.count(name) > 1]
     problems += [Problem(pointer(name), TAKEN) for name in seen if name in added]

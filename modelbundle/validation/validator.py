@@ -297,9 +297,14 @@ class Validator:
         """``problem`` with a suggestion, where an unknown field resembles a feature's name."""
         if problem.detail != UNKNOWN:
             return problem
-        name = unescape(problem.pointer.rpartition("/")[2])
-        close = difflib.get_close_matches(name, self.schema.names, 1, 0.6)
-        return Problem(problem.pointer, f"{UNKNOWN}; did you mean `{close[0]}`?") if close else problem
+        close = self.closest(unescape(problem.pointer.rpartition("/")[2]))
+        return Problem(problem.pointer, f"{UNKNOWN}; did you mean `{close}`?") if close else problem
+
+    def closest(self, name: str) -> str | None:
+        """The feature whose name is most like ``name``, in whatever case; None where none is like it."""
+        folded = {own.casefold(): own for own in reversed(self.schema.names)}
+        close = difflib.get_close_matches(name.casefold(), folded, 1, 0.6)
+        return folded[close[0]] if close else None
 
     def unscorable(self, asked: One | Many, wrong: Mapping[int, str]) -> Unscorable:
         """The error for valid rows for which the model gives no probability; ``wrong`` maps a row's position to why."""

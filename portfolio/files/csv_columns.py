@@ -7,18 +7,22 @@ is read by Python's reader.
 
 from __future__ import annotations
 
-import csv
 import io
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pacsv
 from numpy.typing import NDArray
 
+from modelbundle.validation import csv_cells
 from portfolio.files.csv_rows import lone_returns, tidy
+
+UNCLOSED = "ends inside quotation marks: one of them is not closed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +51,7 @@ def read(block: bytes, names: Sequence[str], numbers: Sequence[str], coded: Sequ
 
     The columns ``numbers`` become float64, with null for an empty cell, if all their cells are plain numbers; otherwise text.
     """
-    if tidy(block) and not lone_returns(block):
+    if tidy(block) and not lone_returns(block) and block.count(b'"') % 2 == 0:
         for plain in (numbers, ()) if numbers else ((),):
             try:
                 batch = _fast(block, names, plain, coded)
@@ -89,7 +93,9 @@ def _exact(block: bytes, names: Sequence[str], coded: Sequence[str]) -> Rows:
     count = 0
     for line, row in numbered(block):
         lines.append(line)
-        if len(row) != len(names):
+        if isinstance(row, csv_cells.Unclosed):
+            rejected.append(RejectedRow(count, "", UNCLOSED, as_json(row)))
+        elif len(row) != len(names):
             error = f"has {len(row)} cells where the header has {len(names)}"
             rejected.append(RejectedRow(count, "", error, as_json(row)))
         elif not all(map(_is_unicode, row)):
@@ -110,14 +116,8 @@ def _exact(block: bytes, names: Sequence[str], coded: Sequence[str]) -> Rows:
 
 def numbered(block: bytes, first: int = 0) -> list[tuple[int, list[str]]]:
     """Return each row that is not empty, with its line in the block, counted from ``first``."""
-    reader = csv.reader(io.StringIO(block.decode("utf-8", "surrogateescape"), newline=""))
-    found = []
-    line = first
-    for row in reader:
-        if row:
-            found.append((line, row))
-        line = first + reader.line_num
-    return found
+    text = io.StringIO(block.decode("utf-8", "surrogateescape"), newline="")
+    return [(first + line - 1, row) for line, row in csv_cells.rows(text) if row]
 
 
 def _is_unicode(cell: str) -> bool:
@@ -125,6 +125,17 @@ def _is_unicode(cell: str) -> bool:
 
 
 def as_json(record: object) -> str:
-    """Return a row for the file of rejected rows; invalid Unicode is escaped."""
-    text = json.dumps(record, ensure_ascii=False, default=str)
+    """Return a row for the file of rejected rows; invalid Unicode is escaped, and NaN and infinity are texts."""
+    try:
+        text = json.dumps(record, ensure_ascii=False, default=str, allow_nan=False)
+    except ValueError:
+        text = json.dumps(_finite_json(record), ensure_ascii=False, default=str)
     return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _finite_json(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _finite_json(inner) for name, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite_json(inner) for inner in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value

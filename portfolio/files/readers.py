@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import csv
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Any
+from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from modelbundle.schema import Feature
+from modelbundle.validation import csv_cells
 from modelbundle.validation.csv_cells import header_problems
 from modelbundle.validation.problems import unescape
 from modelbundle.validation.validator import Validator
@@ -21,6 +23,7 @@ from portfolio.files.locations import CSV, Location, errors_about
 
 CHUNK_BYTES = 4 << 20  # of CSV
 CHUNK_ROWS = 32_768  # of Parquet
+NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 MARK = b"\xef\xbb\xbf"
 
 
@@ -37,7 +40,10 @@ class Chunk:
 
 @dataclass(frozen=True)
 class InputFile:
-    """One input file. ``schema`` has a string per column of CSV; ``size`` (bytes) and ``changed`` identify it."""
+    """One input file. ``schema`` has a string per column of CSV; ``size`` (bytes) and ``changed`` identify it.
+
+    ``partition`` has the columns whose value is in the file's path, as Hive and Spark write them; they come last in the schema.
+    """
 
     location: Location
     name: str
@@ -46,6 +52,12 @@ class InputFile:
     changed: int
     schema: pa.Schema
     rows: int | None
+    partition: tuple[tuple[str, str | None], ...] = ()
+
+    @property
+    def own_names(self) -> tuple[str, ...]:
+        """The columns that are in the file itself."""
+        return tuple(self.schema.names[: len(self.schema) - len(self.partition)])
 
     def fingerprint(self) -> list[Any]:
         """Return what must be equal for a run to continue."""
@@ -94,24 +106,36 @@ class InputFile:
 
 
 def _header(stream: Any, location: Location) -> tuple[list[str], bytes, int, int]:
-    """The first row, what was read after it, the line where that begins, and how many bytes were read."""
+    """The first row that is not empty, what was read after it, the line where that begins, and how many bytes were read."""
     found = b""
-    while block := stream.read(min(CHUNK_BYTES, 1 << 16)):
-        found += block
-        if end := next(row_ends(found), 0):
-            break
+    begin = end = 0
+    header: list[str] = []
+    while not header:
+        end = next((end for end in row_ends(found[begin:])), 0) + begin
+        if end > begin:
+            header, begin = _cells(found[begin:end], location), end
+            continue
         if len(found) > LONGEST_ROW:
             raise PortfolioError(f"{location}: its header is longer than {LONGEST_ROW >> 20} MiB")
-    else:
-        end = len(found)
-    try:
-        text = found[:end].removeprefix(MARK).decode()
-    except UnicodeDecodeError:
-        raise PortfolioError(f"{location}: its header is not valid UTF-8") from None
-    header = next(csv.reader(io.StringIO(text, newline="")), [])
+        if not (block := stream.read(min(CHUNK_BYTES, 1 << 16))):
+            header, begin = _cells(found[begin:], location), len(found)
+            break
+        found += block
     if not header:
         raise PortfolioError(f"{location}: is empty; it must be CSV with a header")
-    return header, found[end:], 1 + line_breaks(found[:end]), len(found)
+    return header, found[begin:], 1 + line_breaks(found[:begin]), len(found)
+
+
+def _cells(row: bytes, location: Location) -> list[str]:
+    """The cells of a header; none of an empty line, and of the line ``sep=,`` that is for spreadsheets."""
+    try:
+        text = row.removeprefix(MARK).decode()
+    except UnicodeDecodeError:
+        raise PortfolioError(f"{location}: its header is not valid UTF-8") from None
+    _, header = next(csv_cells.rows(io.StringIO(text, newline="")), (1, []))
+    if isinstance(header, csv_cells.Unclosed):
+        raise PortfolioError(f"{location}: its header ends inside quotation marks")
+    return [] if header == ["sep=", ""] else header
 
 
 def open_source(location: Location, name: str, kind: str, info: Any) -> InputFile:
@@ -129,15 +153,41 @@ def open_source(location: Location, name: str, kind: str, info: Any) -> InputFil
                     schema, rows = read.schema_arrow, read.metadata.num_rows
             except pa.ArrowException as error:
                 raise PortfolioError(f"{location}: is not Parquet ({' '.join(str(error).split())})") from None
-    return InputFile(location, name, kind, info.size, info.mtime_ns or 0, schema, rows)
+    partition = tuple((key, value) for key, value in partition_of(name) if key not in schema.names)
+    for key, _ in partition:
+        schema = schema.append(pa.field(key, pa.string()))
+    return InputFile(location, name, kind, info.size, info.mtime_ns or 0, schema, rows, partition)
 
 
-def check(name: str, schema: pa.Schema, text: bool, validator: Validator, added: Sequence[str]) -> None:
-    """Raise :class:`PortfolioError` if the model cannot score these columns. The types of ``text`` are not checked."""
+def partition_of(name: str) -> Iterator[tuple[str, str | None]]:
+    """Names and values in the directories of a relative path: ``purpose=car/grade=B/part.parquet``; None is missing."""
+    for folder in PurePosixPath(name).parts[:-1]:
+        key, equals, value = folder.partition("=")
+        if equals:
+            yield unquote(key), None if value == NO_VALUE else unquote(value)
+
+
+def check(
+    name: str,
+    schema: pa.Schema,
+    text: bool,
+    validator: Validator,
+    added: Sequence[str],
+    partition: Sequence[str] = (),
+    as_csv: bool = False,
+) -> None:
+    """Raise :class:`PortfolioError` if the model cannot score these columns, or the answer cannot hold them.
+
+    The types of ``text`` and of the columns of a ``partition`` are not checked.
+    """
     found = [f"{unescape(p.pointer[1:])}: {p.detail}" for p in header_problems(schema.names, validator, added)]
     features = {feature.name: feature for feature in validator.schema}
     for field in schema:
-        if not text and field.name in features and not _fits(field.type, features[field.name]):
+        if as_csv and pa.types.is_nested(field.type):
+            found.append(f"{field.name}: {field.type} cannot be written as CSV; write Parquet")
+        if text or field.name in partition:
+            continue
+        if field.name in features and not _fits(field.type, features[field.name]):
             what = "numbers" if features[field.name].kind == "number" else "strings"
             found.append(f"{field.name}: must be {what}, not {field.type}")
     if found:
@@ -151,10 +201,16 @@ def _fits(kind: pa.DataType, feature: Feature) -> bool:
     if types.is_null(kind):
         return True
     if feature.kind == "number":
-        return bool(types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind))
-    return is_text(kind)
+        whole = types.is_integer(kind) or types.is_boolean(kind) or types.is_timestamp(kind) or types.is_date(kind)
+        return bool(whole or types.is_floating(kind) or types.is_decimal(kind))
+    return is_text(kind) or is_bytes(kind)
 
 
 def is_text(kind: pa.DataType) -> bool:
     """Return whether a type is a string type of Arrow."""
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def is_bytes(kind: pa.DataType) -> bool:
+    """Return whether a type is one of Arrow's for bytes: some writers do not say that these are text."""
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind))

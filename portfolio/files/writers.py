@@ -138,6 +138,10 @@ class Rejects:
         return self._file is not None
 
 
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
 def _sync(file: Any) -> None:
     file.flush()
     os.fsync(file.fileno())
@@ -157,12 +161,18 @@ def scored_schema(source: InputFile, model: Model) -> pa.Schema:
 
 def open_output(path: Path, kind: str, sources: Sequence[InputFile], model: Model) -> Output:
     """Open the output of one or more inputs; raises :class:`PortfolioError` if they cannot become one file of that kind."""
-    schema = scored_schema(sources[0], model)
-    for other in sources[1:]:
-        if not scored_schema(other, model).equals(schema):
+    schemas = [scored_schema(source, model) for source in sources]
+    schema = schemas[0]
+    for source, other in zip(sources[1:], schemas[1:], strict=True):
+        if other.names != schema.names:
             raise PortfolioError(
-                f"{other.location} has other columns than {sources[0].location}: score them into a directory"
+                f"{source.location} has other columns than {sources[0].location}: score them into a directory"
             )
+    try:
+        schema = pa.unify_schemas([s.remove_metadata() for s in schemas], promote_options="permissive")
+    except pa.ArrowException as error:
+        raise PortfolioError(f"{sources[0].location} and others have columns that differ: {_line(error)}") from None
+    schema = schema.with_metadata(schemas[0].metadata)
     if kind == CSV:
         if nested := [f.name for f in schema if pa.types.is_nested(f.type)]:
             raise PortfolioError(f"column {nested[0]} of {sources[0].location} cannot be written as CSV: write Parquet")

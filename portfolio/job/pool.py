@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 
+import pyarrow as pa
+
 from portfolio.errors import PortfolioError
 from portfolio.files.readers import Chunk
 from portfolio.job import worker
@@ -51,6 +53,8 @@ class Pool:
                     done = future.result()
                 except BrokenProcessPool:
                     raise _died() from None
+                except pa.ArrowException as error:
+                    raise PortfolioError(f"a chunk cannot be read or written: {' '.join(str(error).split())}") from None
                 self._checkpoint.note(done)
                 yield done, share
 

@@ -29,7 +29,10 @@ from portfolio.options import Options, load
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """The result of a run; ``resumed`` counts the rows that an earlier run had scored."""
+    """The result of a run; ``resumed`` counts the rows that an earlier run had scored.
+
+    ``absent`` are optional features that no input has: they were missing on every row.
+    """
 
     output: str
     rejects: str | None
@@ -40,6 +43,7 @@ class Summary:
     resumed: int
     seconds: float
     rows_per_second: int
+    absent: list[str]
 
     def to_json(self) -> dict[str, Any]:
         """Return the summary as a JSON object."""
@@ -75,6 +79,7 @@ def run(options: Options) -> Summary:
         resumed=resumed,
         seconds=round(seconds, 3),
         rows_per_second=round((rows - resumed) / seconds),
+        absent=[name for name in model.schema.names if not any(name in source.schema.names for source in job.sources)],
     )
 
 
@@ -82,7 +87,15 @@ def _check(job: Plan, model: Model) -> None:
     for target in job.targets:
         for i in target.sources:
             source = job.sources[i]
-            check(str(source.location), source.schema, source.kind == CSV, model.validator, added(target.kind))
+            check(
+                str(source.location),
+                source.schema,
+                source.kind == CSV,
+                model.validator,
+                added(target.kind),
+                [name for name, _ in source.partition],
+                target.kind == CSV,
+            )
 
 
 def _identity(options: Options, job: Plan, model: Model) -> dict[str, Any]:
@@ -107,7 +120,7 @@ def _score(options: Options, job: Plan, model: Model, checkpoint: Checkpoint) ->
         allow_pickle=options.allow_pickle,
         with_reasons=options.with_reasons,
         folder=checkpoint.folder.absolute(),
-        inputs=tuple(InputFormat(s.kind, tuple(s.schema.names), kinds[i]) for i, s in enumerate(job.sources)),
+        inputs=tuple(InputFormat(s.kind, s.own_names, kinds[i], s.partition) for i, s in enumerate(job.sources)),
     )
     workers = options.workers or cores()
     total = None if any(s.rows is None for s in job.sources) else sum(s.rows or 0 for s in job.sources)
@@ -135,7 +148,7 @@ def _chunks(sources: Sequence[InputFile], coded: Sequence[str]) -> Iterator[Chun
     number, before = 0, 0
     total = max(sum(source.size for source in sources), 1)
     for i, source in enumerate(sources):
-        own = [name for name in coded if name in source.schema.names]
+        own = [name for name in coded if name in source.own_names]
         for data, line, share in source.chunks(own):
             yield Chunk(number, i, data, line, (before + share * source.size) / total)
             number += 1

@@ -22,6 +22,7 @@ from modelbundle.validation import csv_cells
 from portfolio.files.added_columns import PREDICTION
 from portfolio.files.csv_columns import RejectedRow, Rows, numbered, read
 from portfolio.files.locations import CSV
+from portfolio.files.parquet_columns import readable
 from portfolio.files.readers import Chunk
 from portfolio.job.checkpoint import FinishedChunk, part
 from portfolio.job.checkpoint import rejects as rejects_path
@@ -30,11 +31,12 @@ from portfolio.scoring import score, with_numbers
 
 @dataclass(frozen=True, slots=True)
 class InputFormat:
-    """The kind of an input, its columns, and the kind of its output."""
+    """The kind of an input, its own columns, the kind of its output, and the columns that its path adds."""
 
     kind: str
     names: tuple[str, ...]
     output: str
+    partition: tuple[tuple[str, str | None], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,7 @@ def score_chunk(chunk: Chunk) -> FinishedChunk:
     source = options.inputs[chunk.source]
     text = source.kind == CSV
     rows = _rows(source, model, chunk, text)
-    batch, columns, unfit = score(model, rows.batch, text=text, with_reasons=options.with_reasons)
+    batch, columns, unfit = score(model, _partitioned(rows.batch, source), text=text, with_reasons=options.with_reasons)
     unfit = [RejectedRow(int(rows.positions[r.position]), r.pointer, r.error, r.record) for r in unfit]
     rejected = sorted(unfit + rows.rejected, key=lambda row: row.position)
     aside_bytes = 0
@@ -93,12 +95,19 @@ def score_chunk(chunk: Chunk) -> FinishedChunk:
 def _rows(source: InputFormat, model: Model, chunk: Chunk, text: bool) -> Rows:
     if not text:
         with pa.ipc.open_stream(chunk.data) as stream:
-            batch = stream.read_next_batch()
-        return Rows(batch, np.arange(len(batch)), [], len(batch))
+            return readable(stream.read_next_batch(), model.schema.names, source.output == CSV)
     names = source.names
     features = [f for f in model.schema if f.name in names]
     numbers = [f.name for f in features if f.kind == "number"] if source.output != CSV else []
     return read(chunk.data, names, numbers, [f.name for f in features if f.kind == "category"])
+
+
+def _partitioned(batch: pa.RecordBatch, source: InputFormat) -> pa.RecordBatch:
+    """The batch with the columns whose value is in the file's path."""
+    for name, value in source.partition:
+        codes = pa.array(np.zeros(len(batch), dtype=np.int32), mask=np.full(len(batch), value is None))
+        batch = batch.append_column(name, pa.DictionaryArray.from_arrays(codes, pa.array([value or ""], pa.string())))
+    return batch
 
 
 def _reject_lines(rejected: Sequence[RejectedRow], rows: Rows, chunk: Chunk, text: bool) -> bytes:
@@ -114,6 +123,8 @@ def _reject_lines(rejected: Sequence[RejectedRow], rows: Rows, chunk: Chunk, tex
 
 def _csv(batch: pa.RecordBatch, model: Model) -> pa.Buffer:
     """Return lines without a header. A cell is quoted only if it must be."""
+    if not len(batch):
+        return pa.py_buffer(b"")
     version = pa.scalar(model.version, pa.string())
     classes = pa.array(list(model.classes), batch.schema.field(PREDICTION).type)
     labels = pa.array([csv_cells.label(label) for label in model.classes])
@@ -122,7 +133,7 @@ def _csv(batch: pa.RecordBatch, model: Model) -> pa.Buffer:
     cells = [_cells(column) for column in batch.columns]
     lines = pc.binary_join_element_wise(*cells, version, ",", null_handling="replace", null_replacement="")
     lines = pc.binary_join_element_wise(lines, "", pa.scalar("\n"))
-    return lines.buffers()[2] or pa.py_buffer(b"")
+    return lines.buffers()[2]
 
 
 def _cells(column: pa.Array) -> pa.Array:

@@ -11,6 +11,7 @@ from typing import Any
 from flask import Request
 
 from modelbundle.schema import Schema
+from modelbundle.validation import csv_cells
 from modelbundle.validation.csv_cells import header_problems, values
 from modelbundle.validation.problems import Problem
 from modelbundle.validation.validator import Validator
@@ -30,10 +31,14 @@ class Table:
         except UnicodeDecodeError as error:
             line = body.count(b"\n", 0, error.start) + 1
             raise Refused(400, f"The body is not valid UTF-8 (line {line}).") from None
-        self._rows = csv.reader(io.StringIO(self._text, newline=""))
+        self._rows = (
+            row for _, row in csv_cells.rows(io.StringIO(self._text, newline="")) if row and row != ["sep=", ""]
+        )
         self.header = next(self._rows, [])
         if not self.header:
             raise Refused(400, "The body is empty; it must be CSV with a header.")
+        if isinstance(self.header, csv_cells.Unclosed):
+            raise Refused(400, f"The header {self.header.detail}.")
 
     def check(self, validator: Validator, others: bool, added: Sequence[str] = ()) -> list[Problem]:
         """What is wrong with the header.
@@ -54,9 +59,8 @@ class Table:
             raise Refused(413, f"The body has more than {rows} rows; at most {rows} are accepted.", max_rows=rows)
 
     def chunks(self, size: int) -> Iterator[list[list[str]]]:
-        """The rows that hold anything, ``size`` at a time."""
-        rows = filter(None, self._rows)
-        while chunk := list(islice(rows, size)):
+        """The rows that hold anything, ``size`` at a time; the last is Unclosed where it ends inside quotation marks."""
+        while chunk := list(islice(self._rows, size)):
             yield chunk
 
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from modelbundle.schema import MAX_TEXT
-from modelbundle.validation.csv_cells import TWICE
+from modelbundle.validation.csv_cells import TWICE, Unclosed
 from modelbundle.validation.problems import Invalid, Problem, TooManyRows, escape
 from modelbundle.validation.rules import ID_RULE, is_reference
 from services.predict.api.csv_table import MOST_OTHERS, Table
@@ -20,7 +20,7 @@ WHICH = "must have either `prediction_id` or `id`"
 LATE = "must be true or false"
 BEFORE = "must be a date, or a date and time, in ISO 8601"
 BOTH = "goes only with `id`"
-TEXTS = {"true": True, "1": True, "false": False, "0": False}
+TEXTS = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
 
 
 def read(document: Any, max_rows: int) -> tuple[list[Claim], bool]:
@@ -112,6 +112,8 @@ def check(sent: Table) -> None:
 
 def row(header: Sequence[str], cells: Sequence[str]) -> Claim | str:
     """The claim of one row of a CSV, or what is wrong with it. An empty cell is not there."""
+    if isinstance(cells, Unclosed):
+        return cells.detail
     if len(cells) != len(header):
         return f"has {len(cells)} cells where the header has {len(header)}"
     record: dict[str, Any] = {n: cell for n, cell in zip(header, cells, strict=True) if n in FIELDS and cell}

@@ -109,7 +109,7 @@ class TableScorer:
         return found
 
     def _read(self, rows: Sequence[Sequence[str]], model: Model) -> One | Many:
-        if any(len(row) != len(self.header) for row in rows):
+        if any(len(row) != len(self.header) or isinstance(row, csv_cells.Unclosed) for row in rows):
             raise Invalid([])
         columns = csv_table.columns(self.header, rows, model.schema, model.validator.has_id)
         if len(rows) == 1:
@@ -118,6 +118,8 @@ class TableScorer:
 
     def _misfit(self, row: Sequence[str]) -> str:
         """Why a row does not fit; empty where it does."""
+        if isinstance(row, csv_cells.Unclosed):
+            return row.detail
         if len(row) != len(self.header):
             return CELLS.format(len(row), len(self.header))
         try:

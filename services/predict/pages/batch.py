@@ -10,7 +10,7 @@ from flask import Blueprint, Response, jsonify, request
 
 from modelbundle.model import Model
 from modelbundle.schema import Feature
-from modelbundle.validation.csv_cells import TAKEN, TWICE
+from modelbundle.validation.csv_cells import TAKEN, TWICE, UNCLOSED
 from modelbundle.validation.rules import ID_RULE, MAX_ID, MISSING, UNKNOWN, expectation
 from services.predict.api.predict_csv import ADDED, CELLS
 from services.predict.api.responses import answered, current
@@ -78,6 +78,7 @@ def describe(asked: Model, most_rows: int, most_bytes: int) -> Json:
             "twice": TWICE,
             "added": TAKEN,
             "cells": CELLS,
+            "unclosed": UNCLOSED,
             "empty": expectation(number, None),
             "number": expectation(number, False),
             "id": ID_RULE,

@@ -8,6 +8,7 @@ from typing import Any
 from flask import Blueprint, Response, request
 
 from modelbundle.model import Model
+from modelbundle.validation import csv_cells
 from modelbundle.validation.problems import Invalid, Problem, unescape
 from modelbundle.validation.validator import Many, One
 from services.predict.api import csv_table
@@ -139,6 +140,8 @@ def _from_table(model: Model, sent: Table, max_rows: int) -> One | Many:
         raise Invalid(problems)
     sent.bound(max_rows)
     rows = [row for chunk in sent.chunks(max_rows) for row in chunk]
+    if rows and isinstance(rows[-1], csv_cells.Unclosed):
+        raise Invalid([Problem("", f"row {len(rows) - 1} {rows[-1].detail}")])
     uneven = [i for i, row in enumerate(rows) if len(row) != len(sent.header)]
     if uneven:
         raise Invalid.counted(Problem(f"/{i}", "must have as many cells as the header") for i in uneven)

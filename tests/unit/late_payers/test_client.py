@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 
@@ -26,7 +30,7 @@ class Api:
 
     def __init__(self, app: Flask) -> None:
         self.app = app
-        self.first: list[Response] = []
+        self.first: list[Any] = []  # WSGI applications
         self.seen: list[dict[str, Any]] = []
         self.url = ""
 
@@ -118,10 +122,89 @@ def test_something_else_at_the_address(api: Api) -> None:
             client.predict(LOAN)
 
 
+@pytest.mark.parametrize("value", [np.int64(12000), np.float32(12000), Decimal("12000"), np.array(12000.0)])
+def test_scalars_of_other_libraries_are_numbers(api: Api, value: Any) -> None:
+    """One by one and among others."""
+    with Client(api.url) as client:
+        expected = client.predict({**LOAN, "amount": 12000}).probability
+        assert client.predict({**LOAN, "amount": value, "grade": np.str_("C")}).probability == expected
+        assert client.predict_many([{**LOAN, "amount": value}])[0].probability == expected
+
+
+@pytest.mark.parametrize("value", [None, math.nan, np.float64("nan"), np.float32("nan"), pd.NA, pd.NaT, Decimal("NaN")])
+def test_whatever_stands_for_a_missing_value_is_one(api: Api, value: Any) -> None:
+    with Client(api.url) as client:
+        expected = client.predict({**LOAN, "emp_length": None}).probability
+        assert client.predict({**LOAN, "emp_length": value}).probability == expected
+
+
 def test_a_value_that_json_lacks(api: Api) -> None:
-    with Client(api.url) as client, pytest.raises(ValueError, match="NaN"):
-        client.predict({**LOAN, "amount": float("nan")})
+    """The message names the field, where it can."""
+    with Client(api.url) as client:
+        with pytest.raises(ValueError, match="Infinity"):
+            client.predict({**LOAN, "amount": math.inf})
+        with pytest.raises(ValueError, match="amount is of type list"):
+            client.predict({**LOAN, "amount": [1]})
+        with pytest.raises(ValueError, match="amount is of type datetime"):
+            client.predict_many([{**LOAN, "amount": datetime(2026, 1, 1, tzinfo=UTC)}])
     assert not api.seen
+
+
+def test_more_rows_than_the_api_takes_go_in_several_requests(api: Api) -> None:
+    """And a problem's place is that in what the caller gave."""
+    loans = [{**LOAN, "amount": 1000 + i} for i in range(120)]
+    with Client(api.url) as client:
+        found = client.predict_many(loans)
+        assert [one.probability for one in found] == [client.predict(loan).probability for loan in loans]
+        loans[70]["int_rate"] = 7
+        with pytest.raises(Refused) as refused:
+            client.predict_many(loans)
+        assert [p.pointer for p in refused.value.problems] == ["/records/70/int_rate"]
+        frame = pd.DataFrame(loans)
+        with pytest.raises(Refused) as refused:
+            client.predict_frame(frame, progress=False)
+        assert [p.pointer for p in refused.value.problems] == ["/70/int_rate"]
+
+
+def test_a_netrc_does_not_replace_the_key(api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor is it sent where there is no key."""
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login someone password secret\n", "utf-8")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    with Client(api.url, key="abc") as client:
+        client.predict(LOAN)
+    with Client(api.url) as client:
+        client.predict(LOAN)
+    assert [environ.get("HTTP_AUTHORIZATION") for environ in api.seen] == ["Bearer abc", None]
+
+
+@pytest.mark.parametrize("length", ["500", "14"], ids=["by its length", "by its JSON"])
+def test_an_answer_that_breaks_off_is_asked_for_again(api: Api, length: str) -> None:
+    """With the same idempotency key: it is the same prediction."""
+
+    def cut(_: Any, start_response: Any) -> list[bytes]:
+        start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", length)])
+        return [b'{"prediction":']
+
+    api.first = [cut]
+    with Client(api.url) as client:
+        assert 0 < client.predict(LOAN).probability < 1
+    assert len({environ["HTTP_IDEMPOTENCY_KEY"] for environ in api.seen}) == 1
+    assert len(api.seen) == 2
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_a_redirect_is_told_and_not_followed(api: Api, status: int) -> None:
+    """Following it would make a GET of a POST."""
+    api.first = [Response(status=status, headers={"Location": "https://elsewhere/predict"})]
+    with Client(api.url) as client, pytest.raises(ApiError, match="redirects to https://elsewhere/predict"):
+        client.predict(LOAN)
+    assert len(api.seen) == 1
+
+
+@pytest.mark.parametrize("url", ["127.0.0.1:5000", "ftp://127.0.0.1", "http://", "localhost"])
+def test_what_is_no_address_is_an_api_error(url: str) -> None:
+    with Client(url, attempts=2) as client, pytest.raises(ApiError):
+        client.predict(LOAN)
 
 
 def test_a_frame(api: Api, bundles: list[Made], capsys: pytest.CaptureFixture[str]) -> None:

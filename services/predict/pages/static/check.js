@@ -44,8 +44,9 @@ export class Checker {
   }
 
   /** What is wrong with a row, in the words of the API's `error` column; null where it can be scored. */
-  row(cells) {
+  row({ cells, line, open }) {
     const { words } = this.model;
+    if (open) return fill(words.unclosed, line);
     if (cells.length !== this.header.length) return fill(words.cells, cells.length, this.header.length);
     const found = [];
     for (const feature of this.plan) {
@@ -91,18 +92,19 @@ function fill(pattern, ...values) {
   return pattern.replaceAll("{}", () => values.shift());
 }
 
-/** The name that is most like `word`, or null where none is like it: Python's difflib.get_close_matches(word, names, 1, 0.6). */
+/** The name that is most like `word`, in whatever case, or null where none is like it: Python's difflib.get_close_matches(…, 1, 0.6). */
 export function closest(word, names) {
+  const folded = new Map([...names].reverse().map((name) => [name.toLowerCase(), name]));
   let best = null;
   let most = CLOSE;
-  for (const name of names) {
-    const alike = ratio(name, word);
+  for (const name of folded.keys()) {
+    const alike = ratio(name, word.toLowerCase());
     if (alike > most || (alike === most && (best === null || name > best))) {
       best = name;
       most = alike;
     }
   }
-  return best;
+  return best === null ? null : folded.get(best);
 }
 
 function ratio(a, b) {

@@ -77,7 +77,7 @@ async function inspect() {
       continue;
     }
     report.rows += 1;
-    const detail = checker.row(row.cells);
+    const detail = checker.row(row);
     if (detail) {
       report.bad += 1;
       if (report.listed.length < MOST_LISTED) report.listed.push({ line: row.line, detail });
@@ -94,7 +94,9 @@ async function inspect() {
 async function* rows() {
   const reader = new Reader(format.delimiter);
   for await (const { text, read } of texts(file, format, reader)) {
-    for (const row of reader.feed(text)) yield { row, read };
+    for (const row of reader.feed(text)) {
+      if (!/^sep=.$/.test(row.raw)) yield { row, read }; // a line for spreadsheets, before the header
+    }
   }
   for (const row of reader.end()) yield { row, read: file.size };
 }
@@ -208,7 +210,7 @@ class Chunk {
   }
 
   add(row) {
-    const detail = this.checker.row(row.cells);
+    const detail = this.checker.row(row);
     this.rows.push({ line: row.line, detail });
     if (detail) return;
     const text = this.#line(row.cells);

@@ -27,7 +27,9 @@ export async function sniff(file, model) {
 
 /** What the first line's names are separated by: the separator that gives most of the model's columns; a comma in doubt. */
 function separator(text, model) {
-  const first = text.split(/[\r\n]/, 1)[0].replaceAll('"', "");
+  const first = text.replace(/^[\ufeff\r\n]+/, "").split(/[\r\n]/, 1)[0].replaceAll('"', "");
+  const said = /^sep=(.)$/.exec(first);
+  if (said) return said[1];
   const names = new Set(model.features.map((feature) => feature.name));
   const found = (delimiter) => first.split(delimiter).filter((name) => names.has(name)).length;
   let best = ",";

@@ -91,7 +91,7 @@ def test_many_chunks_are_one_answer(client: FlaskClient) -> None:
         ("amount,int_rate,grade", "/purpose", "missing; required"),
         (HEADER + ",amount", "/amount", "more than once"),
         (HEADER + ",probability", "/probability", "a column that the answer adds"),
-        (HEADER + "," * 300, "", "at most 200"),
+        (HEADER + "," * 300, "", "at most 205"),
     ],
 )
 def test_the_header_is_checked_first(client: FlaskClient, header: str, pointer: str, detail: str) -> None:
@@ -159,3 +159,49 @@ def test_of_many_classes_contributions_are_null(client: FlaskClient, store: Stat
     sheet = "amount,int_rate,grade,purpose\n" + 2 * "1000,0.1,A,car\n"
     response = client.post("/predict?contributions=all", data=sheet, content_type="text/csv")
     assert [row["contributions"] for row in csv.DictReader(io.StringIO(response.text))] == ["null", "null"]
+
+
+@pytest.mark.parametrize("before", [0, 1, 499, 500, 501])
+def test_a_text_that_ends_inside_quotation_marks_is_an_error_of_that_row(client: FlaskClient, before: int) -> None:
+    """The rows before are scored; those that the mark took in are not lost without a word."""
+    lost = '12000,0.13,C,"car,\n' + f"{GOOD}\n" * 30
+    sent = f"{HEADER}\n" + f"{GOOD}\n" * before + lost
+    settings_rows = rows_of(send(client, sent)) if before + 31 <= 100_000 else []
+    assert len(settings_rows) == before + 1
+    assert all(row["probability"] and not row["error"] for row in settings_rows[:-1])
+    assert settings_rows[-1]["probability"] == ""
+    line = before + 2
+    assert (
+        settings_rows[-1]["error"]
+        == f"begins on line {line} and ends inside quotation marks: one of them is not closed"
+    )
+
+
+def test_a_header_that_is_not_closed(client: FlaskClient) -> None:
+    response = send(client, f'"{HEADER}\n{GOOD}\n')
+    assert_problem(response, 400)
+    assert "inside quotation marks" in response.get_json()["detail"]
+
+
+@pytest.mark.parametrize(("mark", "name"), [(";", "semicolons"), ("\t", "tabs"), ("|", "bars")])
+@pytest.mark.parametrize("hint", ["", "sep={}\n"])
+def test_another_separator_is_named(client: FlaskClient, mark: str, name: str, hint: str) -> None:
+    """Spreadsheets write them where the comma is the decimal mark."""
+    sent = hint.format(mark) + f"{HEADER}\n{GOOD}\n".replace(",", mark)
+    (error,) = send(client, sent).get_json()["errors"]
+    assert error["detail"] == f"the columns seem to be separated by {name}; separate them by commas"
+
+
+@pytest.mark.parametrize("first", ["\n\n", "\r\n", "sep=,\n", "\ufeff\n"])
+def test_lines_before_the_header_that_say_nothing(client: FlaskClient, first: str) -> None:
+    [row] = rows_of(send(client, f"{first}{HEADER}\n{GOOD}\n"))
+    assert row["probability"]
+
+
+def test_an_optional_column_in_another_case_is_taken_for_a_mistake(client: FlaskClient) -> None:
+    """Ignored without a word it would change the score."""
+    response = send(client, f"{HEADER.replace('emp_length', 'EMP_LENGTH')}\n{GOOD}3\n")
+    (error,) = response.get_json()["errors"]
+    assert error == {"pointer": "/EMP_LENGTH", "detail": "unknown field; did you mean `emp_length`?"}
+    (error,) = post(client, {**LOAN, "Emp_Length": 3}).get_json()["errors"]
+    assert error["detail"] == "unknown field; did you mean `emp_length`?"
