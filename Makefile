@@ -93,6 +93,10 @@ score-spark: $(SPARK_VENV)/made ## the same on Spark, which brings its own envir
 test-spark: $(VENV)/development $(SPARK_VENV)/made ## that Spark gives the same answers
 	@SPARK_VENV=$(SPARK_VENV) REQUIRE_SPARK=1 $(PY) -m pytest tests/integration/test_spark.py
 
+.PHONY: publish
+publish: $(VENV)/serving $(VENV)/scoring ## make a bundle of your classifier: MODEL=own.joblib DATA=train.parquet LABEL=column OUT=models/own.bundle (ARGS=more options)
+	@$(PY) -m modelbundle publish "$(MODEL)" --data "$(DATA)" --label "$(LABEL)" --out "$(OUT)" $(ARGS)
+
 .PHONY: check
 check: $(VENV)/serving ## what MODEL=path is, and whether it would be served
 	@$(PY) -m modelbundle check "$(MODEL)"

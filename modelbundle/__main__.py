@@ -1,4 +1,4 @@
-"""``python -m modelbundle check|sign|verify FILE``, ``keys PRIVATE PUBLIC``: check, sign and verify model files.
+"""``python -m modelbundle publish|check|sign|verify FILE``, ``keys PRIVATE PUBLIC``: publish, check, sign, verify model files.
 
 Exit codes: 0 success, 1 the model or a file is refused (the message says why), 2 wrong usage.
 """
@@ -47,6 +47,27 @@ def check(options: argparse.Namespace) -> int:
     return 0
 
 
+def publish(options: argparse.Namespace) -> int:
+    """Publish a fitted classifier with its training data, and say what became of it."""
+    from modelbundle.publishing.command import quietly  # needs scikit-learn and pandas
+
+    made = quietly(
+        options.file,
+        options.data,
+        options.label,
+        options.out,
+        positive=options.positive,
+        title=options.title,
+        key=options.key,
+    )
+    scorer = made.manifest["scorer"]
+    print(f"{made.path}: {scorer['kind']} scorer, proven equal on {scorer['proof']['rows']:,} rows")
+    for other in scorer["refused"]:
+        print(f"  no {other['kind']} scorer: {other['reason']}")
+    print(f"  sha256 {made.sha256}\n  deploy it with: make deploy BUNDLE={made.path}")
+    return 0
+
+
 def keys(options: argparse.Namespace) -> int:
     """Write a new key pair."""
     statement.make_keys(options.private, options.public)
@@ -83,6 +104,15 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m modelbundle", description=__doc__)
     actions = parser.add_subparsers(required=True)
+    one = actions.add_parser("publish", help="make a bundle of a fitted classifier (your own: it is run)")
+    one.add_argument("file", type=Path, metavar="MODEL", help="a classifier that joblib or pickle wrote")
+    one.add_argument("--data", type=Path, required=True, help="the Parquet or CSV file that it was fitted on")
+    one.add_argument("--label", required=True, help="the column of that file that it predicts")
+    one.add_argument("--out", type=Path, required=True, help="the bundle; its name is the model's")
+    one.add_argument("--positive", default="", help='what the last class means: "late next quarter"')
+    one.add_argument("--title", default="", help="for people")
+    one.add_argument("--key", type=Path, help="the private key that signs the bundle")
+    one.set_defaults(run=publish)
     one = actions.add_parser("check", help="check a model file as a replica does")
     one.add_argument("file", type=Path)
     one.add_argument("--sha256", help="the hash that the file must have")

@@ -63,17 +63,27 @@ def publish(
     if key is not None:
         read_private(key)  # fail before the long work
     author = author or Author(manifest.slug(Path(path).name), Path(path).stem, "")
+    try:
+        content, data = _made(pipeline, frame, labels, author)
+    except (BundleError, OSError):
+        raise
+    except Exception as error:  # a pipeline may run any code, and libraries have exceptions of their own
+        raise PublishError(f"publishing failed ({type(error).__name__}): {first_line(error)}") from error
+    write(Path(path), content)
+    if key is not None:
+        sign_file(Path(path), key)
+    return Published(Path(path), archive.digest(content), data)
+
+
+def _made(pipeline: Any, frame: Any, labels: Any, author: Author) -> tuple[bytes, dict[str, Any]]:
+    """The bytes of the bundle, and its manifest."""
     classes = _classes(pipeline)
     training, form = read_frame(frame, pipeline)
     if len(labels) != len(training):
         raise PublishError(f"{len(labels)} labels for {len(training)} rows")
     inputs = describe(pipeline, training, form, author.features)
     chosen = choose(pipeline, inputs, training)
-    content, data = _content(pipeline, chosen, training, inputs, author, classes)
-    write(Path(path), content)
-    if key is not None:
-        sign_file(Path(path), key)
-    return Published(Path(path), archive.digest(content), data)
+    return _content(pipeline, chosen, training, inputs, author, classes)
 
 
 def _content(

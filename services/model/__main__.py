@@ -12,14 +12,20 @@ import sys
 from typing import Any
 
 from gunicorn.app.base import BaseApplication
+from gunicorn.workers.gthread import ThreadWorker
 
 from services.model import pin as pins
 from services.model.app import create_app
 from services.model.pinned_model import PinnedModels
 from services.model.storage import open_storage
 from services.web import json_logging
+from services.web.malformed_requests import ProblemErrors
 
 MAX_BYTES = 512 * 1024 * 1024
+
+
+class ModelWorker(ProblemErrors, ThreadWorker):  # type: ignore[misc]
+    """gunicorn's threads."""
 
 
 class ModelService(BaseApplication):  # type: ignore[misc]
@@ -31,7 +37,7 @@ class ModelService(BaseApplication):  # type: ignore[misc]
             "bind": address,
             "workers": 1,
             "threads": 16,
-            "worker_class": "gthread",
+            "worker_class": ModelWorker,
             "preload_app": True,
             "keepalive": 75,
             "timeout": 60,

@@ -74,7 +74,7 @@ def create_app(settings: Settings, store: StateDir | None = None) -> Application
     examples = Examples(documents)
     gauges = ReplicaGauges(store, state.report, log.root, log.max_bytes), MonitorGauges(report.now)
 
-    problem.init_app(flask)
+    problem.init_app(flask, {"/v2": "error", "/invocations": "message"})
     api_keys.init_app(flask, keys, apart=frozenset({try_it.SUBMIT}))
     rendering.init_app(flask, keyed=keys is not None)
     for views in (

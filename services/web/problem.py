@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -71,8 +71,12 @@ def encode(
     return json.dumps({**body, **more}).encode()
 
 
-def init_app(app: Flask) -> None:
-    """Answer every error of ``app`` with a problem document."""
+def init_app(app: Flask, members: Mapping[str, str] | None = None) -> None:
+    """Answer every error of ``app`` with a problem document.
+
+    ``members`` maps the beginning of a path to a member that has the detail too, as the protocol there wants it.
+    """
+    named = members or {}
 
     @app.errorhandler(Refused)
     def refused(error: Refused) -> Response:
@@ -84,7 +88,11 @@ def init_app(app: Flask) -> None:
         if status < 400:
             return error.get_response()  # type: ignore[return-value]
         kept = {name: value for name, value in error.get_headers() if name in ("Allow", RETRY_AFTER)}
-        return response(status, _detail(status, error), headers=kept)
+        detail = _detail(status, error)
+        more: dict[str, Any] = {
+            member: detail for path, member in named.items() if f"{request.path}/".startswith(f"{path}/")
+        }
+        return response(status, detail, headers=kept, **more)
 
     @app.errorhandler(Exception)
     def our_bug(error: Exception) -> Response:

@@ -57,11 +57,15 @@ class BodyReader:
             raise self._too_large()
         stream: Any = environ["wsgi.input"]
         limit = self.max_bytes + 1 if length is None else length
-        if connection is None:
-            data = bytes(stream.read(limit))
-            late = False
-        else:
-            data, late = self._watched(connection, stream, limit)
+        try:
+            if connection is None:
+                data, late = bytes(stream.read(limit)), False
+            else:
+                data, late = self._watched(connection, stream, limit)
+        except Exception:  # gunicorn's parser has one for each way in which chunks can be wrong
+            if connection is not None:
+                connection.end_after_answer()
+            raise Refused(400, "The body is not chunked as HTTP/1.1 says.") from None
         if late:
             raise Refused(
                 408, f"The body did not arrive within {self.seconds:g} seconds.", headers={"Connection": "close"}
@@ -117,10 +121,16 @@ class Discarded:
         return b""
 
 
-def check_type(request: Request) -> None:
-    """Raise :class:`Refused` with 415 unless the body is declared as plain UTF-8 JSON."""
+def check_encoding(request: Request) -> None:
+    """Raise :class:`Refused` with 415 where the body is compressed."""
     if request.environ.get("HTTP_CONTENT_ENCODING", "identity").lower() != "identity":
         raise Refused(415, "The body must not be compressed.")
+
+
+def check_type(request: Request) -> None:
+    """Raise :class:`Refused` with 415 unless the body is declared as plain UTF-8 JSON."""
+    if "HTTP_CONTENT_ENCODING" in request.environ:
+        check_encoding(request)
     declared = request.environ.get("CONTENT_TYPE", "")
     if declared == "application/json":
         return

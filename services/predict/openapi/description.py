@@ -15,6 +15,7 @@ from services.predict.api.predict_csv import ADDED
 from services.predict.api.responses import MODEL_HEADERS, answered, current
 from services.predict.openapi import schemas
 from services.predict.openapi.schemas import Json, ref
+from services.predict.protocols import oip
 from services.predict.serving.loaded_models import Models
 from services.predict.serving.predictor import derived_ids
 
@@ -226,8 +227,9 @@ class Description:
         data = {"type": "array", "items": {"type": ["number", "string", "null"]}}
         shape = {"type": "array", "items": {"type": "integer"}}
         described = {"name": {"type": "string"}, "datatype": {"type": "string"}, "shape": shape, "data": data}
-        anything = {"type": "object"}
-        asked = {"type": "array", "items": _object({"name": {"type": "string"}})}
+        anything = {"type": ["object", "null"]}
+        output = _object({"name": {"type": "string", "enum": [*oip.outputs(model)]}})
+        asked = {"type": ["array", "null"], "items": output}
         tensor = _closed(described, parameters=anything)
         own = {"type": ["string", "null"], "maxLength": 256}
         inputs = {"type": "array", "items": tensor, "minItems": 1}

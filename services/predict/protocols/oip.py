@@ -12,7 +12,7 @@ from flask import Blueprint, Response, jsonify, request
 
 from modelbundle.model import Answer, Model
 from modelbundle.validation.validator import Many, One
-from services.predict.api.request_body import BodyReader, check_type, parse
+from services.predict.api.request_body import BodyReader, check_encoding, check_type, parse
 from services.predict.api.responses import answered, current, refusal, translated
 from services.predict.protocols.oip_tensors import Tensors
 from services.predict.serving.loaded_models import NoModel
@@ -64,13 +64,15 @@ def blueprint(predictor: Predictor, bodies: BodyReader) -> Blueprint:
     @views.post("/models/<name>/versions/<version>/infer")
     def infer(name: str, version: str | None = None) -> Response:
         """Score one tensor per feature. Answers are always in JSON, which the protocol lets a server choose."""
-        if request.mimetype not in ("", BINARY):
+        if request.mimetype in ("", BINARY):
+            check_encoding(request)
+        else:
             check_type(request)
         document, binary = _parts(bodies.read(request))
         asked = Tensors(binary)
 
         def read(model: Model) -> One | Many:
-            asked.read(document, _named(model, name, version).schema, model.validator.has_id, [*_outputs(model)])
+            asked.read(document, _named(model, name, version).schema, model.validator.has_id, [*outputs(model)])
             return model.validator.columns(asked.columns, predictor.max_rows)
 
         try:
@@ -103,15 +105,15 @@ def _metadata(model: Model) -> dict[str, Any]:
     inputs = [
         {"name": f.name, "datatype": "FP64" if f.kind == "number" else "BYTES", "shape": [-1]} for f in model.schema
     ]
-    outputs = [
-        {"name": output, "datatype": datatype, "shape": shape} for output, (datatype, shape) in _outputs(model).items()
+    answers = [
+        {"name": output, "datatype": datatype, "shape": shape} for output, (datatype, shape) in outputs(model).items()
     ]
     return {
         "name": model.manifest.name,
         "versions": [model.version],
         "platform": "modelbundle",
         "inputs": inputs,
-        "outputs": outputs,
+        "outputs": answers,
     }
 
 
@@ -121,8 +123,9 @@ def _named(model: Model, name: str, version: str | None) -> Model:
     return model
 
 
-def _outputs(model: Model) -> dict[str, tuple[str, list[int]]]:
-    outputs = {
+def outputs(model: Model) -> dict[str, tuple[str, list[int]]]:
+    """The tensors that an answer may have: datatype and shape, by name."""
+    found = {
         "predict": (LABELS[type(model.classes[0])], [-1]),
         "predict_proba": ("FP64", [-1, len(model.classes)]),
         "prediction_id": ("BYTES", [-1]),
@@ -130,13 +133,13 @@ def _outputs(model: Model) -> dict[str, tuple[str, list[int]]]:
         "warnings": ("BYTES", [-1]),
     }
     if model.manifest.bands:
-        outputs["band"] = ("BYTES", [-1])
-    return outputs
+        found["band"] = ("BYTES", [-1])
+    return found
 
 
 def _tensors(model: Model, asked: Tensors, answers: list[Answer]) -> list[dict[str, Any]]:
     tensors = []
-    for name, (datatype, shape) in _outputs(model).items():
+    for name, (datatype, shape) in outputs(model).items():
         if asked.outputs and name not in asked.outputs:
             continue
         own = "prediction" if name == "predict" else name

@@ -60,11 +60,12 @@ class Tensors:
             "/id",
             "must be a string of at most 256 characters",
         )
-        _require(isinstance(document.get("parameters", {}), dict), "/parameters", "must be an object")
+        _require(isinstance(document.get("parameters"), (dict, type(None))), "/parameters", "must be an object")
         inputs = document.get("inputs")
-        _require(isinstance(inputs, list) and 0 < len(inputs) <= MOST_TENSORS, "/inputs", "must be an array of tensors")
+        most = MOST_TENSORS + len(schema)
+        _require(isinstance(inputs, list) and 0 < len(inputs) <= most, "/inputs", "must be an array of tensors")
         self.id = own
-        self.outputs = self._wanted(document.get("outputs", []), outputs)
+        self.outputs = self._wanted([] if document.get("outputs") is None else document["outputs"], outputs)
         for position, tensor in enumerate(inputs):
             self._tensor(tensor, position, schema, ids)
         _require(not len(self._rest), "", "has bytes after the last binary tensor")
@@ -98,7 +99,7 @@ class Tensors:
         fits = datatype == "BYTES" if textual else isinstance(datatype, str) and datatype in NUMBERS
         if name in schema.index or textual:
             _require(fits, f"{where}/datatype", "must be BYTES" if textual else "must be FP64 or another numeric type")
-        parameters = tensor.get("parameters", {})
+        parameters = {} if tensor.get("parameters") is None else tensor["parameters"]
         _require(isinstance(parameters, dict), f"{where}/parameters", "must be an object")
         if "binary_data_size" in parameters:
             _require("data" not in tensor, f"{where}/data", "must not stand beside binary_data_size")

@@ -28,6 +28,7 @@ from typing import Any
 from gunicorn.workers.gthread import ThreadWorker
 
 from services.predict.server.accept_balancer import AcceptDelay, ConnectionCounts
+from services.web.malformed_requests import ProblemErrors
 
 SIDE_THREADS = 2
 NOTIFY = 0.5  # seconds between two heartbeats for the master
@@ -42,7 +43,7 @@ def in_side_pool() -> bool:
     return getattr(_here, "side", False)
 
 
-class TwoPoolWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
+class TwoPoolWorker(ProblemErrors, ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
     """The worker class of the prediction API. ``max_in_flight`` bounds the predictions that are running or waiting."""
 
     max_in_flight = 64
@@ -120,7 +121,7 @@ class TwoPoolWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no type
 
     def handle_request(self, req: Any, conn: Any) -> bool:
         """Answer one request; returns True when the connection is kept."""
-        sock = BufferedSocket(conn.sock)
+        sock = BufferedSocket(conn.sock, req)
         kept: bool = super().handle_request(req, SimpleNamespace(sock=sock, client=conn.client, server=conn.server))
         sock.flush()
         return kept
@@ -198,12 +199,13 @@ class FinishedRequest:
 
 
 class BufferedSocket:
-    """A socket for one answer that sends the head together with the first part of the body: one packet, one system call."""
+    """A socket for the answer to ``request``; sends the head with the first part of the body: one packet, one system call."""
 
-    __slots__ = ("_begun", "_head", "_sock")
+    __slots__ = ("_begun", "_head", "_request", "_sock")
 
-    def __init__(self, sock: Any) -> None:
+    def __init__(self, sock: Any, request: Any = None) -> None:
         self._sock = sock
+        self._request = request
         self._head = b""
         self._begun = False
 
@@ -220,6 +222,10 @@ class BufferedSocket:
         else:
             self.flush()
             self._sock.sendall(data)
+
+    def end_after_answer(self) -> None:
+        """Let the connection end with the answer, because nobody knows where the next request begins."""
+        self._request.must_close = True
 
     def sendfile(self, *what: Any, **more: Any) -> Any:
         """Send a file after the head."""

@@ -137,3 +137,35 @@ def test_another_model_is_404(client: FlaskClient) -> None:
         assert "first" in assert_problem(send(client, {"inputs": inputs()}, url), 404)["error"]
     for url in ("/v2/models/other", "/v2/models/other/ready"):
         assert assert_problem(client.get(url), 404)["error"]
+
+
+@pytest.mark.parametrize("kind", ["application/json", "application/octet-stream", ""])
+def test_a_compressed_body_is_415(client: FlaskClient, kind: str) -> None:
+    """Whatever it is said to be."""
+    answer = client.post(URL, data=b"\x1f\x8b", content_type=kind, headers={"Content-Encoding": "gzip"})
+    assert answer.status_code == 415
+    assert answer.get_json()["error"] == "The body must not be compressed."
+
+
+def test_null_is_what_is_not_there(client: FlaskClient) -> None:
+    """As clients write it that always send every member."""
+    document = {"id": None, "parameters": None, "outputs": None, "inputs": inputs(2, parameters=None)}
+    assert send(client, document).status_code == 200
+    assert send(client, {**document, "inputs": [{**one, "parameters": 5} for one in inputs(2)]}).status_code == 400
+
+
+@pytest.mark.parametrize(("method", "url", "status"), [("GET", "/v2/x", 404), ("GET", URL, 405), ("POST", "/v2", 405)])
+def test_every_error_of_the_protocol_has_its_member(client: FlaskClient, method: str, url: str, status: int) -> None:
+    """Also where there is nothing."""
+    answer = client.open(url, method=method)
+    assert answer.status_code == status
+    assert answer.get_json()["error"] == answer.get_json()["detail"]
+    assert "error" not in client.get("/v22").get_json()
+
+
+def test_the_description_names_the_outputs(client: FlaskClient) -> None:
+    """As they are in the metadata."""
+    body = client.get("/openapi.json").get_json()["paths"]["/v2/models/first/infer"]["post"]["requestBody"]
+    schema = body["content"]["application/json"]["schema"]["properties"]["outputs"]
+    named = [output["name"] for output in client.get("/v2/models/first").get_json()["outputs"]]
+    assert schema["items"]["properties"]["name"]["enum"] == named
