@@ -137,6 +137,18 @@ test-variations: $(VENV)/development ## the unit tests as on other machines: pro
 bench: $(VENV)/development ## measure against the naive ways of doing the same; writes benchmarks/results.json and the chart
 	@$(PY) -m benchmarks
 
+$(VENV)/zoo: env-setup/zoo.txt | $(VENV)/development
+	@$(PY) -m pip install --quiet --no-deps --require-hashes -r env-setup/zoo.txt
+	@touch $@
+
+.PHONY: zoo
+zoo: $(VENV)/zoo ## every kind of classifier published and scored, also XGBoost's, LightGBM's and CatBoost's; writes the table of docs/models.md
+	@$(PY) -m benchmarks.zoo
+
+.PHONY: test-zoo
+test-zoo: $(VENV)/zoo ## that the trees of other packages give the same answers
+	@REQUIRE_ZOO=1 $(PY) -m pytest tests/integration/test_zoo.py
+
 .PHONY: bench-against
 bench-against: $(VENV)/development ## this checkout and REVISION=… of it in turn: ratios of rate, p99 and memory
 	@$(PY) -m benchmarks.against "$(REVISION)" $(ARGS)

@@ -8,3 +8,4 @@ $compile predict.in dev.in -c predict.txt -o dev.txt
 $compile score.in -c dev.txt -o score.txt
 $compile telemetry.in -c dev.txt -o telemetry.txt
 $compile spark.in -c dev.txt -o spark.txt
+$compile --no-deps zoo.in -c dev.txt -o zoo.txt

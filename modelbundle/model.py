@@ -79,7 +79,8 @@ class Model:
         self.baseline = scorer.baseline if scorer.has_contributions else None
         self.decision = manifest.decision
         self._threshold = self.decision.threshold
-        self._in_columns = len(self.classes) > 2 or self.decision.by_predict
+        self._in_columns = self.decision.by_predict
+        self._several = len(self.classes) > 2
         self._probability = expit if scorer.link == "logit" else scorer.probability
         self._uppers = [band.upper for band in manifest.bands]
         self.labels = [band.label for band in manifest.bands]
@@ -101,6 +102,20 @@ class Model:
         if self._in_columns:
             columns = columns_of(row, self.schema)
             return self.answers(columns, every_term, [prediction_id], [reference], [warnings])[0]
+        if self._several:
+            probabilities = scorer.probability_row(row)
+            return Answer(
+                self.classes[probabilities.index(max(probabilities))],
+                probabilities,
+                self.labels[bisect_left(self._uppers, probabilities[-1])] if self.labels else None,
+                None,
+                None,
+                None if every_term else UNSET,
+                self.version,
+                prediction_id,
+                reference,
+                warnings,
+            )
         reasons = terms = None
         if scorer.has_contributions:
             score, contributions = scorer.explain_row(row)

@@ -18,11 +18,9 @@ from modelbundle.format.unpickling import check_runtime, unpickle
 from modelbundle.model import Model
 from modelbundle.schema import Schema
 from modelbundle.scorers import KINDS
-from modelbundle.scorers.additive import AdditiveScorer
 from modelbundle.scorers.base import Scorer
 from modelbundle.scorers.inputs import Inputs
 from modelbundle.scorers.pipeline import PipelineScorer
-from modelbundle.scorers.trees import TreesScorer
 
 PIPELINE = "pipeline.joblib"
 SCORER = "scorer.json"
@@ -85,7 +83,7 @@ def entry(path: Path, about: manifest.Manifest, name: str) -> bytes | None:
 
 def _closed(schema: Schema, scorer: Scorer) -> Schema:
     """The schema with what its closed features accept: the labels of the scorer's tables."""
-    if not any(feature.closed for feature in schema) or not isinstance(scorer, (AdditiveScorer, TreesScorer)):
+    if isinstance(scorer, PipelineScorer) or not any(feature.closed for feature in schema):
         return schema
     return Schema(
         tuple(
@@ -105,14 +103,16 @@ def _scorer(about: manifest.Manifest, entries: Mapping[str, bytes], allow_pickle
         check_runtime(about.runtime)
         stored = Inputs.from_json(manifest.loads(INPUTS, entries[INPUTS]), about.schema) if INPUTS in entries else None
         return PipelineScorer(unpickle(entries.get(PIPELINE, b"")), about.schema, stored)
-    if len(about.classes) != 2:
-        raise FormatError("scorer", "is compiled, which needs two classes")
     header = manifest.loads(SCORER, entries.get(SCORER, b""))
     if TABLES in entries:
-        return kind.from_parts(header, arrays.unpack(TABLES, entries[TABLES]), about.schema)
-    tables = {
-        name.removeprefix(ARRAYS).removesuffix(".npy"): arrays.read(name, raw)
-        for name, raw in entries.items()
-        if name.startswith(ARRAYS) and name.endswith(".npy")
-    }
-    return kind.from_parts(header, tables, about.schema)
+        tables = arrays.unpack(TABLES, entries[TABLES])
+    else:
+        tables = {
+            name.removeprefix(ARRAYS).removesuffix(".npy"): arrays.read(name, raw)
+            for name, raw in entries.items()
+            if name.startswith(ARRAYS) and name.endswith(".npy")
+        }
+    scorer = kind.from_parts(header, tables, about.schema)
+    if scorer.outputs != len(about.classes):
+        raise FormatError("scorer", f"has {scorer.outputs} classes, the manifest {len(about.classes)}")
+    return scorer

@@ -47,7 +47,7 @@ def read_frame(frame: Any, pipeline: Any) -> tuple[pd.DataFrame, str]:
     if len(set(names)) != len(names):
         raise PublishError("two columns of the frame have the same name")
     fitted = [str(name) for name in getattr(pipeline, "feature_names_in_", names)]
-    if fitted != names:
+    if fitted not in (names, [name.replace(" ", "_") for name in names]):  # LightGBM writes its names without spaces
         raise PublishError("the frame must have the columns that the pipeline was fitted on, in the same order")
     expected = getattr(pipeline, "n_features_in_", len(names))
     if expected != len(names):

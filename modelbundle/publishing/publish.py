@@ -25,7 +25,7 @@ from modelbundle.format.unpickling import NEEDS, installed
 from modelbundle.publishing.annotations import Author
 from modelbundle.publishing.compiling.proof import frame_columns
 from modelbundle.publishing.frames import describe, read_frame
-from modelbundle.publishing.selection import Chosen, choose, first_line
+from modelbundle.publishing.selection import Chosen, choose, first_line, needed_packages
 from modelbundle.scorers.base import Scorer
 from modelbundle.scorers.inputs import NAMED, Inputs
 
@@ -97,6 +97,7 @@ def _content(
         for f, column in zip(schema, columns, strict=True)
         if isinstance(column, np.ndarray)
     }
+    needed = needed_packages(pipeline, scorer)
     entries = _entries(pipeline, scorer, inputs, author)
     rows = golden.make(schema)
     try:
@@ -118,7 +119,7 @@ def _content(
             "proof": asdict(chosen.proof),
             "refused": chosen.refused,
         },
-        "runtime": {package: installed(package) or "" for package in NEEDS},
+        "runtime": {package: installed(package) or "" for package in (*NEEDS, *needed)},
         "bands": [asdict(band) for band in author.bands],
         "reasons": Reasons.from_words(schema, author.features, centers).to_json(),
         "baseline": scorer.baseline if scorer.has_contributions else None,
@@ -157,16 +158,6 @@ def _classes(pipeline: Any) -> list[Any]:
 def _entries(pipeline: Any, scorer: Scorer, inputs: Inputs, author: Author) -> dict[str, bytes]:
     import joblib
 
-    pickled = io.BytesIO()
-    try:
-        joblib.dump(pipeline, pickled)
-    except Exception as error:  # a lambda, a lock, an open file: each has an exception of its own
-        raise PublishError(f"the pipeline cannot be pickled ({type(error).__name__}): {first_line(error)}") from None
-    if scorer.kind == "pipeline" and b"__main__" in pickled.getvalue():
-        raise PublishError(
-            "the pipeline uses a function or class of the script that fits it: put it into a module that is installed"
-            " where the model is served"
-        )
     compressed = io.BytesIO()
     joblib.dump(pipeline, compressed, compress=("zlib", 9))
     entries = {bundle.PIPELINE: compressed.getvalue()}

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from modelbundle.scorers.additive import AdditiveScorer
 from modelbundle.scorers.base import Scorer
+from modelbundle.scorers.combined import CombinedScorer
 from modelbundle.scorers.pipeline import PipelineScorer
 from modelbundle.scorers.trees import TreesScorer
 
-KINDS: dict[str, type[Scorer]] = {scorer.kind: scorer for scorer in (AdditiveScorer, TreesScorer, PipelineScorer)}
+KINDS: dict[str, type[Scorer]] = {
+    scorer.kind: scorer for scorer in (AdditiveScorer, TreesScorer, CombinedScorer, PipelineScorer)
+}

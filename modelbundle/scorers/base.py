@@ -91,6 +91,11 @@ class Scorer(ABC):
     has_contributions: bool = False
     baseline: float = 0.0
 
+    @property
+    def outputs(self) -> int:
+        """The number of classes that :meth:`probability_matrix` has."""
+        return 2
+
     @abstractmethod
     def score_row(self, row: Row) -> float:
         """The score of one row."""
@@ -113,6 +118,11 @@ class Scorer(ABC):
         last = self.probabilities(self.score_columns(columns))
         return np.column_stack([1.0 - last, last])
 
+    def probability_row(self, row: Row) -> list[float]:
+        """Probabilities of all classes for one row, the same bits as :meth:`probability_matrix`."""
+        last = self.probability(self.score_row(row))
+        return [1.0 - last, last]
+
     def contributions_columns(self, columns: Sequence[AnyColumn]) -> FloatArray:
         """:meth:`contributions_row` of n rows, shape (n, features)."""
         del columns
@@ -126,6 +136,16 @@ class Scorer(ABC):
         """Set the average terms of the training columns, which contributions are relative to."""
         del columns
         raise TypeError(f"a {self.kind} scorer has no exact contributions")
+
+    def cuts(self, feature: int) -> list[float]:
+        """The finite values of a number at which the score changes its rule, ascending; empty for a category."""
+        del feature
+        return []
+
+    def labels(self, feature: int) -> tuple[str, ...]:
+        """The labels of a category that the score distinguishes; empty for a number."""
+        del feature
+        return ()
 
     @abstractmethod
     def to_parts(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:

@@ -45,6 +45,11 @@ class PipelineScorer(Scorer):
         except Exception as error:
             return self._one_by_one(columns, error)
 
+    def probability_row(self, row: Row) -> list[float]:
+        """See :meth:`Scorer.probability_row`."""
+        found: list[float] = self.probability_matrix(columns_of(row, self.schema))[0].tolist()
+        return found
+
     def predicted(self, columns: Sequence[AnyColumn]) -> NDArray[np.intp]:
         """The position of the class that ``estimator.predict`` answers for each of n rows that can be scored, shape (n,)."""
         positions = {label: k for k, label in enumerate(np.asarray(self.estimator.classes_).tolist())}

@@ -40,12 +40,25 @@ def expit(score: float) -> float:
 
 def expit_array(scores: NDArray[np.float64]) -> NDArray[np.float64]:
     """:func:`expit` of every element, bit for bit the same; any shape."""
-    y = np.maximum(-np.abs(scores), -LIMIT)
+    e = exp_array(-np.abs(scores))
+    result: NDArray[Any] = np.where(scores >= 0.0, 1.0, e) / (1.0 + e)
+    return result
+
+
+def exp_array(powers: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The exponential of every element, which must not be above 0; below -700 it is that of -700. Any shape."""
+    y = np.maximum(powers, -LIMIT)
     n = np.floor(LOG2E * y + 0.5)
     r = y - n * LN2_HIGH
     r = r - n * LN2_LOW
     z = r * r
     p = r * ((P0 * z + P1) * z + P2)
-    e = np.ldexp(1.0 + 2.0 * (p / ((((Q0 * z + Q1) * z + Q2) * z + Q3) - p)), n.astype(np.int64))
-    result: NDArray[Any] = np.where(scores >= 0.0, 1.0, e) / (1.0 + e)
+    e: NDArray[Any] = np.ldexp(1.0 + 2.0 * (p / ((((Q0 * z + Q1) * z + Q2) * z + Q3) - p)), n.astype(np.int64))
+    return e
+
+
+def softmax(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The probabilities of K classes for raw scores of shape (n, K): ``exp(s_k) / sum(exp(s))``."""
+    e = exp_array(scores - scores.max(axis=1, keepdims=True))
+    result: NDArray[Any] = e / np.add.accumulate(e, axis=1)[:, -1:]
     return result

@@ -39,6 +39,7 @@ PRINTED = {  # each Python block of the documents, and a part of what it prints
     ("client.md", 0): "%",
     ("client.md", 1): "elevated",
     ("client.md", 2): "422",
+    ("models.md", 0): "class_0",
     ("publishing.md", 0): "additive",
 }
 

@@ -1,4 +1,4 @@
-"""Compiling a fitted scikit-learn pipeline into a scorer. Only publishing uses it; it needs scikit-learn."""
+"""Compiling a fitted pipeline into a scorer. Only publishing uses it; it needs scikit-learn."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from modelbundle.format.decision import unwrapped
-from modelbundle.publishing.compiling.calibration import calibrated, is_calibrated, on_a_line
+from modelbundle.publishing.compiling.combining import calibrated, compile_combined, is_calibrated, on_a_line
 from modelbundle.publishing.compiling.ebm import compile_ebm
 from modelbundle.publishing.compiling.encoding import Encoded, NotCompilable, NotSupported
-from modelbundle.publishing.compiling.ensembles import READERS, read_ensemble
 from modelbundle.publishing.compiling.linear import compile_logistic
 from modelbundle.publishing.compiling.preprocessing import encode, raw_columns
 from modelbundle.publishing.compiling.sums import sum_of_trees
-from modelbundle.publishing.compiling.trees import compile_trees
+from modelbundle.publishing.compiling.trees import compile_trees, is_ensemble, read_ensemble
 from modelbundle.schema import Schema
 from modelbundle.scorers.base import Scorer
 from modelbundle.scorers.inputs import Inputs
@@ -21,19 +20,17 @@ from modelbundle.scorers.pipeline import PipelineScorer
 
 __all__ = ["NotCompilable", "compile_candidates"]
 
-Compile = Callable[[Any, Sequence[Encoded], Schema], Scorer]
+Names = Sequence[str] | None
+Compile = Callable[[Any, Sequence[Encoded], Names, Schema], Scorer]
 
 
 def compile_candidates(pipeline: Any, inputs: Inputs) -> list[Scorer | NotCompilable]:
     """The scorers that may equal ``pipeline``, the fastest first; :mod:`modelbundle.publishing.compiling.proof` compares them."""
     schema = inputs.schema
     found: list[Scorer | NotCompilable] = []
-    kinds: dict[str, Compile] = {"additive": _additive, "trees": _trees}
-    for kind, compile_one in kinds.items():
+    for kind, compile_one in KINDS.items():
         try:
-            if len(pipeline.classes_) != 2:
-                raise NotSupported("a compiled scorer has two classes")
-            found.append(_compile(compile_one, pipeline, schema))
+            found.append(compile_one(pipeline, raw_columns(inputs), list(schema.names), schema))
         except NotSupported as reason:
             found.append(NotCompilable(kind, str(reason)))
         except Exception as error:  # an unknown version or subclass must not prevent publishing
@@ -42,36 +39,45 @@ def compile_candidates(pipeline: Any, inputs: Inputs) -> list[Scorer | NotCompil
     return found
 
 
-def _compile(compile_one: Compile, pipeline: Any, schema: Schema) -> Scorer:
-    """Follow the columns through nested pipelines and calibrations to the model, and compile it."""
-    model, columns = pipeline, raw_columns(schema)
-    names: list[str] | None = list(schema.names)
-    lines = []
-    while True:
-        model = unwrapped(model)
-        if is_calibrated(model):
-            model, factor, shift = calibrated(model)
-            lines.append((factor, shift))
-            continue
-        if type(model).__name__ != "Pipeline":
-            break
+def _steps(model: Any, columns: Sequence[Encoded], names: Names) -> tuple[Any, Sequence[Encoded], Names]:
+    """The model after the steps of its pipelines, and the columns that it gets."""
+    while type(model := unwrapped(model)).__name__ == "Pipeline":
         *steps, (_, last) = model.steps
         for _, step in steps:
             columns, names = encode(step, columns, names)
         model = last
-    scorer = compile_one(model, columns, schema)
+    return model, columns, names
+
+
+def _through_calibration(
+    compile_one: Compile, model: Any, columns: Sequence[Encoded], names: Names, schema: Schema
+) -> Scorer:
+    """Compile the model inside calibrations that only move its log-odds along a line."""
+    if len(model.classes_) != 2:
+        raise NotSupported("it has two classes")
+    lines = []
+    model, columns, names = _steps(model, columns, names)
+    while is_calibrated(model):
+        model, factor, shift = calibrated(model)
+        lines.append((factor, shift))
+        model, columns, names = _steps(model, columns, names)
+    scorer = compile_one(model, columns, names, schema)
     for factor, shift in reversed(lines):
         scorer = on_a_line(scorer, factor, shift)
     return scorer
 
 
-def _additive(model: Any, encoded: Sequence[Encoded], schema: Schema) -> Scorer:
+def _additive(model: Any, columns: Sequence[Encoded], names: Names, schema: Schema) -> Scorer:
+    return _through_calibration(_sum, model, columns, names, schema)
+
+
+def _sum(model: Any, encoded: Sequence[Encoded], _: Names, schema: Schema) -> Scorer:
     name, package = type(model).__name__, type(model).__module__.partition(".")[0]
     if (package, name) == ("interpret", "ExplainableBoostingClassifier"):
         return compile_ebm(model, encoded, schema)
     if package == "sklearn" and name in ("LogisticRegression", "LogisticRegressionCV"):
         return compile_logistic(model, encoded, schema)
-    if package == "sklearn" and name in READERS:
+    if is_ensemble(model):
         ensemble = read_ensemble(model, encoded)
         if ensemble.link != "logit":
             raise NotSupported("a mean of trees' probabilities is not a sum of log-odds")
@@ -79,5 +85,25 @@ def _additive(model: Any, encoded: Sequence[Encoded], schema: Schema) -> Scorer:
     raise NotSupported(f"{name} is not known to be additive")
 
 
-def _trees(model: Any, encoded: Sequence[Encoded], schema: Schema) -> Scorer:
-    return compile_trees(read_ensemble(model, encoded), schema)
+def _trees(model: Any, columns: Sequence[Encoded], names: Names, schema: Schema) -> Scorer:
+    return _through_calibration(
+        lambda inner, encoded, _, own: compile_trees(read_ensemble(inner, encoded), own), model, columns, names, schema
+    )
+
+
+def _combined(model: Any, columns: Sequence[Encoded], names: Names, schema: Schema) -> Scorer:
+    def inner(part: Any, own: Sequence[Encoded], own_names: Names) -> Scorer:
+        """The fastest scorer of a part."""
+        reasons = []
+        for kind, compile_one in KINDS.items():
+            try:
+                return compile_one(part, own, own_names, schema)
+            except NotSupported as reason:
+                reasons.append(f"{kind}: {reason}")
+        raise NotSupported(f"a part cannot be compiled ({'; '.join(reasons)})")
+
+    model, columns, names = _steps(model, columns, names)
+    return compile_combined(model, columns, names, schema, inner)
+
+
+KINDS: dict[str, Compile] = {"additive": _additive, "trees": _trees, "combined": _combined}

@@ -55,7 +55,7 @@ def adversaries(
             values.append(_labels(scorer, i, feature))
             extremes.append([])
         else:
-            cuts = _cuts(scorer, i)
+            cuts = scorer.cuts(i)
             chosen = cuts if len(cuts) <= MOST_THRESHOLDS else sorted(rng.sample(cuts, MOST_THRESHOLDS))
             total, tried = total + len(cuts), tried + len(chosen)
             values.append([*_numbers(feature, chosen)])
@@ -66,14 +66,8 @@ def adversaries(
     return Adversaries(_rows(background, schema, values, extremes, rng), total, tried)
 
 
-def _cuts(scorer: Scorer, feature: int) -> list[float]:
-    cuts: Callable[[int], list[float]] = getattr(scorer, "cuts", lambda _: [])
-    return cuts(feature)
-
-
 def _labels(scorer: Scorer, i: int, feature: Feature) -> list[Value]:
-    labels: Callable[[int], tuple[str, ...]] = getattr(scorer, "labels", lambda _: ())
-    known = sorted({*feature.categories, *labels(i)})
+    known = sorted({*feature.categories, *scorer.labels(i)})
     if feature.closed:
         return [*known]
     return [*known, *(label.upper() for label in known), *(f"{label} " for label in known), *UNSEEN]

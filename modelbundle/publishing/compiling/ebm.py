@@ -21,19 +21,23 @@ from modelbundle.scorers.base import FloatArray
 from modelbundle.scorers.bins import Bins, CategoryBins, NumberBins
 
 
-def compile_ebm(model: Any, encoded: Sequence[Encoded], schema: Schema) -> AdditiveScorer:
-    """The scorer of a binary ExplainableBoostingClassifier with inputs ``encoded``; raises :class:`NotSupported`."""
-    if getattr(model, "link_", "logit") != "logit":
-        raise NotSupported(f"the machine's link is {model.link_}, not logit")
+def compile_ebm(model: Any, encoded: Sequence[Encoded], schema: Schema, klass: int | None = None) -> AdditiveScorer:
+    """The scorer of an ExplainableBoostingClassifier with inputs ``encoded``; raises :class:`NotSupported`.
+
+    It gives the log-odds of the last of two classes, or the raw score of the class at position ``klass``.
+    """
+    if (link := getattr(model, "link_", "logit")) != ("logit" if klass is None else "mlogit"):
+        raise NotSupported(f"the machine's link {link} is not supported")
     if len(model.bins_) != len(encoded):
         raise NotSupported("the machine has another number of columns than its input")
     terms = Terms(schema)
-    terms.intercept = float(np.ravel(model.intercept_)[0])
+    terms.intercept = float(np.ravel(model.intercept_)[klass or 0])
     for inputs, scores in zip(model.term_features_, model.term_scores_, strict=True):
         if not 1 <= len(inputs) <= 2:
             raise NotSupported("the machine has a term of more than two features")
         seen = [_binned(encoded[k], model.bins_[k], len(inputs)) for k in inputs]
-        table = np.asarray(scores, dtype=np.float64)[np.ix_(*(places for _, places in seen))]
+        own = np.asarray(scores, dtype=np.float64)
+        table = (own if klass is None else own[..., klass])[np.ix_(*(places for _, places in seen))]
         features = [encoded[k].feature for k in inputs]
         if len(inputs) == 1:
             terms.add_table(features[0], seen[0][0], table)

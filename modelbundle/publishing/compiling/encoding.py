@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,19 +49,19 @@ OPERATIONS: dict[str, np.ufunc] = {
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """A raw number after the operations of ``chain`` (name, operand); ``fill`` replaces missing values first.
+    """A raw number after the operations of ``chain`` (name, operand): ``fill`` replaces missing values, ``call`` is a function.
 
     Every operation is monotone and rises with its input, in floating point too, and so does the chain.
     """
 
     feature: int
-    chain: tuple[tuple[str, float], ...] = ()
+    chain: tuple[tuple[str, Any], ...] = ()
 
-    def then(self, operation: str, operand: float) -> Number:
+    def then(self, operation: str, operand: Any) -> Number:
         """The column after one more operation."""
         if operation in ("divide", "multiply") and not operand > 0:
             raise NotSupported("a number is scaled by a factor that is not positive")
-        return replace(self, chain=(*self.chain, (operation, float(operand))))
+        return replace(self, chain=(*self.chain, (operation, operand if operation == "call" else float(operand))))
 
     def at(self, raw: FloatArray) -> FloatArray:
         """The encoded values of raw ones (NaN is missing), computed as the pipeline does, shape (n,)."""
@@ -106,25 +107,29 @@ class Steps:
     bins: Bins
     values: FloatArray
 
-    def then(self, operation: str, operand: float) -> Steps:
+    def then(self, operation: str, operand: Any) -> Steps:
         """The column after one more operation."""
         with np.errstate(all="ignore"):
-            return replace(self, values=run(operation, float(operand), self.values))
+            return replace(self, values=run(operation, operand, self.values))
 
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """A raw category; ``fill`` replaces a missing value, None keeps it missing."""
+    """A raw category; ``fill`` replaces a missing value, None keeps it missing. ``codes``: the values of its pandas type."""
 
     feature: int
     fill: str | None = None
+    codes: tuple[str, ...] | None = None
 
 
 Encoded = Number | Steps | Labels
 
 
-def run(operation: str, operand: float, values: FloatArray) -> FloatArray:
+def run(operation: str, operand: Any, values: FloatArray) -> FloatArray:
     """The result of one operation of a chain."""
+    if operation == "call":
+        called: FloatArray = operand(values)
+        return called
     if operation == "fill":
         return np.where(np.isnan(values), operand, values)
     result: FloatArray = OPERATIONS[operation](values, operand)

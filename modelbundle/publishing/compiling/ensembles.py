@@ -48,30 +48,42 @@ class Ensemble:
         return found
 
 
-def read_ensemble(model: Any, encoded: Sequence[Encoded]) -> Ensemble:
-    """The trees of a fitted binary classifier with inputs ``encoded``; raises :class:`NotSupported`."""
-    kind = type(model)
-    read = READERS.get(kind.__name__) if kind.__module__.startswith("sklearn.") else None
-    if read is None:
-        raise NotSupported(f"{kind.__name__} is not a tree ensemble that is supported")
-    found: Ensemble = read(model, encoded)
-    return found
-
-
-def _forest(model: Any, encoded: Sequence[Encoded]) -> Ensemble:
+def _forest(model: Any, encoded: Sequence[Encoded], klass: int) -> Ensemble:
     estimators = list(model.estimators_) if hasattr(model, "estimators_") else [model]
     if model.n_outputs_ != 1:
         raise NotSupported("a forest with more than one outcome is not supported")
     trees = [estimator.tree_ for estimator in estimators]
-    return _of_trees(trees, encoded, "identity", 0.0, [tree.value[:, 0, -1] for tree in trees])
+    return _of_trees(trees, encoded, "identity", 0.0, [tree.value[:, 0, klass] for tree in trees])
 
 
-def _gradient_boosting(model: Any, encoded: Sequence[Encoded]) -> Ensemble:
+def _ada_boost(model: Any, encoded: Sequence[Encoded], klass: int) -> Ensemble:
+    """Votes of trees: a leaf has the tree's weight for the class that it predicts (Zhu et al. 2009, SAMME)."""
+    trees = []
+    values = []
+    classes = len(model.classes_)
+    total = float(np.sum(model.estimator_weights_[: len(model.estimators_)]))
+    for estimator, weight in zip(model.estimators_, model.estimator_weights_, strict=False):
+        if type(estimator).__name__ != "DecisionTreeClassifier" or estimator.n_outputs_ != 1:
+            raise NotSupported("AdaBoost of other classifiers than decision trees is not supported")
+        tree = estimator.tree_
+        voted = model.classes_.searchsorted(estimator.classes_)[tree.value[:, 0, :].argmax(axis=1)]
+        chosen = voted == (klass if klass >= 0 else classes - 1)
+        share = float(weight) / total
+        values.append(
+            np.where(chosen, share, -share) * 2 if classes == 2 else np.where(chosen, share, -share / (classes - 1))
+        )
+        trees.append(tree)
+    factor = 1.0 if classes == 2 else 1.0 / (classes - 1)
+    return _of_trees(trees, encoded, "logit", 0.0, [factor * value for value in values])
+
+
+def _gradient_boosting(model: Any, encoded: Sequence[Encoded], klass: int) -> Ensemble:
     if not (isinstance(model.init_, str) and model.init_ == "zero") and type(model.init_).__name__ != "DummyClassifier":
         raise NotSupported("gradient boosting that starts from another model is not supported")
     factor = {"log_loss": 1.0, "exponential": 2.0}[model.loss]  # exponential loss scores half the log-odds
-    start = float(model._raw_predict_init(np.zeros((1, model.n_features_in_), dtype=np.float32))[0, 0])
-    trees = [estimator.tree_ for estimator in model.estimators_[:, 0]]
+    place = max(klass, 0)
+    start = float(model._raw_predict_init(np.zeros((1, model.n_features_in_), dtype=np.float32))[0, place])
+    trees = [estimator.tree_ for estimator in model.estimators_[:, place]]
     values = [factor * (model.learning_rate * tree.value[:, 0, 0]) for tree in trees]
     return _of_trees(trees, encoded, "logit", factor * start, values)
 
@@ -109,8 +121,8 @@ def _of_trees(
     )
 
 
-def _histogram_boosting(model: Any, encoded: Sequence[Encoded]) -> Ensemble:
-    predictors = [predictor for iteration in model._predictors for predictor in iteration]
+def _histogram_boosting(model: Any, encoded: Sequence[Encoded], klass: int) -> Ensemble:
+    predictors = [iteration[max(klass, 0)] for iteration in model._predictors]
     bitsets, positions = model._bin_mapper.make_known_categories_bitsets()
     encoded = _before_histograms(model, encoded)
     nodes = np.concatenate([predictor.nodes for predictor in predictors])
@@ -129,7 +141,7 @@ def _histogram_boosting(model: Any, encoded: Sequence[Encoded]) -> Ensemble:
     return Ensemble(
         encoded=encoded,
         link="logit",
-        start=float(np.ravel(model._baseline_prediction)[0]),
+        start=float(np.ravel(model._baseline_prediction)[max(klass, 0)]),
         narrow=False,
         roots=offsets[:-1].astype(np.int64),
         column=np.where(leaf, 0, nodes["feature_idx"]).astype(np.int64),
@@ -162,6 +174,7 @@ def _bits(words: NDArray[np.uint32]) -> Bools:
 
 
 READERS: dict[str, Any] = {
+    "AdaBoostClassifier": _ada_boost,
     "RandomForestClassifier": _forest,
     "ExtraTreesClassifier": _forest,
     "DecisionTreeClassifier": _forest,

@@ -14,14 +14,17 @@ from modelbundle.scorers.additive import AdditiveScorer
 from modelbundle.scorers.bins import NumberBins
 
 
-def compile_logistic(model: Any, encoded: Sequence[Encoded], schema: Schema) -> AdditiveScorer:
-    """The scorer with a line per number and a table per column of finitely many values; raises :class:`NotSupported`."""
+def compile_logistic(model: Any, encoded: Sequence[Encoded], schema: Schema, klass: int = 0) -> AdditiveScorer:
+    """The scorer with a line per number and a table per column of finitely many values; raises :class:`NotSupported`.
+
+    It gives the log-odds of the last of two classes, or the raw score of the class at position ``klass``.
+    """
     weights = np.asarray(model.coef_, dtype=np.float64)
-    if weights.shape != (1, len(encoded)):
+    if weights.ndim != 2 or weights.shape[1] != len(encoded) or klass >= len(weights):
         raise NotSupported("the regression does not have one weight per column")
     terms = Terms(schema)
-    terms.intercept = float(np.ravel(model.intercept_)[0])
-    for column, weight in zip(encoded, weights[0].tolist(), strict=True):
+    terms.intercept = float(np.ravel(model.intercept_)[klass])
+    for column, weight in zip(encoded, weights[klass].tolist(), strict=True):
         if isinstance(column, Labels):
             raise NotSupported("a category reaches the regression without having been encoded")
         if isinstance(column, Number):

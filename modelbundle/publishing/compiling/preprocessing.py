@@ -13,16 +13,23 @@ from typing import Any
 import numpy as np
 
 from modelbundle.publishing.compiling.encoding import Encoded, Labels, NotSupported, Number, Steps
-from modelbundle.schema import Schema
 from modelbundle.scorers.base import FloatArray
 from modelbundle.scorers.bins import CategoryBins
+from modelbundle.scorers.inputs import Inputs
 
 UNKNOWN = "\x00 a label that no training frame has \x00"
 
 
-def raw_columns(schema: Schema) -> list[Encoded]:
+def raw_columns(inputs: Inputs) -> list[Encoded]:
     """The columns of the frame before the first step."""
-    return [Number(i) if feature.kind == "number" else Labels(i) for i, feature in enumerate(schema)]
+    columns: list[Encoded] = []
+    for i, feature in enumerate(inputs.schema):
+        values = inputs.types.get(feature.name, {}).get("values")
+        if feature.kind == "number":
+            columns.append(Number(i))
+        else:
+            columns.append(Labels(i, codes=None if values is None else tuple(values)))
+    return columns
 
 
 def encode(
@@ -144,6 +151,39 @@ def _scaler(*operations: tuple[str, str]) -> Callable[[Any, list[Encoded], Seque
     return encode_all
 
 
+def _monotone(method: str) -> Callable[[Any, list[Encoded], Sequence[str] | None], list[Encoded]]:
+    """Reads a step whose result for a column rises with the column: trees and bins need no more than where it crosses a value."""
+
+    def encode_all(step: Any, columns: list[Encoded], names: Sequence[str] | None) -> list[Encoded]:
+        del names
+        if any(isinstance(column, Labels) for column in columns):
+            raise NotSupported("a category is transformed as a number")
+        return [
+            column.then(method, _Column(step, k, len(columns)))  # type: ignore[union-attr]
+            for k, column in enumerate(columns)
+        ]
+
+    return encode_all
+
+
+class _Column:
+    """What a fitted step makes of one of its columns."""
+
+    def __init__(self, step: Any, place: int, count: int) -> None:
+        self.step = step
+        self.place = place
+        self.count = count
+
+    def __call__(self, values: FloatArray) -> FloatArray:
+        import pandas as pd
+
+        x: Any = np.zeros((len(values), self.count))
+        x[:, self.place] = values
+        if (names := getattr(self.step, "feature_names_in_", None)) is not None:
+            x = pd.DataFrame(x, columns=names)
+        return np.asarray(self.step.transform(x), dtype=np.float64)[:, self.place]
+
+
 def _encoder(step: Any, columns: list[Encoded], names: Sequence[str] | None) -> list[Encoded]:
     del names
     closed = step.handle_unknown == "error"
@@ -155,6 +195,14 @@ def _encoder(step: Any, columns: list[Encoded], names: Sequence[str] | None) -> 
     ]
     widths = step._n_features_outs if type(step).__name__ == "OneHotEncoder" else [1] * len(columns)
     return _tabulate(step, columns, points, widths, step.categories_, closed)
+
+
+def _target_encoder(step: Any, columns: list[Encoded], names: Sequence[str] | None) -> list[Encoded]:
+    del names
+    if not all(isinstance(column, Labels) for column in columns):
+        raise NotSupported("a number is encoded by its target")
+    widths = [len(step.classes_) if step.target_type_ == "multiclass" else 1] * len(columns)
+    return _tabulate(step, columns, [np.empty(0)] * len(columns), widths, step.categories_)
 
 
 def _binner(step: Any, columns: list[Encoded], names: Sequence[str] | None) -> list[Encoded]:
@@ -245,4 +293,7 @@ STEPS: dict[str, Callable[[Any, list[Encoded], Sequence[str] | None], list[Encod
     "OneHotEncoder": _encoder,
     "OrdinalEncoder": _encoder,
     "KBinsDiscretizer": _binner,
+    "TargetEncoder": _target_encoder,
+    "PowerTransformer": _monotone("call"),
+    "QuantileTransformer": _monotone("call"),
 }

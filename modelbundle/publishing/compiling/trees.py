@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from modelbundle.publishing.compiling.encoding import Labels, NotSupported, Number, Steps
+from modelbundle.publishing.compiling import boosters, ensembles
+from modelbundle.publishing.compiling.encoding import Encoded, Labels, NotSupported, Number, Steps
 from modelbundle.publishing.compiling.ensembles import Bools, Ensemble
 from modelbundle.publishing.compiling.terms import union
 from modelbundle.schema import Schema
@@ -24,6 +27,29 @@ class _Asked:
     right: Bools
     nodes: NDArray[np.int64]
     question: NDArray[np.int64]
+
+
+def read_ensemble(model: Any, encoded: Sequence[Encoded], klass: int = -1) -> Ensemble:
+    """The trees of a fitted classifier with inputs ``encoded``; raises :class:`NotSupported`.
+
+    They give the score of the last of two classes; of more classes, that of the class at position ``klass``.
+    """
+    kind = type(model)
+    package = kind.__module__.partition(".")[0]
+    read = (
+        ensembles.READERS.get(kind.__name__) if package == "sklearn" else boosters.READERS.get((package, kind.__name__))
+    )
+    if read is None:
+        raise NotSupported(f"{kind.__name__} is not a tree ensemble that is supported")
+    found: Ensemble = read(model, encoded, klass)
+    return found
+
+
+def is_ensemble(model: Any) -> bool:
+    """Whether :func:`read_ensemble` knows the type of a model."""
+    kind = type(model)
+    package = kind.__module__.partition(".")[0]
+    return (package == "sklearn" and kind.__name__ in ensembles.READERS) or (package, kind.__name__) in boosters.READERS
 
 
 def compile_trees(ensemble: Ensemble, schema: Schema) -> TreesScorer:

@@ -151,8 +151,9 @@ def test_what_is_not_supported_is_said(model: Any, word: str) -> None:
     assert word in reasons(filled(model).fit(frame, labels), frame)["trees"]
 
 
-def test_three_classes_are_not_compiled() -> None:
-    """A model with three classes keeps the pipeline, because a compiled scorer has two."""
+def test_three_classes_are_combined() -> None:
+    """One part per class."""
     frame, labels = book(300)
-    given = reasons(filled(RandomForestClassifier(3)).fit(frame, np.where(frame["late"] > 1, 2, labels)), frame)
-    assert set(given.values()) == {"a compiled scorer has two classes"}
+    model = filled(RandomForestClassifier(3)).fit(frame, np.where(frame["late"] > 1, 2, labels))
+    assert set(reasons(model, frame)) == {"additive", "trees"}
+    assert compiled(model, frame)[0].outputs == 3

@@ -54,12 +54,14 @@ def test_a_frozen_model_is_looked_into() -> None:
         (CalibratedClassifierCV(RandomForestClassifier(5), ensemble=False), "no log-odds"),
     ],
 )
-def test_what_is_not_supported_is_said(model: Any, word: str) -> None:
-    """Means of several models, other curves and models without log-odds keep the pipeline, with a reason."""
+def test_what_is_not_a_line_is_combined(model: Any, word: str) -> None:
+    """Means of several models, other curves and models without log-odds are no sums: they are combined, with the same answers."""
     frame, labels = book(300)
     frame = frame[["amount", "rate", "late"]]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model.fit(frame, labels)
     assert word in reasons(model, frame)["additive"]
-    assert compiled(model, frame)[0].kind == "pipeline"
+    scorer, proof = compiled(model, frame)
+    assert scorer.kind == "combined"
+    assert proof.max_difference <= 1e-12
