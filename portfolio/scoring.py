@@ -59,7 +59,7 @@ def score(
         batch = batch.take(pa.array(left))
         columns = [take(column, left) for column in columns]
         added = _added(model, columns, with_reasons)
-    for name, array in zip(ADDED, added, strict=True):
+    for name, array in zip(csv_cells.answer_names(ADDED, model.schema), added, strict=True):
         batch = batch.append_column(name, array)
     return batch, columns, rejected
 

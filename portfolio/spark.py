@@ -69,7 +69,13 @@ def score(spark: Any, options: Options, text: bool) -> tuple[str, int, int]:
     model = load(options)
     book = read(spark, options.source, text)
     source = to_arrow_schema(book.schema)
-    check(options.source, _without(source), text, model.validator, (*added("csv"), *REJECTED))
+    check(
+        options.source,
+        _without(source),
+        text,
+        model.validator,
+        (*added("csv", model.schema), "model_version", *REJECTED),
+    )
     schema = output_schema(model, source, text)
     broadcast = spark.sparkContext.broadcast(options.model.read_bytes())
     mapping = BatchScorer(broadcast, model.version, options.allow_pickle, options.with_reasons, text, schema)

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from modelbundle.format import bundle
 from modelbundle.model import Model
+from modelbundle.validation.csv_cells import answer_names
 from portfolio.files.added_columns import ADDED, added_types
 from portfolio.files.csv_columns import RejectedRow, as_json
 from portfolio.scoring import score, with_numbers
@@ -87,6 +88,6 @@ def output_schema(model: Model, source: pa.Schema, text: bool) -> pa.Schema:
     numbers = {feature.name for feature in model.schema if feature.kind == "number"} if text else set()
     fields = [f.with_type(pa.float64()) if f.name in numbers else f for f in source if f.name != CORRUPT]
     types = [t.value_type if pa.types.is_dictionary(t) else t for t in added_types(model)]
-    fields += [pa.field(name, kind) for name, kind in zip(ADDED, types, strict=True)]
+    fields += [pa.field(name, kind) for name, kind in zip(answer_names(ADDED, model.schema), types, strict=True)]
     fields += [pa.field(name, pa.string()) for name in ("model_version", *REJECTED)]
     return pa.schema([field.with_nullable(True) for field in fields])

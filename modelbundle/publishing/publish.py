@@ -26,6 +26,7 @@ from modelbundle.publishing.annotations import Author
 from modelbundle.publishing.compiling.proof import frame_columns
 from modelbundle.publishing.frames import describe, read_frame
 from modelbundle.publishing.selection import Chosen, choose, first_line, needed_packages
+from modelbundle.schema import Schema
 from modelbundle.scorers.base import Scorer
 from modelbundle.scorers.inputs import NAMED, Inputs
 
@@ -99,12 +100,11 @@ def _content(
     }
     needed = needed_packages(pipeline, scorer)
     entries = _entries(pipeline, scorer, inputs, author)
-    rows = golden.make(schema)
     try:
         probabilities = scorer.probability_matrix(columns)[:, -1]
-        scores = [scorer.score_row(row) for row in rows]
     except CannotScore as error:
-        raise PublishError(f"a row that fits the schema cannot be scored: {error}") from None
+        raise PublishError(f"a row of the training frame cannot be scored: {error}") from None
+    rows, scores = _golden(scorer, schema)
     entries[bundle.REFERENCE] = manifest.dump(reference.describe(schema, columns, probabilities))
     data = {
         "format": manifest.FORMAT,
@@ -125,7 +125,7 @@ def _content(
         "baseline": scorer.baseline if scorer.has_contributions else None,
         "training": {**author.training, "rows": len(frame)},
         "metrics": dict(author.metrics),
-        "golden": {"rows": [list(row) for row in rows], "scores": scores},
+        "golden": {"rows": rows, "scores": scores},
         "files": manifest.listing(entries),
     }
     if (rule := chosen.decision.to_json()) is not None:
@@ -137,6 +137,23 @@ def _content(
     content = archive.pack(entries)
     _verify(content)
     return content, data
+
+
+def _golden(scorer: Scorer, schema: Schema) -> tuple[list[list[Any]], list[float]]:
+    """Golden rows and their scores, without rows that the model cannot score."""
+    rows: list[list[Any]] = []
+    scores = []
+    why = ""
+    for row in golden.make(schema):
+        try:
+            scores.append(scorer.score_row(row))
+        except CannotScore as error:
+            why = error.rows[0]
+        else:
+            rows.append(list(row))
+    if not rows:
+        raise PublishError(f"the model can score none of the rows that fit its schema ({why})")
+    return rows, scores
 
 
 def _classes(pipeline: Any) -> list[Any]:

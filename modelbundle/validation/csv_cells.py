@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any
 
-from modelbundle.schema import Feature
+from modelbundle.schema import Feature, Schema
 from modelbundle.validation.problems import Problem, escape
 from modelbundle.validation.validator import Validator
 
@@ -70,6 +70,11 @@ def number(cell: str) -> float | bool:
 def label(value: Any) -> str:
     """A class as a cell: booleans as in JSON."""
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def answer_names(names: Iterable[str], schema: Schema) -> tuple[str, ...]:
+    """The names of columns that the answer adds: those that the model's features have already are called ``model_…``."""
+    return tuple(f"model_{name}" if name in schema.index else name for name in names)
 
 
 def header_problems(

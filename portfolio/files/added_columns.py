@@ -5,15 +5,17 @@ from __future__ import annotations
 import pyarrow as pa
 
 from modelbundle.model import Model
+from modelbundle.schema import Schema
+from modelbundle.validation.csv_cells import answer_names
 from portfolio.files.locations import CSV
 
 PREDICTION = "prediction"
 ADDED = (PREDICTION, "probability", "band", "reasons", "warnings")
 
 
-def added(output: str) -> tuple[str, ...]:
+def added(output: str, schema: Schema) -> tuple[str, ...]:
     """Return the columns that an output of this kind adds to the input. Parquet has the model version in its metadata."""
-    return (*ADDED, "model_version") if output == CSV else ADDED
+    return answer_names((*ADDED, "model_version") if output == CSV else ADDED, schema)
 
 
 def added_types(model: Model) -> list[pa.DataType]:

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from modelbundle.model import Model
+from modelbundle.validation.csv_cells import answer_names
 from portfolio.errors import PortfolioError
 from portfolio.files.added_columns import ADDED, added_types
 from portfolio.files.locations import CSV
@@ -155,7 +156,7 @@ def scored_schema(source: InputFile, model: Model) -> pa.Schema:
         features = {f.name: f.kind for f in model.schema}
         fields = [f.with_type(pa.float64()) if features.get(f.name) == "number" else f for f in fields]
     types = [t.value_type if pa.types.is_dictionary(t) else t for t in added_types(model)]
-    fields += [pa.field(name, kind) for name, kind in zip(ADDED, types, strict=True)]
+    fields += [pa.field(name, kind) for name, kind in zip(answer_names(ADDED, model.schema), types, strict=True)]
     return pa.schema(fields, source.schema.metadata)
 
 
@@ -176,7 +177,8 @@ def open_output(path: Path, kind: str, sources: Sequence[InputFile], model: Mode
     if kind == CSV:
         if nested := [f.name for f in schema if pa.types.is_nested(f.type)]:
             raise PortfolioError(f"column {nested[0]} of {sources[0].location} cannot be written as CSV: write Parquet")
-        return CsvOutput(path, [*schema.names, "model_version"])
-    coded = [f.name for f in model.schema if f.kind == "category"] + list(ADDED)
-    few = {*model.schema.names, *ADDED} & set(schema.names) - {"probability"}
+        return CsvOutput(path, [*schema.names, *answer_names(["model_version"], model.schema)])
+    names = answer_names(ADDED, model.schema)
+    coded = [f.name for f in model.schema if f.kind == "category"] + list(names)
+    few = {*model.schema.names, *names} & set(schema.names) - {names[ADDED.index("probability")]}
     return ParquetOutput(path, schema, coded, sorted(few))

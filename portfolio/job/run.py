@@ -92,7 +92,7 @@ def _check(job: Plan, model: Model) -> None:
                 source.schema,
                 source.kind == CSV,
                 model.validator,
-                added(target.kind),
+                added(target.kind, model.schema),
                 [name for name, _ in source.partition],
                 target.kind == CSV,
             )

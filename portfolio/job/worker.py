@@ -126,10 +126,11 @@ def _csv(batch: pa.RecordBatch, model: Model) -> pa.Buffer:
     if not len(batch):
         return pa.py_buffer(b"")
     version = pa.scalar(model.version, pa.string())
-    classes = pa.array(list(model.classes), batch.schema.field(PREDICTION).type)
+    (name,) = csv_cells.answer_names([PREDICTION], model.schema)
+    classes = pa.array(list(model.classes), batch.schema.field(name).type)
     labels = pa.array([csv_cells.label(label) for label in model.classes])
-    said = labels.take(pc.index_in(batch.column(PREDICTION), classes))
-    batch = batch.set_column(batch.schema.get_field_index(PREDICTION), PREDICTION, said)
+    said = labels.take(pc.index_in(batch.column(name), classes))
+    batch = batch.set_column(batch.schema.get_field_index(name), name, said)
     cells = [_cells(column) for column in batch.columns]
     lines = pc.binary_join_element_wise(*cells, version, ",", null_handling="replace", null_replacement="")
     lines = pc.binary_join_element_wise(lines, "", pa.scalar("\n"))

@@ -29,7 +29,9 @@ Cells = dict[str, Any]
 
 
 def answer(predictor: Predictor, bodies: BodyReader, max_rows: int, request: Request, every_term: bool) -> Response:
-    """The rows that were sent, with the columns :data:`ADDED`; ``probability`` is that of the model's last class.
+    """The rows that were sent, with the columns :data:`ADDED` (see :func:`csv_cells.answer_names`).
+
+    ``probability`` is that of the model's last class.
 
     ``every_term`` adds ``contributions``: an object of JSON.
     """
@@ -40,7 +42,7 @@ def answer(predictor: Predictor, bodies: BodyReader, max_rows: int, request: Req
         key = idempotency_key(environ)
         sent = Table(bodies.read(request))
         serving = predictor.models.current()
-        if problems := sent.check(serving.model.validator, others=True, added=added):
+        if problems := _problems(sent, added, serving.model):
             if serving.trial is not None:
                 serving.trial.refused(problems, partial(_check, sent, added))
             raise Invalid(problems)
@@ -55,15 +57,20 @@ def answer(predictor: Predictor, bodies: BodyReader, max_rows: int, request: Req
 
 
 def _check(sent: Table, added: Sequence[str], model: Model) -> None:
-    if problems := sent.check(model.validator, others=True, added=added):
+    if problems := _problems(sent, added, model):
         raise Invalid(problems)
+
+
+def _problems(sent: Table, added: Sequence[str], model: Model) -> list[Problem]:
+    return sent.check(model.validator, others=True, added=csv_cells.answer_names(added, model.schema))
 
 
 def _lines(scorer: TableScorer, sent: Table, added: Sequence[str]) -> Iterator[bytes]:
     facts = scorer.environ["request.facts"]
     first, width = 0, len(sent.header)
     with scorer.serving:
-        yield csv_table.encode([[*sent.header, *added]])
+        names = csv_cells.answer_names(added, scorer.serving.model.schema)
+        yield csv_table.encode([[*sent.header, *names]])
         for rows in sent.chunks(CHUNK):
             answers = scorer.score(rows, first)
             good = sum("band" in answer for answer in answers)

@@ -10,6 +10,7 @@ from flask import Blueprint, Response, jsonify, request
 
 from modelbundle.model import Model
 from modelbundle.schema import Feature
+from modelbundle.validation import csv_cells
 from modelbundle.validation.csv_cells import TAKEN, TWICE, UNCLOSED
 from modelbundle.validation.rules import ID_RULE, MAX_ID, MISSING, UNKNOWN, expectation
 from services.predict.api.predict_csv import ADDED, CELLS
@@ -69,7 +70,8 @@ def describe(asked: Model, most_rows: int, most_bytes: int) -> Json:
         ],
         "features": [_feature(feature) for feature in asked.schema],
         "has_id": asked.validator.has_id,
-        "added": ADDED,
+        "added": csv_cells.answer_names(ADDED, asked.schema),
+        "keys": ADDED,
         "max_id": MAX_ID,
         "limits": {"rows": most_rows, "bytes": most_bytes},
         "words": {

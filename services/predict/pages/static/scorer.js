@@ -232,11 +232,11 @@ async function finish(own, chunk) {
   await own.alive();
   const number = own.chunks++;
   const answers = chunk.sent ? await ask(own, chunk, number) : [];
-  const place = Object.fromEntries(model.added.map((name, i) => [name, i]));
+  const place = Object.fromEntries(model.keys.map((name, i) => [name, i]));
   let next = 0;
   const lines = chunk.rows.map(({ line: where, detail }) => {
-    const cells = detail ? model.added.map((name) => (name === "error" ? detail : "")) : answers[next++];
-    own.tally.add(Object.fromEntries(model.added.map((name, i) => [name, cells[i]])));
+    const cells = detail ? model.keys.map((name) => (name === "error" ? detail : "")) : answers[next++];
+    own.tally.add(Object.fromEntries(model.keys.map((name, i) => [name, cells[i]])));
     if (!detail && cells[place.error]) own.surprise(where, cells[place.error]);
     return line(cells.map(tame), format.delimiter);
   });
