@@ -54,7 +54,7 @@ def _through_calibration(
 ) -> Scorer:
     """Compile the model inside calibrations that only move its log-odds along a line."""
     if len(model.classes_) != 2:
-        raise NotSupported("it has two classes")
+        raise NotSupported("a score of one number tells two classes apart, not more")
     lines = []
     model, columns, names = _steps(model, columns, names)
     while is_calibrated(model):

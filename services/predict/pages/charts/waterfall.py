@@ -47,7 +47,7 @@ class Verdict:
     segments: tuple[BandSegment, ...]
     place: float
     average_place: float | None
-    classes: tuple[tuple[str, str], ...]
+    classes: tuple[tuple[str, str, bool], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,9 +200,11 @@ def _shade(position: int, count: int) -> int:
     return round(position * (SHADES - 1) / (count - 1)) if count > 1 else 0
 
 
-def _classes(model: Model, answer: Answer) -> tuple[tuple[str, str], ...]:
+def _classes(model: Model, answer: Answer) -> tuple[tuple[str, str, bool], ...]:
+    """Label, probability, and whether it is predicted, for each of more than two classes."""
     if len(model.classes) == 2:
         return ()
     return tuple(
-        (str(label), formatting.percent(p)) for label, p in zip(model.classes, answer.predict_proba, strict=True)
+        (str(label), formatting.percent(p), label == answer.prediction)
+        for label, p in zip(model.classes, answer.predict_proba, strict=True)
     )
