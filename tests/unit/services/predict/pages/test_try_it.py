@@ -254,8 +254,10 @@ def test_of_many_classes_all_are_shown(client: FlaskClient, store: StateDir, tmp
     record = {"amount": 12000, "int_rate": 0.2, "grade": "C", "purpose": "car"}
     page = client.post("/", data=form(record)).text
     classes = page[page.index('<dl class="classes">') : page.index("</dl>")]
-    for label, chance in enumerate(post(client, record).get_json()["predict_proba"]):
-        assert text(f"{label} {formatting.percent(chance)}") in text(classes)
+    answer = post(client, record).get_json()
+    for label, chance in enumerate(answer["predict_proba"]):
+        said = f"{label} (predicted)" if label == answer["prediction"] else str(label)
+        assert text(f"{said} {formatting.percent(chance)}") in text(classes)
 
 
 def test_without_a_model_the_page_says_so(settings: Settings) -> None:
