@@ -178,9 +178,9 @@ def test_a_full_disk_keeps_the_old_model_answering(system: System, small_disk: P
     for old in system.workers():
         before = set(system.workers())
         os.kill(old, signal.SIGKILL)
-        until(lambda old=old: old not in (now := system.workers()) and len(now) == 2, 20, "another worker")
+        until(lambda old=old: old not in (now := system.workers()) and len(now) == 2, 60, "another worker")
         (new,) = set(system.workers()) - before
-        until(lambda new=new: any(e["pid"] == new for e in system.log("worker failed")), 20, "it has no seat")
+        until(lambda new=new: any(e["pid"] == new for e in system.log("worker failed")), 60, "it has no seat")
     assert system.post(LOAN)[0] == 200
     remount(small_disk, "nr_inodes=0")
     (small_disk / "rest").unlink()

@@ -10,10 +10,11 @@ from tests.integration.system import System, ask, until
 
 
 def value(system: System, name: str) -> float:
-    """The sum of a metric's samples."""
+    """The sum of a metric's samples; ValueError while there are none, so that it can be waited for."""
     lines = ask(system.port, "GET", "/metrics")[2].decode().splitlines()
     found = [float(line.rpartition(" ")[2]) for line in lines if line.startswith((f"{name} ", f"{name}{{"))]
-    assert found, name
+    if not found:
+        raise ValueError(name)
     return sum(found)
 
 
