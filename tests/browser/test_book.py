@@ -77,7 +77,8 @@ def test_a_scored_book_is_what_the_api_answers(page: Page, shipped: System) -> N
     """Row by row, the same columns, the same bits and the same words for what is wrong, though bad rows are never sent."""
     ids = ["x" * 65, *(f"L-{i}" for i in range(1, len(CORPUS)))]
     lines = [f"{own},{row}" if row else "" for own, row in zip(ids, CORPUS, strict=True)]
-    book = "\r\n".join([f"id,{HEADER}", *lines])
+    open_row = f'last,"{GOOD}\r\nL-0,{GOOD}'  # what follows the mark is in it
+    book = "\r\n".join([f"id,{HEADER}", *lines, open_row])
     choose(page, book)
     score(page)
     found = saved(page)

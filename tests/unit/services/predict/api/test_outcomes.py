@@ -321,3 +321,12 @@ def test_the_database_library_comes_with_the_first_outcome() -> None:
     code = "import services.predict.app, sys, json; print(json.dumps([m for m in sys.modules if m.startswith('sqlalchemy')]))"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert json.loads(ran.stdout) == []
+
+
+def test_a_sheet_as_data_frames_and_spreadsheets_write_it(client: FlaskClient, engine: sa.Engine) -> None:
+    """Truth as a fraction, and a quotation mark that is not closed: the rows before it are recorded."""
+    sheet = 'prediction_id,is_late,note\np1,1.0,\np2,0.0,\np3,1.0,"oh\np4,1,\n'
+    lines = client.post("/outcomes", data=sheet, content_type="text/csv").get_data(as_text=True).splitlines()
+    assert lines[1:3] == ["p1,1.0,,recorded,", "p2,0.0,,recorded,"]
+    assert "begins on line 4 and ends inside quotation marks: one of them is not closed" in "".join(lines[3:])
+    assert stored(engine) == {"p1": True, "p2": False}
