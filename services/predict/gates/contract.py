@@ -45,6 +45,8 @@ def _feature(name: str, current: Model, candidate: Model) -> str | None:
         return f"`{name}` becomes a {new.kind}, before a {old.kind}"
     if new.required and not old.required:
         return f"`{name}` becomes required"
+    if new.closed and not old.closed:
+        return f"`{name}` becomes closed: categories that training has not seen are refused"
     low, high = _bounds(old), _bounds(new)
     if high[0] > low[0] or high[1] < low[1]:
         return f"`{name}` has narrower bounds: {_range(*high)}, before {_range(*low)}"

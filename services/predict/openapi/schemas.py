@@ -95,6 +95,8 @@ def value(feature: Feature) -> Json:
         if feature.categories:
             known.append(f"Seen in training: {', '.join(feature.categories)}.")
             schema["examples"] = list(feature.categories[:20])
+        if feature.closed:
+            known.append("A value that training has not seen is refused.")
     else:
         if feature.unit:
             known.append(f"In {feature.unit}.")

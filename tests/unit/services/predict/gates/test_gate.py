@@ -27,6 +27,7 @@ def verdict(candidate: Any, rows: list[dict[str, Any]] = ROWS, *lifted: str, tro
     [
         ({"city": NEW}, "`city` is a new required feature"),
         ({"emp_length": {"required": True}}, "`emp_length` becomes required"),
+        ({"purpose": {"closed": True}}, "`purpose` becomes closed: categories that training has not seen are refused"),
         ({"grade": {"kind": "number"}}, "`grade` becomes a number, before a category"),
         ({"int_rate": {"maximum": 0.2}}, "`int_rate` has narrower bounds: 0 to 0.2, before 0 to 1"),
         ({"amount": {"minimum": 1000.0}}, "`amount` has narrower bounds: at least 1000, before at least 0"),
