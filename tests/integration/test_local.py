@@ -367,7 +367,7 @@ def test_a_model_that_was_taken_back_is_never_gone_back_to(place: Place, bundles
     assert done.returncode == 0, done.stderr
     assert "; on probation until 2" in done.stdout
     body = json.dumps({**LOAN, "amount": unfit.ODD}).encode()
-    assert ask(place.port, "POST", "/predict", body, {"Content-Type": "application/json"})[0] == 500
+    assert ask(place.port, "POST", "/predict", body, {"Content-Type": "application/json"})[0] == 422
     until(lambda: place.version() == bundles[0].sha256, 20, "it is taken back")
     assert place.command("deploy", str(bundles[1].path)).returncode == 0
     assert place.version() == bundles[1].sha256

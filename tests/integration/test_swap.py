@@ -133,7 +133,7 @@ def test_nothing_is_unpickled_before_its_hash_matched(serving: System, tmp_path:
     assert not canary.exists()
     # the canary does sing where it is unpickled
     sha256 = place(serving, "pinned.joblib", (serving.models / "canary.joblib").read_bytes())
-    assert "feature_names_in_" in refusal(serving, sha256)
+    assert "only fitted classifiers are served" in refusal(serving, sha256)
     assert canary.exists()
 
 
