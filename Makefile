@@ -76,6 +76,14 @@ monitor: $(VENV)/serving ## is the model still right? a page of the last DAYS (3
 compare: $(VENV)/serving $(VENV)/scoring ## BUNDLE=path and the current model (or WITH=path) on the same rows: the log's last DAYS (7) or IN=book.csv, to OUT=page.html
 	@$(PY) -m comparison "$(BUNDLE)" $(if $(WITH),--with "$(WITH)") $(if $(DAYS),--days $(DAYS)) $(if $(IN),--in "$(IN)") $(if $(OUT),--out "$(OUT)") $(ARGS)
 
+.PHONY: dataset
+dataset: $(VENV)/serving $(VENV)/scoring ## logged predictions with their outcomes as Parquet: OUT=file (SINCE=, UNTIL=, LAST=1 per id, WINDOW=days)
+	@$(PY) -m learning dataset "$(OUT)" $(if $(SINCE),--since "$(SINCE)") $(if $(UNTIL),--until "$(UNTIL)") $(if $(LAST),--last) $(if $(WINDOW),--window $(WINDOW))
+
+.PHONY: recalibrate
+recalibrate: $(VENV)/serving $(VENV)/scoring ## the model with its log-odds on a line that the outcomes of DATASET=file say: OUT=models/new.bundle (MODEL=path, KEY=path)
+	@$(PY) -m learning recalibrate "$(DATASET)" "$(OUT)" --model "$(MODEL)" $(if $(KEY),--key "$(KEY)")
+
 .PHONY: score
 score: $(VENV)/scoring ## a whole book: IN=book.csv OUT=scored.parquet, files, directories or s3:// (MODEL=path, ARGS=more options)
 	@$(PY) -m portfolio "$(IN)" "$(OUT)" --model "$(MODEL)" $(ARGS)

@@ -9,6 +9,7 @@ one-vs-rest K      each part's probability of its class, divided by their sum
 classes     K      each part's probability of its class, as it is
 sigmoid     1      of the last of two classes: ``1 / (1 + exp(-(factor * s + shift)))`` of the part's score
 isotonic    1      of the last of two classes: the part's score on a line through points
+odds        1      of the last of two classes: the part's odds times ``factor``
 ==========  =====  =================================================================================================
 """
 
@@ -29,10 +30,10 @@ from modelbundle.scorers.parts import Parts
 from modelbundle.scorers.probability import expit_array, softmax
 from modelbundle.scorers.trees import TreesScorer
 
-MEAN, SOFTMAX, ONE_VS_REST, CLASSES, SIGMOID, ISOTONIC = (
-    "mean", "softmax", "one-vs-rest", "classes", "sigmoid", "isotonic",
+MEAN, SOFTMAX, ONE_VS_REST, CLASSES, SIGMOID, ISOTONIC, ODDS = RULES = (
+    "mean", "softmax", "one-vs-rest", "classes", "sigmoid", "isotonic", "odds",
 )  # fmt: skip
-RULES = (MEAN, SOFTMAX, ONE_VS_REST, CLASSES, SIGMOID, ISOTONIC)
+SINGLE = (SIGMOID, ISOTONIC, ODDS)  # the rules of one part
 FARTHEST = 1e200  # of a number in lines whose sums are compared: a part bounds each line by itself, which would make them equal
 MOST_PARTS = 2_000
 DEEPEST = 4  # combined scorers within each other
@@ -112,13 +113,22 @@ class CombinedScorer(Scorer):
         how = self.combination
         if how.rule == SOFTMAX:
             return softmax(np.column_stack(scores))
-        if how.rule in (SIGMOID, ISOTONIC):
-            last = (
-                expit_array(how.factor * scores[0] + how.shift) if how.rule == SIGMOID else _on_points(how, scores[0])
-            )
+        if how.rule in SINGLE:
+            last = self._curve(scores[0])
             return np.column_stack([1.0 - last, last])
         each = np.column_stack([part.probabilities(own) for part, own in zip(self.parts, scores, strict=True)])
         return each / np.add.accumulate(each, axis=1)[:, -1:] if how.rule == ONE_VS_REST else each
+
+    def _curve(self, scores: FloatArray) -> FloatArray:
+        how = self.combination
+        if how.rule == SIGMOID:
+            return expit_array(how.factor * scores + how.shift)
+        if how.rule == ISOTONIC:
+            return _on_points(how, scores)
+        probabilities = self.parts[0].probabilities(scores)
+        weighted = how.factor * probabilities
+        moved: FloatArray = weighted / (weighted + (1.0 - probabilities))
+        return moved
 
     def cuts(self, feature: int) -> list[float]:
         """The values of a number at which a part changes its answer, ascending; empty for a category."""
@@ -173,7 +183,7 @@ def _read(header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], schema:
     own = Parts(header, {name: array for name, array in arrays.items() if "." not in name}, schema)
     entries = own.entries("parts", MOST_PARTS)
     weights = tuple(own.number(weight) for weight in own.entries("weights", MOST_PARTS))
-    single = rule in (SIGMOID, ISOTONIC)
+    single = rule in SINGLE
     if len(entries) < (1 if single or rule == MEAN else 2) or (single and len(entries) != 1):
         raise FormatError("scorer", "has another number of parts than its rule needs")
     if rule == MEAN and (len(weights) != len(entries) or not all(w >= 0 for w in weights) or not sum(weights) > 0):
@@ -184,6 +194,8 @@ def _read(header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], schema:
         if not len(x) or len(x) != len(y) or not bool((x[1:] >= x[:-1]).all()):
             raise FormatError("scorer", "its points must ascend")
     factor, shift = own.number(header.get("factor", 1.0)), own.number(header.get("shift", 0.0))
+    if rule == ODDS and not factor > 0.0:
+        raise FormatError("scorer", "odds are multiplied by a positive number")
     own.nothing_else()
     grouped: dict[str, dict[str, NDArray[Any]]] = {}
     for name, array in arrays.items():

@@ -136,6 +136,7 @@ def on_a_line(scorer: Scorer, factor: float, shift: float) -> Scorer:
             scorer.bins,
             [factor * table for table in scorer.tables],
             [replace(pair, table=factor * pair.table) for pair in scorer.pairs],
+            [factor * average for average in scorer.averages],
             lines=[LinearTerm(line.feature, factor * line.slope, line.center) for line in scorer.lines],
         )
     if isinstance(scorer, TreesScorer) and scorer.link == "logit":

@@ -1,0 +1,1 @@
+"""From the prediction log and its outcomes to a better model."""
