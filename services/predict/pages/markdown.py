@@ -8,15 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Literal
+from functools import cache
+from typing import TYPE_CHECKING, Any, Literal
 
-from markdown_it import MarkdownIt
-from markdown_it.token import Token
+if TYPE_CHECKING:
+    from markdown_it.token import Token
 
 Words = list[tuple[Literal["text", "code", "strong", "em"], str]]
-_markdown = MarkdownIt("zero", {"html": False}).enable(
-    ["heading", "list", "table", "emphasis", "backticks", "escape", "newline"]
-)
 _KINDS: dict[str, Literal["paragraph", "list", "table"]] = {
     "paragraph_open": "paragraph",
     "bullet_list_open": "list",
@@ -46,11 +44,20 @@ class Section:
     blocks: list[Block] = field(default_factory=list)
 
 
+@cache
+def _markdown() -> Any:
+    """The parser: imported when a card is asked for, since it takes more than a megabyte in each process."""
+    from markdown_it import MarkdownIt
+
+    rules = ["heading", "list", "table", "emphasis", "backticks", "escape", "newline"]
+    return MarkdownIt("zero", {"html": False}).enable(rules)
+
+
 def sections(text: str) -> list[Section]:
     """A document as sections, in order."""
     found = [Section("", 1)]
     block: Block | None = None  # None while a heading is open
-    for token in _markdown.parse(text):
+    for token in _markdown().parse(text):
         if token.type == "heading_open" and token.level == 0:
             found.append(Section("", int(token.tag[1])))
             block = None

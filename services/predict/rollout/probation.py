@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
-from statistics import median
 from typing import Any
 
 import msgspec
@@ -162,7 +161,7 @@ def verdict(seen: Evidence, allow: Sequence[str]) -> str:
         why = max(seen.misfits, key=seen.misfits.__getitem__)
         return f"{_share(count, seen.requests)} were refused ({why}); the model before accepts them"
     if seen.slow_requests >= MANY and 2 * seen.slow_requests >= seen.requests:
-        each, before = (median(pair[side] for pair in seen.slow) for side in (0, 1))
+        each, before = np.median(seen.slow, axis=0).tolist()
         return (
             f"{_share(seen.slow_requests, seen.requests)} took {each * 1e3:.3g} ms a row,"
             f" {each / max(before, 1e-9):.3g} × as long as the model before"
