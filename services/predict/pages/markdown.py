@@ -92,7 +92,7 @@ def _add(block: Block, token: Token) -> None:
 
 def words(text: str) -> Words:
     """A line in parts: plain text, code, strong and emphasised words."""
-    return _words(_markdown.parseInline(text)[0].children or ())
+    return _words(_markdown().parseInline(text)[0].children or ())
 
 
 def _words(tokens: Iterable[Token]) -> Words:
