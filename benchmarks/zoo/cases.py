@@ -110,7 +110,7 @@ def iris() -> tuple[Any, Any]:
 def digits() -> tuple[Any, Any]:
     """64 numbers, ten classes."""
     data = load_digits(as_frame=True)
-    return data.data, data.target.to_numpy()
+    return data.data[:500], data.target[:500].to_numpy()
 
 
 def cancer() -> tuple[Any, Any]:

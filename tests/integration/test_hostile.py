@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -18,7 +19,8 @@ from hypothesis import strategies as st
 from tests.conftest import LOAN, Made
 from tests.integration.system import System, ask, running
 
-ROUNDS, EXAMPLES, EACH = 4, 240, 10
+ROUNDS, EACH = 4, 10
+EXAMPLES = int(os.environ.get("HOSTILE_EXAMPLES", "120"))
 HANG = 10  # seconds: an answer that takes longer never comes
 PATHS = ("/predict", "/invocations", "/v2/models/first/infer", "/v2/models/x/infer", "/predict?contributions=all")
 JSON, CSV = "application/json", "text/csv"
@@ -265,7 +267,7 @@ def test_nothing_that_is_sent_harms_it(system: System, attacker: Attacker, recor
             attacker.send(*request)
         attack(attacker, number)
         memory.append([resident(pid) for pid in workers])
-    assert sum(attacker.statuses.values()) >= 10_000
+    assert sum(attacker.statuses.values()) >= ROUNDS * EACH * EXAMPLES
     assert not [status for status in attacker.statuses if status >= 500]
     assert system.workers() == workers
     growth = [after - before for before, after in zip(*memory[-2:], strict=True)]
