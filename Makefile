@@ -243,9 +243,8 @@ audit-dependencies: $(VENV)/development ## known vulnerabilities of what is lock
 .PHONY: test-newest
 test-newest: ## the unit tests with the newest dependencies that are allowed, in an environment of its own
 	@sh env-setup/make-venv.sh .venv-newest
-	@.venv-newest/bin/python -m pip install --quiet uv
-	@.venv-newest/bin/python -m uv pip install --quiet --upgrade --python .venv-newest/bin/python -r env-setup/predict.in -r env-setup/dev.in
-	@.venv-newest/bin/python -m pytest tests/unit
+	@.venv-newest/bin/python -m pip install --quiet --upgrade --upgrade-strategy eager -r env-setup/predict.in -r env-setup/dev.in
+	@.venv-newest/bin/python -m pytest -n $(JOBS) tests/unit
 
 .PHONY: prometheus-rule
 prometheus-rule: $(VENV)/development ## the alerts for the Prometheus operator, from deploy/prometheus/rules.yml
