@@ -6,7 +6,7 @@ SPARK_VENV ?= .venv-spark
 PY := $(VENV)/bin/python
 PORT ?= 5000
 MODEL ?= models/late-payers.bundle
-JOBS ?= 4
+JOBS ?= 3
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help
