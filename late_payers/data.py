@@ -95,7 +95,9 @@ def _unzip(path: Path) -> dict[str, bytes]:
                     raise DataError(f"{path.name}: {name} is larger than {MAX_BYTES} bytes")
                 with archive.open(info) as file:
                     tables[name] = file.read(MAX_BYTES + 1)
-    except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError) as error:
+    except DataError:
+        raise
+    except Exception as error:  # the library's own, and those of each way to compress: zlib.error, LZMAError
         raise DataError(f"{path.name}: is not a readable zip file ({error})") from None
     return tables
 

@@ -99,3 +99,21 @@ def test_without_the_original_the_stand_in_is_used_and_the_first_line_says_so(
     book = load(tmp_path, say=said.append)
     assert book.source == "stand-in"
     assert "simulated" in said[0]
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_damaged_archive_is_named_however_it_is_compressed(method: int, tmp_path: Path) -> None:
+    """Each byte of it is wrong once."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", method) as made:
+        made.writestr(TRAINING_FILE, TABLE)
+    whole = buffer.getvalue()
+    path = tmp_path / "peerLoanData.zip"
+    refused = 0
+    for at in range(len(whole)):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 0x55]) + whole[at + 1 :])
+        try:
+            load(tmp_path, say=lambda _: None)
+        except DataError:
+            refused += 1
+    assert refused
