@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,8 @@ from modelbundle.errors import CannotScore, FormatError
 from modelbundle.schema import Schema
 from modelbundle.scorers.base import AnyColumn, FloatArray, Row, Scorer, checked, columns_of, take
 from modelbundle.scorers.inputs import Inputs
+
+Found = TypeVar("Found", FloatArray, NDArray[np.intp])
 
 
 class PipelineScorer(Scorer):
@@ -38,12 +40,7 @@ class PipelineScorer(Scorer):
 
         Raises :class:`CannotScore` for the rows for which the pipeline raises, whatever it raises, or gives no probability.
         """
-        try:
-            return checked(self._probabilities(columns))
-        except CannotScore:
-            raise
-        except Exception as error:
-            return self._one_by_one(columns, error)
+        return self._each(columns, lambda rows: checked(self._probabilities(rows)))
 
     def probability_row(self, row: Row) -> list[float]:
         """See :meth:`Scorer.probability_row`."""
@@ -51,20 +48,30 @@ class PipelineScorer(Scorer):
         return found
 
     def predicted(self, columns: Sequence[AnyColumn]) -> NDArray[np.intp]:
-        """The position of the class that ``estimator.predict`` answers for each of n rows that can be scored, shape (n,)."""
-        positions = {label: k for k, label in enumerate(np.asarray(self.estimator.classes_).tolist())}
-        found = np.asarray(self.estimator.predict(self.inputs.frame(columns))).tolist()
-        return np.array([positions[label] for label in found], dtype=np.intp)
+        """The position of the class that ``estimator.predict`` answers for each of n rows, shape (n,).
+
+        Raises :class:`CannotScore` for the rows for which it raises, or answers what is none of its classes.
+        """
+        return self._each(columns, self._positions)
 
     def _probabilities(self, columns: Sequence[AnyColumn]) -> FloatArray:
         return np.asarray(self.estimator.predict_proba(self.inputs.frame(columns)), dtype=np.float64)
 
-    def _one_by_one(self, columns: Sequence[AnyColumn], error: Exception) -> FloatArray:
-        """The probabilities of rows of which some make the pipeline raise: halved until these rows are found."""
-        total = len(columns[0])
-        matrix: FloatArray | None = None
+    def _positions(self, columns: Sequence[AnyColumn]) -> NDArray[np.intp]:
+        positions = {label: k for k, label in enumerate(np.asarray(self.estimator.classes_).tolist())}
+        found = np.asarray(self.estimator.predict(self.inputs.frame(columns))).tolist()
+        return np.array([positions[label] for label in found], dtype=np.intp)
+
+    def _each(self, columns: Sequence[AnyColumn], call: Callable[[Sequence[AnyColumn]], Found]) -> Found:
+        """What ``call`` answers for the rows, which are halved where it raises until the rows for which it does are found."""
+        try:
+            return call(columns)
+        except CannotScore:
+            raise
+        except Exception as error:
+            waiting = [(np.arange(len(columns[0])), error)]
+        whole: Any = None
         wrong: dict[int, str] = {}
-        waiting = [(np.arange(total), error)]
         while waiting:
             part, why = waiting.pop()
             if len(part) == 1:
@@ -72,18 +79,18 @@ class PipelineScorer(Scorer):
                 continue
             for half in (part[len(part) // 2 :], part[: len(part) // 2]):
                 try:
-                    found = checked(self._probabilities([take(column, half) for column in columns]))
+                    found: Any = call([take(column, half) for column in columns])
                 except CannotScore as some:
                     wrong.update({int(half[row]): reason for row, reason in some.rows.items()})
                 except Exception as other:
                     waiting.append((half, other))
                 else:
-                    if matrix is None:
-                        matrix = np.full((total, found.shape[1]), np.nan)
-                    matrix[half] = found
-        if wrong or matrix is None:
+                    if whole is None:
+                        whole = np.zeros((len(columns[0]), *found.shape[1:]), found.dtype)
+                    whole[half] = found
+        if wrong or whole is None:
             raise CannotScore(dict(sorted(wrong.items())))
-        return matrix
+        return cast(Found, whole)
 
     def to_parts(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         """An empty header and no arrays: the bundle stores the pickle."""
