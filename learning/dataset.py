@@ -163,6 +163,6 @@ def _batch(
     for name, kind in kinds.items():
         values = [given.get(name) for given in inputs]
         if kind == pa.string():
-            values = [v if v is None or isinstance(v, str) else f"{v:g}" for v in values]
+            values = [v if v is None else str(v) for v in values]
         arrays.append(pa.array(values, kind))
     return pa.RecordBatch.from_arrays(arrays, schema=schema)

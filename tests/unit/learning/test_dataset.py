@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -110,6 +111,8 @@ def test_models_with_other_features_are_in_one_table(log: Any, bundles: list[Mad
         connection.execute(change.values(input='{"amount": "much", "band": "x", "time": 3}'))
     table = made(written, tmp_path)[1]
     assert table["amount"].dtype == object or str(table["amount"].dtype).startswith("str")
+    kept = [float(amount) for amount in table["amount"] if amount != "much"]
+    assert sorted(kept) == sorted(json.loads(row["input"])["amount"] for row in rows[1:])
     assert set(table["band"].dropna()) == {"x"}
     assert table["logged_band"].notna().any()
     assert table["time"].dropna().tolist() == [3.0]
