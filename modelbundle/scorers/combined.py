@@ -5,7 +5,6 @@ rule        parts  the probabilities
 ==========  =====  =================================================================================================
 mean        any    the weighted mean of the parts' probabilities, added in their order
 softmax     K      ``exp(s_k) / sum(exp(s))`` of the parts' scores
-one-vs-rest K      each part's probability of its class, divided by their sum
 classes     K      each part's probability of its class, as it is
 sigmoid     1      of the last of two classes: ``1 / (1 + exp(-(factor * s + shift)))`` of the part's score
 isotonic    1      of the last of two classes: the part's score on a line through points
@@ -30,8 +29,8 @@ from modelbundle.scorers.parts import Parts
 from modelbundle.scorers.probability import expit_array, softmax
 from modelbundle.scorers.trees import TreesScorer
 
-MEAN, SOFTMAX, ONE_VS_REST, CLASSES, SIGMOID, ISOTONIC, ODDS = RULES = (
-    "mean", "softmax", "one-vs-rest", "classes", "sigmoid", "isotonic", "odds",
+MEAN, SOFTMAX, CLASSES, SIGMOID, ISOTONIC, ODDS = RULES = (
+    "mean", "softmax", "classes", "sigmoid", "isotonic", "odds",
 )  # fmt: skip
 SINGLE = (SIGMOID, ISOTONIC, ODDS)  # the rules of one part
 FARTHEST = 1e200  # of a number in lines whose sums are compared: a part bounds each line by itself, which would make them equal
@@ -70,7 +69,7 @@ class CombinedScorer(Scorer):
     @property
     def outputs(self) -> int:
         """See :attr:`Scorer.outputs`."""
-        if self.combination.rule in (SOFTMAX, ONE_VS_REST, CLASSES):
+        if self.combination.rule in (SOFTMAX, CLASSES):
             return len(self.parts)
         return self.parts[0].outputs
 
@@ -85,13 +84,12 @@ class CombinedScorer(Scorer):
     def probability_row(self, row: Row) -> list[float]:
         """See :meth:`Scorer.probability_row`."""
         if self.combination.rule == MEAN:
-            mean: list[float] = checked(self._mean([np.array([part.probability_row(row)]) for part in self.parts]))[
-                0
-            ].tolist()
-            return mean
-        if self._bounded:
-            row = [min(max(v, -FARTHEST), FARTHEST) if isinstance(v, float) else v for v in row]
-        found: list[float] = checked(self._matrix([np.array([part.score_row(row)]) for part in self.parts]))[0].tolist()
+            matrix = self._mean([np.array([part.probability_row(row)]) for part in self.parts])
+        else:
+            if self._bounded:
+                row = [min(max(v, -FARTHEST), FARTHEST) if isinstance(v, float) else v for v in row]
+            matrix = self._matrix([np.array([part.score_row(row)]) for part in self.parts])
+        found: list[float] = checked(matrix)[0].tolist()
         return found
 
     def probability_matrix(self, columns: Sequence[AnyColumn]) -> FloatArray:
@@ -116,8 +114,7 @@ class CombinedScorer(Scorer):
         if how.rule in SINGLE:
             last = self._curve(scores[0])
             return np.column_stack([1.0 - last, last])
-        each = np.column_stack([part.probabilities(own) for part, own in zip(self.parts, scores, strict=True)])
-        return each / np.add.accumulate(each, axis=1)[:, -1:] if how.rule == ONE_VS_REST else each
+        return np.column_stack([part.probabilities(own) for part, own in zip(self.parts, scores, strict=True)])
 
     def _curve(self, scores: FloatArray) -> FloatArray:
         how = self.combination
