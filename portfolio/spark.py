@@ -150,7 +150,7 @@ def _run(master: str | None, options: Options, text: bool) -> tuple[str, int, in
             ship(spark, Path(folder))
             return score(spark, options, text)
     except PySparkException as error:
-        first = str(error).strip().splitlines()[0]
+        first = next(iter(str(error).strip().splitlines()), "")
         raise PortfolioError(first) from None
     finally:
         spark.stop()

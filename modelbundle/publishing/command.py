@@ -11,6 +11,7 @@ from modelbundle.format import manifest
 from modelbundle.format.unpickling import unpickle
 from modelbundle.publishing.annotations import Author
 from modelbundle.publishing.publish import Published, publish
+from modelbundle.publishing.selection import first_line
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,16 +52,18 @@ def read_table(path: Path) -> pd.DataFrame:
     except ImportError:
         raise PublishError("reading Parquet needs pyarrow; `make publish` installs it") from None
     except Exception as error:  # pandas and pyarrow have many
-        raise PublishError(f"{path} cannot be read ({type(error).__name__}): {str(error).splitlines()[0]}") from None
+        raise PublishError(f"{path} cannot be read ({type(error).__name__}): {first_line(error)}") from None
 
 
 def _features(pipeline: Any, table: pd.DataFrame, data: Path) -> Any:
     names = getattr(pipeline, "feature_names_in_", None)
     if names is not None:
+        spaceless = {str(column).replace(" ", "_"): column for column in table.columns}  # as LightGBM writes them
+        own = {**spaceless, **{str(column): column for column in table.columns}}
         wanted = [str(name) for name in names]
-        if missing := [name for name in wanted if name not in table.columns]:
+        if missing := [name for name in wanted if name not in own]:
             raise PublishError(f"{data} has not the columns {', '.join(missing)}, which the model was fitted on")
-        return table[wanted]
+        return table[[own[name] for name in wanted]]
     count = getattr(pipeline, "n_features_in_", None)
     if count is not None and count != len(table.columns):
         raise PublishError(f"the model was fitted on {count} columns without names, {data} has {len(table.columns)}")

@@ -107,12 +107,13 @@ def test_models_with_other_features_are_in_one_table(log: Any, bundles: list[Mad
     """What a model does not have is missing; a feature that is a text for any of them is text."""
     written, rows = log
     with written.engine.begin() as connection:
-        change = sa.update(database.predictions).where(database.predictions.c.prediction_id == rows[0]["prediction_id"])
-        connection.execute(change.values(input='{"amount": "much", "band": "x", "time": 3}'))
+        for row, text in ((rows[0], '{"amount": "much", "band": "x", "time": 3}'), (rows[1], '{"amount": 1234567.25}')):
+            change = sa.update(database.predictions).where(database.predictions.c.prediction_id == row["prediction_id"])
+            connection.execute(change.values(input=text))
     table = made(written, tmp_path)[1]
     assert table["amount"].dtype == object or str(table["amount"].dtype).startswith("str")
     kept = [float(amount) for amount in table["amount"] if amount != "much"]
-    assert sorted(kept) == sorted(json.loads(row["input"])["amount"] for row in rows[1:])
+    assert sorted(kept) == sorted([1234567.25, *(json.loads(row["input"])["amount"] for row in rows[2:])])
     assert set(table["band"].dropna()) == {"x"}
     assert table["logged_band"].notna().any()
     assert table["time"].dropna().tolist() == [3.0]

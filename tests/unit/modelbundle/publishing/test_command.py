@@ -9,7 +9,9 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -59,6 +61,30 @@ def test_two_files_become_a_bundle(ending: str, tmp_path: Path, capsys: pytest.C
 def test_an_array_is_fitted_without_names(tmp_path: Path) -> None:
     """All columns but the label are the model's, in their order."""
     assert run(tmp_path, LogisticRegression().fit(FRAME.to_numpy(), KIND), pd.concat([FRAME, KIND], axis=1)) == 0
+
+
+class Spaceless(ClassifierMixin, BaseEstimator):
+    """Keeps the names of columns with underscores for spaces, as LightGBM does."""
+
+    def fit(self, frame: pd.DataFrame, labels: Any) -> Spaceless:
+        self.inner_ = GaussianNB().fit(frame.to_numpy(), labels)
+        self.classes_ = self.inner_.classes_
+        self.feature_names_in_ = np.array([name.replace(" ", "_") for name in frame.columns], dtype=object)
+        return self
+
+    def predict_proba(self, frame: pd.DataFrame) -> Any:
+        return self.inner_.predict_proba(frame.to_numpy())
+
+    def predict(self, frame: pd.DataFrame) -> Any:
+        return self.inner_.predict(frame.to_numpy())
+
+
+def test_names_with_spaces_are_found_where_the_model_wrote_them_without(tmp_path: Path) -> None:
+    """The schema has the file's own names."""
+    frame = FRAME.rename(columns=lambda name: f"the {name}")
+    assert run(tmp_path, Spaceless().fit(frame, KIND), pd.concat([KIND, frame], axis=1)) == 0
+    made = bundle.read(tmp_path / "animals.bundle", allow_pickle=True)
+    assert made.schema.names == ("the length", "the width", "the weight")
 
 
 def test_without_an_author_the_file_gives_the_name(tmp_path: Path) -> None:
