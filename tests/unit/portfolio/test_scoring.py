@@ -32,6 +32,14 @@ def book(rows: int = 40) -> pd.DataFrame:
     return found.assign(name=[f"row {i}" for i in range(rows)])
 
 
+def scored(source: Path, target: Path, model: Path) -> list[dict[str, str]]:
+    """Score a book; returns the rows that were rejected."""
+    options = ["--quiet", "--workers", "1", "--allow-pickle"]
+    assert main([str(source), str(target), "--model", str(model), *options]) == 0
+    with target.with_name(f"{target.name}.rejected.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
 @pytest.mark.parametrize(
     ("model", "why"),
     [
@@ -47,19 +55,7 @@ def test_they_are_rejected_and_the_others_are_scored(model: Any, why: str, endin
     made = publish(model.fit(FRAME, LABELS), FRAME, LABELS, tmp_path / "m.bundle")
     sent = book()
     sent.to_csv(tmp_path / "in.csv", index=False)
-    arguments = [
-        str(tmp_path / "in.csv"),
-        str(tmp_path / f"out.{ending}"),
-        "--model",
-        str(made.path),
-        "--quiet",
-        "--workers",
-        "1",
-        "--allow-pickle",
-    ]
-    assert main(arguments) == 0
-    with (tmp_path / f"out.{ending}.rejected.csv").open(newline="", encoding="utf-8") as file:
-        rejected = {int(row["row"]): row for row in csv.DictReader(file)}
+    rejected = {int(row["row"]): row for row in scored(tmp_path / "in.csv", tmp_path / f"out.{ending}", made.path)}
     unscorable = {i + 1 for i in range(40) if i % 10 == 3}
     assert set(rejected) == unscorable | {i + 1 for i in range(40) if i % 15 == 4}
     for row in unscorable:
@@ -78,22 +74,6 @@ def test_a_category_that_a_pipeline_refuses_is_named(tmp_path: Path) -> None:
     columns = make_column_transformer((OneHotEncoder(sparse_output=False), ["c"]), ("passthrough", ["a"]))
     made = publish(make_pipeline(columns, GaussianNB()).fit(frame, LABELS), frame, LABELS, tmp_path / "m.bundle")
     frame[:5].assign(c=["x", "z", "y", "z", "x"]).to_csv(tmp_path / "in.csv", index=False)
-    assert (
-        main(
-            [
-                str(tmp_path / "in.csv"),
-                str(tmp_path / "out.csv"),
-                "--model",
-                str(made.path),
-                "--quiet",
-                "--workers",
-                "1",
-                "--allow-pickle",
-            ]
-        )
-        == 0
-    )
-    with (tmp_path / "out.csv.rejected.csv").open(newline="", encoding="utf-8") as file:
-        rejected = list(csv.DictReader(file))
+    rejected = scored(tmp_path / "in.csv", tmp_path / "out.csv", made.path)
     assert [(row["row"], row["pointer"]) for row in rejected] == [("2", "/c"), ("4", "/c")]
     assert "category that training has seen" in rejected[0]["error"]
