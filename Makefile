@@ -25,11 +25,11 @@ $(VENV)/serving: env-setup/predict.txt | $(VENV)/made
 
 $(VENV)/development: env-setup/dev.txt | $(VENV)/made
 	@$(PY) -m pip install --quiet --no-deps --require-hashes -r env-setup/dev.txt
-	@touch $@ $(VENV)/serving $(VENV)/scoring
+	@touch $@ $(VENV)/serving $(VENV)/scoring $(VENV)/fairness
 
 .PHONY: run
 run: $(VENV)/serving ## both services as local processes on PORT (5000), until Ctrl-C
-	@PORT=$(PORT) $(PY) -m services.deployment.local
+	@PORT=$(PORT) MODEL="$(MODEL)" $(PY) -m services.deployment.local
 
 .PHONY: ask
 ask: $(VENV)/serving ## ask the running API about two payers
@@ -44,17 +44,17 @@ rollback: $(VENV)/serving ## back to the model that was accepted before
 	@$(PY) -m services.deployment rollback $(if $(TARGET),--target $(TARGET)) $(if $(KEY),--key "$(KEY)") $(if $(WHY),--why "$(WHY)")
 
 .PHONY: challenge
-challenge: $(VENV)/serving ## score BUNDLE=path silently beside the model that answers; BUNDLE= takes it away
+challenge: $(VENV)/serving ## score BUNDLE=path silently beside the model that answers, or let it answer SHARE=10 percent; BUNDLE= takes it away
 	$(if $(filter undefined,$(origin BUNDLE)),$(error say BUNDLE=path, or BUNDLE= to take the challenger away))
-	@$(PY) -m services.deployment $(if $(BUNDLE),challenge "$(BUNDLE)",unchallenge) $(if $(TARGET),--target $(TARGET)) $(if $(KEY),--key "$(KEY)") $(if $(WHY),--why "$(WHY)") $(if $(ALLOW),--allow "$(ALLOW)")
+	@$(PY) -m services.deployment $(if $(BUNDLE),challenge "$(BUNDLE)" $(if $(SHARE),--share "$(SHARE)"),unchallenge) $(if $(TARGET),--target $(TARGET)) $(if $(KEY),--key "$(KEY)") $(if $(WHY),--why "$(WHY)") $(if $(ALLOW),--allow "$(ALLOW)")
 
 .PHONY: unchallenge
 unchallenge: $(VENV)/serving ## take the challenger away
 	@$(PY) -m services.deployment unchallenge $(if $(TARGET),--target $(TARGET)) $(if $(WHY),--why "$(WHY)")
 
 .PHONY: promote
-promote: $(VENV)/serving ## let the challenger answer; `make rollback` goes back
-	@$(PY) -m services.deployment promote $(if $(TARGET),--target $(TARGET)) $(if $(KEY),--key "$(KEY)") $(if $(WHY),--why "$(WHY)") $(if $(ALLOW),--allow "$(ALLOW)")
+promote: $(VENV)/serving ## let the challenger answer, with enough evidence or FORCE=1 WHY=…; `make rollback` goes back
+	@$(PY) -m services.deployment promote $(if $(FORCE),--force) $(if $(TARGET),--target $(TARGET)) $(if $(KEY),--key "$(KEY)") $(if $(WHY),--why "$(WHY)") $(if $(ALLOW),--allow "$(ALLOW)")
 
 .PHONY: models
 models: $(VENV)/serving ## what is published, pinned, serving on each replica, and previous
@@ -63,6 +63,14 @@ models: $(VENV)/serving ## what is published, pinned, serving on each replica, a
 .PHONY: audit
 audit: $(VENV)/serving ## one prediction's story, computed again: ID=prediction id, request id, or the caller's own id
 	@$(PY) -m services.predictionlog audit "$(ID)"
+
+.PHONY: verify-log
+verify-log: $(VENV)/serving ## were rows of the log changed, removed or added by hand? Walks the chains of hashes and names them
+	@$(PY) -m services.predictionlog verify
+
+.PHONY: notice
+notice: $(VENV)/serving ## letters of adverse action: ID=… or LIST=file.csv, ACTION="what was done" (TO=directory)
+	@$(PY) -m notices $(if $(LIST),--list "$(LIST)","$(ID)") --action "$(ACTION)" $(if $(TO),--to "$(TO)")
 
 $(VENV)/scoring: env-setup/score.txt | $(VENV)/made
 	@$(PY) -m pip install --quiet --no-deps --require-hashes -r env-setup/score.txt
@@ -76,13 +84,37 @@ monitor: $(VENV)/serving ## is the model still right? a page of the last DAYS (3
 compare: $(VENV)/serving $(VENV)/scoring ## BUNDLE=path and the current model (or WITH=path) on the same rows: the log's last DAYS (7) or IN=book.csv, to OUT=page.html
 	@$(PY) -m comparison "$(BUNDLE)" $(if $(WITH),--with "$(WITH)") $(if $(DAYS),--days $(DAYS)) $(if $(IN),--in "$(IN)") $(if $(OUT),--out "$(OUT)") $(ARGS)
 
+$(VENV)/fairness: env-setup/fairness.txt | $(VENV)/made
+	@$(PY) -m pip install --quiet --no-deps --require-hashes -r env-setup/fairness.txt
+	@touch $@
+
+.PHONY: fairness
+fairness: $(VENV)/serving $(VENV)/scoring $(VENV)/fairness ## figures by the group in GROUPS=file (id, group), to REFERENCE=group, if REFUSE=band or probability refuses: of IN=book.csv or the log's last DAYS (30), to OUT=page.html
+	@$(PY) -m fairness measure "$(GROUPS)" --reference "$(REFERENCE)" --refuse "$(REFUSE)" --model "$(MODEL)" $(if $(COLUMN),--column "$(COLUMN)") $(if $(IN),--in "$(IN)") $(if $(DAYS),--days $(DAYS)) $(if $(OUT),--out "$(OUT)") $(ARGS)
+
+.PHONY: fairness-card
+fairness-card: $(VENV)/serving $(VENV)/scoring ## MODEL=path with the figures of RESULT (run/fairness.json) on its card: OUT=models/new.bundle (KEY=path)
+	@$(PY) -m fairness card "$(or $(RESULT),run/fairness.json)" "$(OUT)" --model "$(MODEL)" $(if $(KEY),--key "$(KEY)")
+
+.PHONY: fairness-example
+fairness-example: $(VENV)/serving $(VENV)/scoring $(VENV)/fairness ## the same on ROWS (20000) simulated loans and made-up groups, into OUT=directory (run/fairness-example)
+	@$(PY) -m fairness.example $(if $(OUT),--out "$(OUT)") $(if $(ROWS),--rows $(ROWS)) --model "$(MODEL)"
+
 .PHONY: dataset
 dataset: $(VENV)/serving $(VENV)/scoring ## logged predictions with their outcomes as Parquet: OUT=file (SINCE=, UNTIL=, LAST=1 per id, WINDOW=days)
-	@$(PY) -m learning dataset "$(OUT)" $(if $(SINCE),--since "$(SINCE)") $(if $(UNTIL),--until "$(UNTIL)") $(if $(LAST),--last) $(if $(WINDOW),--window $(WINDOW))
+	@$(PY) -m learning dataset "$(OUT)" $(if $(SINCE),--since "$(SINCE)") $(if $(UNTIL),--until "$(UNTIL)") $(if $(LAST),--last) $(if $(WINDOW),--window $(WINDOW)) $(if $(OUTCOME),--outcome "$(OUTCOME)")
+
+.PHONY: export-log
+export-log: $(VENV)/serving $(VENV)/scoring ## the log for a regulator: Parquet, CSV and a data dictionary in the new directory OUT= (SINCE=, UNTIL=)
+	@$(PY) -m logexport "$(OUT)" $(if $(SINCE),--since "$(SINCE)") $(if $(UNTIL),--until "$(UNTIL)") $(ARGS)
 
 .PHONY: recalibrate
 recalibrate: $(VENV)/serving $(VENV)/scoring ## the model with its log-odds on a line that the outcomes of DATASET=file say: OUT=models/new.bundle (MODEL=path, KEY=path)
 	@$(PY) -m learning recalibrate "$(DATASET)" "$(OUT)" --model "$(MODEL)" $(if $(KEY),--key "$(KEY)")
+
+.PHONY: retrain
+retrain: $(VENV)/development $(VENV)/scoring ## a RECIPE=module:callable (the champion's) on the loans in ORIGINAL=path and DATASET=file, published if newer loans say it is better: OUT=models/new.bundle (MODEL=parent, KEY=path)
+	@$(PY) -m learning retrain "$(DATASET)" "$(OUT)" --model "$(MODEL)" $(if $(RECIPE),--recipe "$(RECIPE)") $(if $(ORIGINAL),--original "$(ORIGINAL)") $(if $(KEY),--key "$(KEY)")
 
 .PHONY: score
 score: $(VENV)/scoring ## a whole book: IN=book.csv OUT=scored.parquet, files, directories or s3:// (MODEL=path, ARGS=more options)
@@ -126,16 +158,20 @@ basic: $(VENV)/serving ## fit the basic random forest that the champion replaces
 	@$(PY) predict-late-payers-basic-model.py
 
 .PHONY: simulate
-simulate: $(VENV)/serving ## the simulated stand-in loans as CSV, into OUT=directory (data/simulated)
-	@$(PY) data/simulate.py --out "$(or $(OUT),data/simulated)"
+simulate: $(VENV)/serving ## the simulated stand-in loans as CSV, into OUT=directory (data/simulated; ARGS=more options)
+	@$(PY) data/simulate.py --out "$(or $(OUT),data/simulated)" $(ARGS)
 
 .PHONY: notebook
 notebook: $(VENV)/development ## run improve_model.ipynb from a clean kernel, in place
 	@$(PY) -m nbconvert --to notebook --execute --inplace --ExecutePreprocessor.timeout=1200 improve_model.ipynb
 
 .PHONY: test
-test: $(VENV)/development ## all tests; those that need Docker skip, with a reason, where there is no engine
-	@$(PY) -m pytest -n $(JOBS) --no-loadscope-reorder $(TESTS)
+test: $(VENV)/development ## all tests but the slow ones; those that need Docker skip, with a reason, where there is no engine
+	@$(PY) -m pytest -n $(JOBS) --no-loadscope-reorder -m "not slow" $(TESTS)
+
+.PHONY: test-slow
+test-slow: $(VENV)/development ## the tests that take about a minute each: a short soak, ten thousand hostile bodies, the tutorial
+	@$(PY) -m pytest -n $(JOBS) --no-loadscope-reorder -m slow $(TESTS)
 
 .PHONY: test-variations
 test-variations: $(VENV)/development ## the unit tests as on other machines: processor, hashes, time zone, locale, directories, midnight
@@ -164,6 +200,18 @@ bench-against: $(VENV)/development ## this checkout and REVISION=… of it in tu
 .PHONY: score-10m
 score-10m: $(VENV)/development ## ten million simulated loans scored, against scikit-learn, and after a kill -9; writes benchmarks/portfolio.json
 	@$(PY) -m benchmarks.portfolio
+
+.PHONY: evidence
+evidence: $(VENV)/development ## does evidence keep its promise, and after how many outcomes? On the loans of DATA=directory (data), or the stand-in
+	@$(PY) -m benchmarks.learning.evidence $(if $(DATA),--data "$(DATA)")
+
+.PHONY: quarter
+quarter: $(VENV)/development ## what recalibration does on the real loans of DATA=directory, through the API
+	@$(PY) -m benchmarks.learning.quarter $(if $(DATA),--data "$(DATA)")
+
+.PHONY: attack
+attack: $(VENV)/development ## what somebody who means harm would do to a replica; writes the table of docs/threat-model.md
+	@$(PY) -m tests.attacks $(ARGS)
 
 .PHONY: soak
 soak: $(VENV)/development ## MINUTES (10) of load with swaps and faults; says what was promised and what was kept
@@ -215,6 +263,10 @@ images: ## both images, tagged and labelled with the version and the commit
 	@for name in predict model; do docker build --network host -t peerloan/$$name:$(VERSION) -f services/$$name/Dockerfile \
 		--build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) --build-arg CREATED=$(CREATED) . || exit 1; done
 
+.PHONY: base-images
+base-images: $(VENV)/development ## move the images of others, which ours build on and run beside, to the digests that their tags have now (TAGS=1: back to tags)
+	@$(PY) deploy/base_images.py $(if $(TAGS),--tags)
+
 .PHONY: wheel
 wheel: $(VENV)/development ## modelbundle and late_payers as a wheel and a source archive, into dist/
 	@SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) $(PY) -m build --no-isolation --outdir dist .
@@ -226,9 +278,13 @@ sbom: $(VENV)/development ## what is in each image, as CycloneDX, from the locke
 		--pyproject pyproject.toml --output-reproducible --validate -o dist/$$name.cdx.json || exit 1; done
 
 .PHONY: release
-release: wheel sbom images ## all of it, and the checksums, into dist/
+release: wheel sbom images ## all of it, and the checksums, into dist/ (KEY=path signs the provenance of both images)
+	@$(PY) deploy/base_images.py --check || true
 	@for name in predict model; do docker save peerloan/$$name:$(VERSION) | gzip -n > dist/peerloan-$$name-$(VERSION).tar.gz; done
-	@cp models/late-payers.bundle CHANGES.md dist/
+	@cp models/late-payers.bundle CHANGES.md deploy/vex.openvex.json dist/
+	@$(if $(KEY),for name in predict model; do $(PY) deploy/provenance.py $$name dist/peerloan-$$name-$(VERSION).tar.gz --key "$(KEY)" \
+		--image "$$(docker image inspect -f '{{.Id}}' peerloan/$$name:$(VERSION))" --argument VERSION=$(VERSION) \
+		--argument REVISION=$(REVISION) --argument CREATED=$(CREATED) || exit 1; done,echo "no provenance of the images: say KEY=path")
 	@cd dist && rm -f SHA256SUMS && sha256sum * > ../SHA256SUMS.new && mv ../SHA256SUMS.new SHA256SUMS && cat SHA256SUMS
 
 .PHONY: reproducible
@@ -236,9 +292,8 @@ reproducible: $(VENV)/development ## build both images twice from nothing, and c
 	@$(PY) deploy/reproducible.py
 
 .PHONY: audit-dependencies
-audit-dependencies: $(VENV)/development ## known vulnerabilities of what is locked; asks an advisory service (SERVICE=pypi|osv)
-	@for name in predict model; do $(PY) -m pip_audit --strict --disable-pip --require-hashes --no-deps -s $(or $(SERVICE),pypi) --progress-spinner off \
-		-r env-setup/$$name.txt || { echo "env-setup/$$name.txt: not audited, or not clean (see above); the audit needs a service of advisories that this machine reaches" >&2; exit 1; }; done
+audit-dependencies: $(VENV)/development ## known vulnerabilities of what is locked; asks an advisory service (SERVICE=pypi|osv; IF_REACHABLE=1: skips where there is none)
+	@$(PY) deploy/audit.py $(if $(IF_REACHABLE),--if-reachable) -- -s $(or $(SERVICE),pypi)
 
 .PHONY: test-newest
 test-newest: ## the unit tests with the newest dependencies that are allowed, in an environment of its own

@@ -19,6 +19,7 @@ from late_payers.features import WORDS
 from late_payers.folds import out_of_fold
 from late_payers.pipelines import basic_forest
 from late_payers.recipe import split
+from modelbundle.format.outcome import Outcome
 from modelbundle.publishing.annotations import Author
 from modelbundle.publishing.publish import publish
 
@@ -85,6 +86,7 @@ published = publish(
         features=WORDS,
         training={"data": book.description, "fingerprint": book.fingerprint, "code_version": code_version()},
         metrics=metrics,
+        outcome=Outcome("is_late", (False, True)),
     ),
 )
 print(f"published {published.path}, {published.path.stat().st_size / 1e6:.1f} MB, SHA-256 {published.sha256}")

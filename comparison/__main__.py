@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,7 +25,8 @@ from modelbundle.format import bundle
 from modelbundle.model import Model
 from portfolio.errors import PortfolioError
 from services.monitoring.__main__ import days
-from services.predict.settings import NO_LOG, default_url
+from services.places import log_url
+from services.predict.settings import NO_LOG
 
 SHIPPED = Path("models/late-payers.bundle")
 
@@ -57,13 +57,15 @@ def rows(options: argparse.Namespace, before: Model, after: Model) -> tuple[str,
     """What the rows are called, and the rows."""
     if options.book:
         return options.book, book(options.book, before.schema)
-    url = os.environ.get("PREDICTION_LOG_URL") or default_url(Path(os.environ.get("DATA_DIR") or "run/data"))
+    url = log_url()
     if url == NO_LOG:
         raise NoRows("nothing is logged here (PREDICTION_LOG_URL is none): name a book with --in (IN=path)")
     if url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///")).exists():
         raise NoRows("nothing has been logged here yet: name a book with --in (IN=path)")
     features = {f.name: f for model in (after, before) for f in model.schema}
-    return f"the prediction log, last {options.days} days", logged(url, options.days, list(features.values()))
+    return f"the prediction log, last {options.days} days", logged(
+        url, options.days, list(features.values()), before.manifest.outcome
+    )
 
 
 def compared(options: argparse.Namespace) -> dict[str, Any]:

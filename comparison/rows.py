@@ -14,6 +14,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 from numpy.typing import NDArray
 
+from modelbundle.format.outcome import UNNAMED, Outcome
 from modelbundle.schema import Feature, Schema
 from portfolio.files import csv_columns
 from portfolio.files.locations import CSV
@@ -63,8 +64,8 @@ def _file(source: InputFile, schema: Schema) -> Iterator[Batch]:
         yield Batch(rows, source.kind == CSV, np.full(len(rows), -1, np.int8), unreadable)
 
 
-def logged(url: str, days: int, features: Sequence[Feature]) -> Iterator[Batch]:
-    """The rows of the last ``days`` in the prediction log, oldest first, with their outcomes.
+def logged(url: str, days: int, features: Sequence[Feature], outcome: Outcome = UNNAMED) -> Iterator[Batch]:
+    """The rows of the last ``days`` in the prediction log, oldest first, with their outcomes, 1 for the last class.
 
     Raises :class:`NoRows`, and the errors of SQLAlchemy.
     """
@@ -74,11 +75,14 @@ def logged(url: str, days: int, features: Sequence[Feature]) -> Iterator[Batch]:
     since = (datetime.now(UTC) - timedelta(days=days)).isoformat()
     rows, known = database.predictions.c, database.outcomes.c
     joined = database.predictions.outerjoin(database.outcomes, rows.prediction_id == known.prediction_id)
-    query = sa.select(rows.input, known.is_late).select_from(joined).where(rows.time >= since).order_by(rows.time)
+    query = (
+        sa.select(rows.input, known.name, known.value).select_from(joined).where(rows.time >= since).order_by(rows.time)
+    )
     with engine.connect() as connection:
         for part in connection.execute(query).partitions(BATCH):
-            records = [msgspec.json.decode(content) for content, _ in part]
-            outcomes = np.array([-1 if late is None else int(late) for _, late in part], dtype=np.int8)
+            records = [msgspec.json.decode(content) for content, *_ in part]
+            found = [None if value is None else outcome.label(name, value) for _, name, value in part]
+            outcomes = np.array([-1 if label is None else label for label in found], dtype=np.int8)
             yield Batch(_columns(records, features), False, outcomes, strict=True)
 
 

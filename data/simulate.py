@@ -27,6 +27,9 @@ def main() -> int:
     parser.add_argument("--test-rows", type=int, default=simulation.TEST_ROWS)
     parser.add_argument("--seed", type=int, default=simulation.SEED)
     parser.add_argument(
+        "--ids", metavar="PREFIX", help="a column `id` with this and the number of the loan, to score them by"
+    )
+    parser.add_argument(
         "--facts", type=Path, metavar="DATA", help="print each fact of the original in DATA and of the stand-in"
     )
     parser.add_argument(
@@ -50,6 +53,8 @@ def main() -> int:
     training, test = simulation.stand_in(options.rows, options.test_rows, options.seed)
     options.out.mkdir(parents=True, exist_ok=True)
     for name, frame in ((data.TRAINING_FILE, training), (data.TEST_FILE, test)):
+        if options.ids:
+            frame.insert(0, "id", [f"{options.ids}{number}" for number in range(len(frame))])
         frame.to_csv(options.out / name, index=False)
         print(f"wrote {options.out / name}: {len(frame):,} simulated loans, {frame['is_late'].mean():.2%} late")
     return 0

@@ -6,6 +6,7 @@ $compile predict.in -o predict.txt
 $compile model.in -c predict.txt -o model.txt
 $compile predict.in dev.in -c predict.txt -o dev.txt
 $compile score.in -c dev.txt -o score.txt
+$compile fairness.in -c dev.txt -o fairness.txt
 $compile telemetry.in -c dev.txt -o telemetry.txt
 $compile spark.in -c dev.txt -o spark.txt
 $compile --no-deps zoo.in -c dev.txt -o zoo.txt

@@ -6,7 +6,7 @@ import argparse
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -15,14 +15,18 @@ from sklearn.pipeline import Pipeline
 
 from late_payers import data, evaluation, pipelines
 from late_payers.code_version import code_version
-from late_payers.features import WORDS, make_bands
+from late_payers.features import COLUMNS, TARGET, WORDS, make_bands
 from late_payers.folds import out_of_fold
 from late_payers.model_card.narrative import LATE_PAYERS
 from late_payers.model_card.render import Evidence, render
 from late_payers.recipe import fit, slim, split
+from modelbundle.format.outcome import Outcome
 from modelbundle.publishing.annotations import Author
 from modelbundle.publishing.publish import Published, publish
 from modelbundle.statistics import Estimate
+
+if TYPE_CHECKING:
+    from learning.retrain import Retrained
 
 NAME, TITLE, POSITIVE = "late-payers", "Late payers", "late next quarter"
 ROUNDS = 200  # bootstrap samples behind every interval
@@ -49,6 +53,7 @@ def author(evidence: Evidence, extra: Mapping[str, Any]) -> Author:
         metrics={"cross_validation": evaluation.as_metrics(evidence.figures), **extra},
         card=card,
         card_html=card_html,
+        outcome=Outcome(TARGET, (False, True)),
     )
 
 
@@ -86,6 +91,53 @@ def _following(pipeline: Pipeline, test: pd.DataFrame, reference: pd.DataFrame) 
         "rows": len(labels),
         "score_stability_index": round(stability, 6),
     }
+
+
+class Recipe:
+    """The champion's recipe for ``make retrain``, as :mod:`learning.recipes` describes one."""
+
+    version = code_version()
+
+    def __call__(self, features: pd.DataFrame, labels: NDArray[np.int64]) -> Pipeline:
+        """The champion fitted on all loans."""
+        return slim(fit(features[list(COLUMNS)], labels))
+
+    def original(self, path: Path) -> tuple[pd.DataFrame, NDArray[np.int64]]:
+        """The training quarter in a directory, as :func:`data.load` finds it, or in a CSV; raises :class:`data.DataError`."""
+        if not path.is_dir():
+            return split(data.read_table(path.read_bytes(), path.name))
+        book = data.load(path)
+        if book.source == "stand-in":
+            raise data.DataError(f"no original loans in {path}: without ORIGINAL it is fitted on logged ones only")
+        return split(book.training)
+
+    def author(self, made: Retrained) -> Author:
+        """The champion's texts and card, with figures on the newer loans. Bands whose order they deny are the parent's."""
+        figures = evaluation.bootstrap(made.outcomes, made.probabilities, rounds=ROUNDS)
+        try:
+            bands = make_bands(made.probabilities, made.outcomes)
+        except ValueError:
+            bands = made.parent.bands
+        training = {
+            "data": f"original loans, and logged ones before {made.lineage['split']}",
+            "late_rate": round(float(made.labels.mean()), 6),
+            "code_version": self.version,
+        }
+        evidence = Evidence(
+            *(made.newer, made.outcomes, made.probabilities, figures, bands, training, made.pipeline[-1]),
+            method=f"Out of time: on loans that were logged later than those it was fitted on. "
+            f"Intervals at 95 %, {ROUNDS} bootstrap samples.",
+            how="out of time",
+            loans=f"loans logged from {made.lineage['split']} on",
+            promise="None of them was used for fitting.",
+            first=[made.changes],
+        )
+        card, card_html = render(f"{TITLE}: model card", evidence, LATE_PAYERS)
+        metrics = {"out_of_time": evaluation.as_metrics(figures)}
+        return Author(NAME, TITLE, POSITIVE, WORDS, bands, training, metrics, card, card_html)
+
+
+retrain = Recipe()
 
 
 def main(arguments: list[str] | None = None) -> None:

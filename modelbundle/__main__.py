@@ -16,6 +16,7 @@ from modelbundle import golden
 from modelbundle.errors import BundleError, StatementError
 from modelbundle.format import allowance, bundle, statement
 from modelbundle.model import Model
+from modelbundle.publishing import provenance
 
 
 def describe(model: Model) -> dict[str, Any]:
@@ -64,6 +65,8 @@ def publish(options: argparse.Namespace) -> int:
     print(f"{made.path}: {scorer['kind']} scorer, proven equal on {scorer['proof']['rows']:,} rows")
     for other in scorer["refused"]:
         print(f"  no {other['kind']} scorer: {other['reason']}")
+    if scorer["kind"] == "pipeline":
+        print("  where it is served it is unpickled, which runs its code and must be allowed: docs/joblib.md")
     print(f"  sha256 {made.sha256}\n  deploy it with: make deploy BUNDLE={made.path}")
     return 0
 
@@ -83,15 +86,21 @@ def sign(options: argparse.Namespace) -> int:
 
 
 def verify(options: argparse.Namespace) -> int:
-    """Verify the statement next to the model and print it."""
+    """Verify the statement or the provenance next to the model and print it."""
     role = statement.CHALLENGER if options.challenger else statement.CHAMPION
-    signature = options.file.with_name(options.file.name + statement.SUFFIXES[role])
+    suffix = provenance.SUFFIX if options.provenance else statement.SUFFIXES[role]
+    signature = options.file.with_name(options.file.name + suffix)
     with options.file.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     with signature.open("rb") as file:
         raw = file.read(statement.MAX_BYTES + 1)
+    trusted = statement.read_public(options.public_key)
     try:
-        found = statement.verify(raw, sha256, statement.read_public(options.public_key), role)
+        if options.provenance:
+            made = provenance.verify(raw, sha256, trusted)
+            print(f"sha256:      {sha256}\nkey:         {made.key}\n{json.dumps(made.predicate, indent=2)}")
+            return 0
+        found = statement.verify(raw, sha256, trusted, role)
     except StatementError as error:
         raise StatementError(f"{signature.name} {error}") from None
     print(f"sha256:      {found.sha256}\nsequence:    {found.sequence}\nkey:         {found.key}")
@@ -144,7 +153,9 @@ def parser() -> argparse.ArgumentParser:
     one = actions.add_parser("verify", help="verify the statement FILE.sig")
     one.add_argument("file", type=Path)
     one.add_argument("--public-key", type=Path, required=True)
-    one.add_argument("--challenger", action="store_true", help="verify FILE.challenger.sig instead")
+    which = one.add_mutually_exclusive_group()
+    which.add_argument("--challenger", action="store_true", help="verify FILE.challenger.sig instead")
+    which.add_argument("--provenance", action="store_true", help="verify FILE.provenance.sig instead, and show it")
     one.set_defaults(run=verify)
     return parser
 

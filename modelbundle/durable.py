@@ -14,8 +14,8 @@ class Disk:
     """The operations on files. Every method raises :class:`OSError`."""
 
     def open(self, path: Path, flags: int) -> int:
-        """Return a new file descriptor."""
-        return os.open(path, flags | os.O_CLOEXEC, 0o644)
+        """Return a new file descriptor. A file that is made is for this user only."""
+        return os.open(path, flags | os.O_CLOEXEC, 0o600)
 
     def write(self, descriptor: int, data: bytes | memoryview) -> None:
         """Write all of ``data``."""
@@ -44,7 +44,7 @@ class Disk:
     ) -> None:
         """Replace ``path`` by ``data`` atomically. Nothing is left behind when it fails.
 
-        ``mode`` sets the permissions; without it they follow the umask.
+        ``mode`` sets the permissions; without it only this user has any.
         """
         temporary = path.parent / f".{path.name}.{os.urandom(4).hex()}"
         descriptor = self.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
@@ -73,12 +73,27 @@ class Disk:
             os.close(descriptor)
 
 
-def write(path: Path, content: Any) -> int:
-    """Replace ``path`` by ``content`` atomically and durably, readable for every user; returns the size in bytes.
+def write(path: Path, content: Any, mode: int = 0o644) -> int:
+    """Replace ``path`` by ``content`` atomically and durably, readable for every user by default; returns the size in bytes.
 
     ``content`` is bytes or another buffer. Missing directories are made. Raises :class:`OSError`.
     """
     data = memoryview(content).cast("B")
     path.parent.mkdir(parents=True, exist_ok=True)
-    Disk().write_file(path, data, durable=True, mode=0o644)
+    Disk().write_file(path, data, durable=True, mode=mode)
     return len(data)
+
+
+def obstacle(directory: Path) -> str:
+    """Why no file can be made below a directory now, as the file system itself says; empty where it says nothing."""
+    try:
+        facts = os.statvfs(directory)
+    except OSError as error:
+        return error.strerror or type(error).__name__
+    if facts.f_flag & os.ST_RDONLY:
+        return "Read-only file system"
+    if facts.f_blocks and not facts.f_bavail:
+        return "No space left on device"
+    if facts.f_files and not facts.f_favail:  # some have no fixed number of them, and say 0
+        return "No inodes left on device"
+    return ""

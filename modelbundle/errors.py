@@ -4,6 +4,7 @@
 
     BundleError
     ├── FormatError        the bytes are not a bundle: archive, manifest, tables
+    │   └── MustUnpickle   the model must be unpickled, and this is not allowed here
     ├── HashMismatch       the bytes do not have the pinned SHA-256
     ├── RuntimeMismatch    the model needs other versions than the installed ones
     ├── GoldenMismatch     the model does not reproduce the scores of its golden rows
@@ -30,6 +31,10 @@ class FormatError(BundleError):
         super().__init__(f"{where}: {detail}")
         self.where = where
         self.detail = detail
+
+
+class MustUnpickle(FormatError):
+    """The model must be unpickled, which runs its code, and the caller does not allow this."""
 
 
 class HashMismatch(BundleError):

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from modelbundle.errors import CannotScore
 from modelbundle.explain.reasons import Reasons
-from modelbundle.format.manifest import Label, Manifest
+from modelbundle.format.manifest import Manifest
+from modelbundle.format.outcome import Label
 from modelbundle.schema import Schema
 from modelbundle.scorers.base import NO_PROBABILITY, AnyColumn, Column, FloatArray, Scorer, Value, columns_of, take
 from modelbundle.scorers.pipeline import PipelineScorer

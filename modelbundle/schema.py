@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modelbundle.errors import FormatError, PublishError
+from modelbundle.format.values import NAME, TITLE, WORDS, distinct, flag, is_number, text
 from modelbundle.publishing.annotations import FeatureWords
 
 if TYPE_CHECKING:
@@ -187,41 +188,56 @@ def _derive(column: pd.Series, words: FeatureWords) -> Feature:
 
 def _feature(entry: object, position: int) -> Feature:
     where = f"schema feature {position}"
-    if not isinstance(entry, dict) or not isinstance(entry.get("name"), str) or not entry["name"]:
-        raise FormatError(where, "must be an object with a name")
+    if not isinstance(entry, dict) or not isinstance(entry.get("name"), str) or not 0 < len(entry["name"]) <= NAME:
+        raise FormatError(where, f"must be an object with a name of at most {NAME:,} characters")
     if entry.get("kind") not in ("number", "category") or not isinstance(entry.get("required"), bool):
         raise FormatError(where, "needs a kind (number or category) and required (true or false)")
-    for key in ("title", "description", "unit"):
-        if not isinstance(entry.get(key, ""), str):
-            raise FormatError(where, f"{key} must be a string")
-    observed, categories = entry.get("observed"), entry.get("categories", [])
-    numbers = [entry.get("minimum"), entry.get("maximum"), *(observed if isinstance(observed, list) else [])]
-    for n in numbers:
-        if (
-            isinstance(n, bool)
-            or not isinstance(n, (int, float, type(None)))
-            or not (n is None or -LARGEST <= n <= LARGEST)
-        ):
-            raise FormatError(where, "bounds must be finite numbers")
-    if observed is not None and (not isinstance(observed, list) or len(observed) != 2 or None in observed):
-        raise FormatError(where, "observed must be [smallest, largest]")
     longest = entry.get("longest", 0)
     if type(longest) is not int or not 0 <= longest <= 1 << 24:
         raise FormatError(where, "longest must be a number of characters")
-    if not isinstance(categories, list) or not all(isinstance(c, str) for c in categories):
-        raise FormatError(where, "categories must be strings")
+    minimum, maximum, observed = _bounds(where, entry)
     return Feature(
         name=entry["name"],
         kind=entry["kind"],
         required=entry["required"],
-        title=entry.get("title", "") or entry["name"],
-        description=entry.get("description", ""),
-        unit=entry.get("unit", ""),
-        minimum=entry.get("minimum"),
-        maximum=entry.get("maximum"),
-        observed=(float(observed[0]), float(observed[1])) if observed else None,
-        categories=tuple(categories),
-        integer=entry.get("integer", False) is True,
-        closed=entry.get("closed", False) is True,
+        title=text(where, "title", entry.get("title", ""), NAME) or entry["name"],
+        description=text(where, "description", entry.get("description", ""), WORDS),
+        unit=text(where, "unit", entry.get("unit", ""), TITLE),
+        minimum=minimum,
+        maximum=maximum,
+        observed=observed,
+        categories=_categories(where, entry),
+        integer=flag(where, "integer", entry.get("integer", False)),
+        closed=flag(where, "closed", entry.get("closed", False)),
         longest=longest,
     )
+
+
+def _bounds(where: str, entry: Mapping[str, Any]) -> tuple[float | None, float | None, tuple[float, float] | None]:
+    """``minimum``, ``maximum`` and ``observed`` of a number; a category has none."""
+    low, high, observed = entry.get("minimum"), entry.get("maximum"), entry.get("observed")
+    if not all(n is None or is_number(n) for n in (low, high)):
+        raise FormatError(where, "bounds must be finite numbers")
+    if low is not None and high is not None and low > high:
+        raise FormatError(where, "minimum must be at most maximum")
+    if entry["kind"] == "category" and (low, high, observed) != (None, None, None):
+        raise FormatError(where, "a category has no bounds")
+    if observed is None:
+        return low, high, None
+    if not isinstance(observed, list) or len(observed) != 2 or not all(map(is_number, observed)):
+        raise FormatError(where, "observed must be [smallest, largest]")
+    if observed[0] > observed[1]:
+        raise FormatError(where, "observed must be [smallest, largest]")
+    if (low is not None and observed[0] < low) or (high is not None and observed[1] > high):
+        raise FormatError(where, "observed must be within the bounds")
+    return low, high, (float(observed[0]), float(observed[1]))
+
+
+def _categories(where: str, entry: Mapping[str, Any]) -> tuple[str, ...]:
+    categories = entry.get("categories", [])
+    if not isinstance(categories, list) or not all(isinstance(c, str) and len(c) <= 1 << 24 for c in categories):
+        raise FormatError(where, "categories must be strings")
+    if categories and entry["kind"] == "number":
+        raise FormatError(where, "a number has no categories")
+    distinct(where, "categories", categories)
+    return tuple(categories)

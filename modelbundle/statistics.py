@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -135,7 +137,50 @@ def wilson(hits: float, count: int) -> tuple[float, float]:
     rate, total = hits / count, 1 + Z * Z / count
     middle = (rate + Z * Z / (2 * count)) / total
     reach = Z * float(np.sqrt(rate * (1 - rate) / count + Z * Z / (4 * count * count))) / total
-    return max(0.0, middle - reach), min(1.0, middle + reach)
+    return min(rate, max(0.0, middle - reach)), max(rate, min(1.0, middle + reach))  # rounding, at the rates 0 and 1
+
+
+def rate_ratio(hits: int, count: int, other_hits: int, other_count: int) -> Estimate | None:
+    """The rate of one group as a multiple of another's, with Koopman's score interval (Biometrics 40, 1984).
+
+    It inverts the score test, as Wilson's interval does for one rate, so it also holds for small groups and for rates of 0 and
+    1. For large groups it agrees with Katz's interval of the logarithm (Biometrics 34, 1978). ``high`` is infinite where it has
+    no end. None where the other group has no hits, so that there is no ratio.
+    """
+    if not other_hits:
+        return None
+    value = hits / count * other_count / other_hits
+
+    def within(ratio: float) -> bool:
+        return _ratio_score(ratio, (hits, count), (other_hits, other_count)) <= Z * Z
+
+    low = _end(lambda step: within(value * math.exp(-step)))
+    high = _end(lambda step: within((value or 1 / count) * math.exp(step)))
+    return Estimate(value, 0.0 if not hits else value * math.exp(-low), (value or 1 / count) * math.exp(high))
+
+
+def _ratio_score(ratio: float, own: tuple[int, int], other: tuple[int, int]) -> float:
+    """The score statistic of the hypothesis that the rates (hits, count) have this ratio; chi-squared with one degree."""
+    (hits, count), (other_hits, other_count) = own, other
+    a = (count + other_count) * ratio
+    b = count * ratio + hits + other_count + other_hits * ratio
+    p = (
+        2 * (hits + other_hits) / (b + math.sqrt(max(0.0, b * b - 4 * a * (hits + other_hits))))
+    )  # of the other, likeliest
+    variance = ratio * p * max(0.0, 1 - ratio * p) / count + ratio * ratio * p * max(0.0, 1 - p) / other_count
+    difference = hits / count - ratio * other_hits / other_count
+    return 0.0 if difference == 0 else math.inf if variance == 0 else difference * difference / variance
+
+
+def _end(within: Callable[[float], bool]) -> float:
+    """The largest step from 0 up that is still within; infinite where all are."""
+    inside, outside = 0.0, 60.0
+    if within(outside):
+        return math.inf
+    for _ in range(100):
+        middle = (inside + outside) / 2
+        inside, outside = (middle, outside) if within(middle) else (inside, middle)
+    return inside
 
 
 def predicted_to_observed(labels: Labels, probabilities: Floats) -> Estimate:

@@ -21,6 +21,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from services import private
+from services.web import json_logging
+
 EVERY = 0.5  # seconds between looks
 LIVED = 10.0  # seconds; a process that fails sooner is started again after a pause that doubles up to this
 
@@ -73,6 +76,7 @@ class Supervisor:
             os.dup2(read, 0)
             os.close(read)
             os.environ.update(self.environment)
+            json_logging.log_uncaught()
             code = importlib.import_module(self.module).main(self.arguments)
         except BaseException:
             sys.excepthook(*sys.exc_info())
@@ -116,7 +120,7 @@ def fork() -> int:
 
 def take(lock: Path) -> int | None:
     """Take the lock, which is held until the returned descriptor is closed; returns None when another process has it."""
-    lock.parent.mkdir(parents=True, exist_ok=True)
+    private.directory(lock.parent)
     descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

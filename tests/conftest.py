@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import numpy as np
 import pandas as pd
 import pytest
@@ -18,6 +19,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 from modelbundle.publishing.annotations import Author, Band, FeatureWords
 from modelbundle.publishing.publish import Published, publish
+from tests.attacks import plugin
 
 GRADES = ["A", "B", "C", "D"]
 LOAN: dict[str, Any] = {"amount": 12000, "int_rate": 0.13, "grade": "C", "purpose": "car", "emp_length": None}
@@ -30,6 +32,9 @@ WORDS = {
     "purpose": FeatureWords(title="Purpose", values={"boat": "Loans for boats are repaid late more often"}),
 }
 BANDS = [Band("low", 0.1, 0.05, 0.4), Band("moderate", 0.3, 0.2, 0.4), Band("high", 1.0, 0.5, 0.2)]
+
+hypothesis.settings.register_profile("any machine", deadline=None)  # how long an example takes hangs on the machine
+hypothesis.settings.load_profile("any machine")
 
 
 class ByPlace(LoadScopeScheduling):
@@ -44,6 +49,12 @@ class ByPlace(LoadScopeScheduling):
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByPlace:
     """How tests are shared out with ``-n``."""
     return ByPlace(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What is marked as an attack says so in its report."""
+    for item in items:
+        plugin.mark(item)
 
 
 @dataclass(frozen=True)

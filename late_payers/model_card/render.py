@@ -45,7 +45,9 @@ class Evidence:
     """The measurements behind a published model.
 
     ``features`` (n rows), ``labels`` (n,) and out-of-fold ``probabilities`` (n,) are of the training quarter; ``figures`` are
-    their metrics; ``model`` is the fitted explainable boosting machine.
+    their metrics; ``model`` is the fitted explainable boosting machine. For a retrained model they are of newer
+    loans, out of time: ``method`` then says so, ``how`` in a word, ``loans`` which they are;
+    ``first`` are sections before all others.
     """
 
     features: pd.DataFrame
@@ -55,6 +57,11 @@ class Evidence:
     bands: Sequence[Band]
     training: Mapping[str, Any]
     model: Any
+    method: str = METHOD
+    how: str = "out of fold"
+    loans: str = "loans of one quarter"
+    promise: str = "No loan of the quarter that follows was used for fitting or choosing."
+    first: Sequence[Section] = ()
 
 
 def render(title: str, evidence: Evidence, narrative: Narrative) -> tuple[str, str]:
@@ -62,6 +69,7 @@ def render(title: str, evidence: Evidence, narrative: Narrative) -> tuple[str, s
     if missing := narrative.empty():
         raise PublishError(f"sections of the model card are empty: {', '.join(missing)}")
     sections = [
+        *evidence.first,
         Section("Intended use", [Bullets(paragraphs(narrative.intended_use))]),
         Section("What it must not be used for", [Bullets(paragraphs(narrative.must_not_be_used_for))]),
         _data(evidence),
@@ -89,8 +97,8 @@ def _data(evidence: Evidence) -> Section:
         for name in map(str, evidence.features)
     ]
     overview = (
-        f"{len(evidence.labels):,} loans of one quarter, of which {percent(float(evidence.labels.mean()))} were late. "
-        "No loan of the quarter that follows was used for fitting or choosing."
+        f"{len(evidence.labels):,} {evidence.loans}, of which {percent(float(evidence.labels.mean()))} were late. "
+        f"{evidence.promise}"
     )
     facts = [f"{key.replace('_', ' ')}: {value}" for key, value in evidence.training.items()]
     return Section(
@@ -115,7 +123,7 @@ def _performance(evidence: Evidence) -> Section:
     return Section(
         "Performance",
         [
-            METHOD,
+            evidence.method,
             Table(["Figure", "Value", "Interval"], rows),
             Picture(
                 plots.svg(figure),
@@ -133,7 +141,7 @@ def _bands(evidence: Evidence) -> Section:
     return Section(
         "Risk bands",
         [
-            "A band is a range of probabilities. Its observed late rate and share are out of fold.",
+            f"A band is a range of probabilities. Its observed late rate and share are {evidence.how}.",
             Table(["Band", "Up to", "Observed late rate", "Share of loans"], rows),
         ],
     )
@@ -171,7 +179,7 @@ def _slices(evidence: Evidence) -> Section:
     return Section(
         "Slices",
         [
-            "Out of fold. Groups with fewer than 20 late loans are left out: their figures would be chance.",
+            f"{evidence.how.capitalize()}. Groups with fewer than 20 late loans are left out: their figures would be chance.",
             Table(["Slice", "Loans", "Predicted", "Observed", "ROC-AUC"], rows),
         ],
     )

@@ -15,13 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modelbundle.errors import FormatError
+from modelbundle.format.values import optional, text
 from modelbundle.publishing.annotations import FeatureWords
-from modelbundle.schema import Schema
+from modelbundle.schema import Feature, Schema
 from modelbundle.scorers.base import AnyColumn, Coded, FloatArray
 
 MOST = 4  # Regulation B, 9(b)(2)-1: more than four reasons are not likely to help
 BETWEEN = " | "  # separates texts in one cell
 REMEMBERED = 20_000  # joined texts in the cache
+UNSAID = ": this value"  # after a title: of a value about which the author says nothing
 MATERIAL = 0.01  # log-odds; a smaller contribution is not a reason
 
 
@@ -170,7 +172,7 @@ class Reasons:
         """The reasons of a manifest, one entry per feature; raises :class:`FormatError`."""
         if not isinstance(data, dict) or set(data) != set(schema.names):
             raise FormatError("reasons", "must have one entry per feature")
-        return cls([_parse(feature.name, data[feature.name]) for feature in schema])
+        return cls([_parse(feature, data[feature.name]) for feature in schema])
 
 
 def _wording(name: str, title: str, words: FeatureWords, center: float | None) -> Wording:
@@ -178,20 +180,23 @@ def _wording(name: str, title: str, words: FeatureWords, center: float | None) -
         feature=name,
         disclosable=words.disclosable,
         center=center,
-        high=words.high or (f"{title}: higher than usual" if center is not None else f"{title}: this value"),
+        high=words.high or (f"{title}: higher than usual" if center is not None else title + UNSAID),
         low=words.low or f"{title}: lower than usual",
         missing=words.missing or f"{title}: not given",
         values=dict(words.values),
     )
 
 
-def _parse(name: str, entry: object) -> Wording:
+def _parse(feature: Feature, entry: object) -> Wording:
+    name = feature.name
     if not isinstance(entry, dict) or not isinstance(entry.get("disclosable"), bool):
         raise FormatError("reasons", f"{name} needs disclosable (true or false)")
-    center, values = entry.get("center"), entry.get("values", {})
-    if center is not None and (isinstance(center, bool) or not isinstance(center, (int, float))):
-        raise FormatError("reasons", f"{name}: center must be a number")
-    texts = [entry.get("high"), entry.get("low"), entry.get("missing")]
-    if not isinstance(values, dict) or not all(isinstance(text, str) for text in (*texts, *values.values())):
-        raise FormatError("reasons", f"{name}: texts must be strings")
-    return Wording(name, entry["disclosable"], center, entry["high"], entry["low"], entry["missing"], values)
+    center = optional("reasons", f"{name}: center", entry.get("center"))
+    if center is not None and feature.kind == "category":
+        raise FormatError("reasons", f"{name} is a category, which has no center")
+    values = entry.get("values", {})
+    if not isinstance(values, dict):
+        raise FormatError("reasons", f"{name}: values must be an object")
+    high, low, missing = (text("reasons", f"{name}: {key}", entry.get(key)) for key in ("high", "low", "missing"))
+    own = {value: text("reasons", f"{name}: the text of a value", words) for value, words in values.items()}
+    return Wording(name, entry["disclosable"], center, high, low, missing, own)

@@ -11,9 +11,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from modelbundle.errors import FormatError
+from modelbundle.errors import FormatError, MustUnpickle
+from modelbundle.explain.notice import Template
 from modelbundle.explain.reasons import Reasons
-from modelbundle.format import archive, arrays, manifest
+from modelbundle.format import archive, arrays, manifest, reference, values
 from modelbundle.format.unpickling import check_runtime, unpickle
 from modelbundle.model import Model
 from modelbundle.schema import Schema
@@ -30,6 +31,8 @@ INPUTS = "inputs.json"
 REFERENCE = "reference.json"
 CARD = "card.md"
 CARD_HTML = "card.html"
+NOTICE = "notice.txt"
+CARDS = {CARD: 1 << 20, CARD_HTML: 32 << 20}  # most bytes: cards are for people
 
 
 def read(path: Path, version: str | None = None, *, allow_pickle: bool = True) -> Model:
@@ -51,12 +54,13 @@ def load(data: bytes, version: str | None = None, *, allow_pickle: bool = True, 
     version = version or archive.digest(data)
     if not data.startswith(b"PK\x03\x04"):
         if not allow_pickle:
-            raise FormatError("file", "not a bundle, and unpickling is not allowed here")
+            raise MustUnpickle("file", "not a bundle, and unpickling is not allowed here")
         from modelbundle.format.pickled import load_plain
 
         return load_plain(data, version, file_name)
     entries = archive.unpack(data)
     about = manifest.parse(entries)
+    _documents(entries, about.schema)
     scorer = _scorer(about, entries, allow_pickle)
     about = replace(about, schema=_closed(about.schema, scorer))
     return Model(version, about, scorer, Reasons.from_json(about.data.get("reasons"), about.schema))
@@ -81,6 +85,37 @@ def entry(path: Path, about: manifest.Manifest, name: str) -> bytes | None:
     return content
 
 
+def described(path: Path) -> manifest.Manifest:
+    """The manifest of the bundle at ``path``, to tell people of the model: no other entry is read, and none is checked.
+
+    Raises :class:`OSError`, and :class:`FormatError` for a file that has no manifest.
+    """
+    try:
+        with zipfile.ZipFile(path) as file:
+            listed = file.getinfo(manifest.NAME)
+            if listed.file_size > manifest.MAX_MANIFEST_BYTES or listed.compress_type != zipfile.ZIP_STORED:
+                raise FormatError(manifest.NAME, "missing or too large")
+            return manifest.read(file.read(listed))
+    except (zipfile.BadZipFile, KeyError, NotImplementedError, EOFError, RuntimeError, ValueError) as error:
+        raise FormatError(manifest.NAME, f"cannot be read ({type(error).__name__})") from None
+
+
+def _documents(entries: Mapping[str, bytes], schema: Schema) -> None:
+    """Check the entries that predictions do not need: people and the monitor read them later."""
+    if REFERENCE in entries:
+        reference.parse(entries[REFERENCE], schema)
+    for name, most in CARDS.items():
+        content = entries.get(name, b"")
+        try:
+            content.decode()
+        except UnicodeDecodeError:
+            raise FormatError(name, "is not UTF-8") from None
+        if len(content) > most:
+            raise FormatError(name, f"has more than {most:,} bytes")
+    if NOTICE in entries:
+        Template.parse(entries[NOTICE], NOTICE)
+
+
 def _closed(schema: Schema, scorer: Scorer) -> Schema:
     """The schema with what its closed features accept: the labels of the scorer's tables."""
     if isinstance(scorer, PipelineScorer) or not any(feature.closed for feature in schema):
@@ -99,11 +134,11 @@ def _scorer(about: manifest.Manifest, entries: Mapping[str, bytes], allow_pickle
         raise FormatError("scorer", "has a kind that this version does not support")
     if about.scorer["kind"] == "pipeline":
         if not allow_pickle:
-            raise FormatError("scorer", "the bundle has no compiled scorer, and unpickling is not allowed here")
+            raise MustUnpickle("scorer", "the bundle has no compiled scorer, and unpickling is not allowed here")
         check_runtime(about.runtime)
-        stored = Inputs.from_json(manifest.loads(INPUTS, entries[INPUTS]), about.schema) if INPUTS in entries else None
+        stored = Inputs.from_json(values.loads(INPUTS, entries[INPUTS]), about.schema) if INPUTS in entries else None
         return PipelineScorer(unpickle(entries.get(PIPELINE, b"")), about.schema, stored)
-    header = manifest.loads(SCORER, entries.get(SCORER, b""))
+    header = values.loads(SCORER, entries.get(SCORER, b""))
     if TABLES in entries:
         tables = arrays.unpack(TABLES, entries[TABLES])
     else:

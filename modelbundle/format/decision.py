@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modelbundle.errors import FormatError
+from modelbundle.format.values import is_number
 
 Floats = NDArray[np.float64]
 LARGEST = frozenset(
@@ -69,7 +70,7 @@ class Decision:
             return cls(by_predict=True)
         if isinstance(data, Mapping) and data.get("by") == "threshold" and classes == 2:
             of, threshold = data.get("class"), data.get("threshold")
-            if type(of) is int and of in (0, 1) and isinstance(threshold, (int, float)) and abs(threshold) < 1e300:
+            if type(of) is int and of in (0, 1) and threshold is not None and is_number(threshold):
                 return cls(float(threshold), of)
         raise FormatError("manifest.json", "decision must be a threshold for one of two classes, or by predict")
 

@@ -13,8 +13,24 @@ from itertools import pairwise
 from typing import Any
 
 from modelbundle.errors import FormatError
+from modelbundle.fairness import KEY, Fairness
 from modelbundle.format.archive import digest
 from modelbundle.format.decision import ARGMAX, Decision
+from modelbundle.format.outcome import UNNAMED, Label, Outcome
+from modelbundle.format.values import (
+    MOST,
+    MOST_FACTS,
+    TITLE,
+    distinct,
+    facts,
+    is_count,
+    is_label,
+    is_number,
+    loads,
+    number,
+    optional,
+    text,
+)
 from modelbundle.publishing.annotations import Band
 from modelbundle.schema import LARGEST, Schema
 
@@ -22,9 +38,8 @@ FORMAT = "modelbundle/2"
 FORMATS = ("modelbundle/1", FORMAT)  # that are read; in the first, each array is an entry
 NAME = "manifest.json"
 MAX_MANIFEST_BYTES = 4 * 1024 * 1024
+SHARES = frozenset({"roc_auc", "average_precision", "ks", "brier", "expected_calibration_error"})  # from 0 to 1
 _SLUG = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
-
-Label = int | float | str | bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +65,13 @@ class Manifest:
     golden: Golden
     data: Mapping[str, Any] = field(repr=False, compare=False)
     decision: Decision = ARGMAX
+    outcome: Outcome = UNNAMED
+    fairness: Fairness | None = None
 
     def public(self) -> dict[str, Any]:
-        """The manifest without its golden rows, as ``GET /model`` shows it."""
-        return {key: value for key, value in self.data.items() if key != "golden"}
+        """The manifest without its golden rows, as ``GET /model`` shows it; with the outcome, also where none is named."""
+        shown = {key: value for key, value in self.data.items() if key != "golden"}
+        return {**shown, "outcome": self.outcome.to_json()}
 
 
 def dump(data: Mapping[str, Any]) -> bytes:
@@ -78,68 +96,94 @@ def listing(entries: Mapping[str, bytes]) -> dict[str, dict[str, Any]]:
 
 def parse(entries: Mapping[str, bytes]) -> Manifest:
     """The manifest of ``entries``. Raises :class:`FormatError` for a bad manifest or entries that it does not list."""
-    raw = entries.get(NAME)
+    about = read(entries.get(NAME))
+    if about.data.get("files") != listing({name: content for name, content in entries.items() if name != NAME}):
+        raise FormatError(NAME, "the files it lists are not the files in the bundle")
+    return about
+
+
+def read(raw: bytes | None) -> Manifest:
+    """The manifest in ``raw``, which is not compared with the other entries; raises :class:`FormatError`."""
     if raw is None or len(raw) > MAX_MANIFEST_BYTES:
         raise FormatError(NAME, "missing or too large")
     data = loads(NAME, raw)
     if data.get("format") not in FORMATS:
         raise FormatError(NAME, f"format must be one of {', '.join(FORMATS)}")
-    if data.get("files") != listing({name: content for name, content in entries.items() if name != NAME}):
-        raise FormatError(NAME, "the files it lists are not the files in the bundle")
+    _freely_filled(data)
     schema = Schema.from_json(data.get("schema"))
     classes = data.get("classes")
     if not isinstance(classes, list) or not 2 <= len(classes) <= 1000:
         raise FormatError(NAME, "classes must list at least two labels")
-    if not all(isinstance(label, (int, float, str)) for label in classes) or len(set(classes)) != len(classes):
+    if not all(map(is_label, classes)) or len(set(classes)) != len(classes):
         raise FormatError(NAME, "classes must be distinct numbers or strings")
-    runtime = data.get("runtime")
-    if not isinstance(runtime, dict) or not all(isinstance(v, str) for v in runtime.values()):
-        raise FormatError(NAME, "runtime must map packages to versions")
-    scorer = data.get("scorer")
-    if not isinstance(scorer, dict) or not isinstance(scorer.get("kind"), str):
-        raise FormatError(NAME, "scorer needs a kind")
+    scorer = _scorer(data.get("scorer"))
     name = data.get("name")
     if not isinstance(name, str) or not _SLUG.fullmatch(name):
         raise FormatError(NAME, "name must be lower-case letters, digits, dots and dashes")
     return Manifest(
         name=name,
-        title=_text(data, "title"),
-        positive=_text(data, "positive"),
+        title=text(NAME, "title", data.get("title", ""), TITLE),
+        positive=text(NAME, "positive", data.get("positive", ""), TITLE),
         classes=tuple(classes),
         schema=schema,
         scorer=scorer,
-        runtime=runtime,
+        runtime=_runtime(data.get("runtime")),
         bands=_bands(data.get("bands", [])),
         golden=_golden(data.get("golden"), schema),
+        outcome=Outcome.from_json(data.get("outcome"), classes),
         decision=_decision(data.get("decision"), len(classes), scorer["kind"]),
+        fairness=_fairness(data.get(KEY), schema),
         data=data,
     )
 
 
-def loads(where: str, raw: bytes) -> dict[str, Any]:
-    """The JSON object in ``raw``; raises :class:`FormatError` for other JSON, NaN, Infinity and deep nesting."""
-
-    def refuse(_: str) -> float:
-        raise ValueError("not a finite number")
-
-    try:
-        data = json.loads(raw.decode("utf-8"), parse_constant=refuse)
-    except (ValueError, RecursionError):
-        raise FormatError(where, "not valid JSON") from None
-    if not isinstance(data, dict):
-        raise FormatError(where, "not a JSON object")
-    return data
+def _runtime(entry: object) -> Mapping[str, str]:
+    if not isinstance(entry, dict) or len(entry) > MOST_FACTS:
+        raise FormatError(NAME, "runtime must map packages to versions")
+    return {text(NAME, "a package", package, TITLE): text(NAME, "a version", v, TITLE) for package, v in entry.items()}
 
 
-def _text(data: Mapping[str, Any], key: str) -> str:
-    value = data.get(key, "")
-    if not isinstance(value, str):
-        raise FormatError(NAME, f"{key} must be a string")
-    return value
+def _scorer(entry: object) -> Mapping[str, Any]:
+    """The ``scorer`` object, with what was proven of it and which kinds were refused."""
+    if not isinstance(entry, dict) or not isinstance(entry.get("kind"), str):
+        raise FormatError(NAME, "scorer needs a kind")
+    facts(NAME, "scorer", entry)
+    proof, refused = entry.get("proof", {}), entry.get("refused", [])
+    if not isinstance(proof, dict) or not all(is_count(proof.get(key, 0)) for key in ("rows", "adversarial")):
+        raise FormatError(NAME, "scorer.proof must have numbers of rows")
+    if not is_number(proof.get("max_difference", 0.0), 0.0, 1.0):
+        raise FormatError(NAME, "scorer.proof.max_difference must be a difference of probabilities")
+    if not isinstance(refused, list) or not all(isinstance(other, dict) for other in refused):
+        raise FormatError(NAME, "scorer.refused must list kinds and reasons")
+    return entry
 
 
-def _number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and -LARGEST <= value <= LARGEST
+def _freely_filled(data: Mapping[str, Any]) -> None:
+    """Check what an author, or whoever retrains a model, says of it in words and numbers of their own."""
+    for name in ("training", "metrics", "lineage"):
+        facts(NAME, name, data.get(name, {}))
+    if not is_count(data.get("training", {}).get("rows", 0)):
+        raise FormatError(NAME, "training.rows must be a number of rows")
+    optional(NAME, "baseline", data.get("baseline"))
+    _metrics("metrics", data.get("metrics", {}))
+
+
+def _metrics(where: str, metrics: Mapping[str, Any]) -> None:
+    """Check the figures among the facts: a number, or an object with ``value`` and the ends of its interval."""
+    for name, entry in metrics.items():
+        group = isinstance(entry, dict) and "value" not in entry
+        if group:
+            _metrics(f"{where}.{name}", entry)
+        elif isinstance(entry, dict) or (name in SHARES and isinstance(entry, (int, float))):
+            found = entry if isinstance(entry, dict) else {"value": entry}
+            _figure(f"{where}.{name}", found, (0.0, 1.0) if name in SHARES else (-MOST, MOST))
+
+
+def _figure(name: str, entry: Mapping[str, Any], limits: tuple[float, float]) -> None:
+    number(NAME, name, entry["value"], *limits)
+    low, high = (optional(NAME, f"{name}.{end}", entry.get(end), *limits) for end in ("low", "high"))
+    if low is not None and high is not None and low > high:
+        raise FormatError(NAME, f"{name} has an interval that ends before it begins")
 
 
 def _bands(entries: object) -> tuple[Band, ...]:
@@ -147,14 +191,17 @@ def _bands(entries: object) -> tuple[Band, ...]:
         raise FormatError(NAME, "bands must be a list")
     bands = []
     for entry in entries:
-        if not isinstance(entry, dict) or not isinstance(entry.get("label"), str) or not _number(entry.get("upper")):
+        if not isinstance(entry, dict) or not entry.get("label") or not is_number(entry.get("upper"), 0.0, 1.0):
             raise FormatError(NAME, "a band needs a label and an upper probability")
-        if not all(entry.get(key) is None or _number(entry[key]) for key in ("observed_rate", "share")):
-            raise FormatError(NAME, "a band's observed_rate and share must be numbers")
-        bands.append(Band(entry["label"], float(entry["upper"]), entry.get("observed_rate"), entry.get("share")))
+        label = text(NAME, "the label of a band", entry["label"], TITLE)
+        rate, share = (
+            optional(NAME, f"{key} of a band", entry.get(key), 0.0, 1.0) for key in ("observed_rate", "share")
+        )
+        bands.append(Band(label, float(entry["upper"]), rate, share))
     uppers = [band.upper for band in bands]
-    if uppers and (uppers[-1] < 1.0 or any(a >= b for a, b in pairwise(uppers))):
+    if uppers and (uppers[-1] != 1.0 or any(a >= b for a, b in pairwise(uppers))):
         raise FormatError(NAME, "bands must rise and end at 1")
+    distinct(NAME, "the labels of bands", (band.label for band in bands))
     return tuple(bands)
 
 
@@ -166,7 +213,7 @@ def _golden(entry: object, schema: Schema) -> Golden:
     ):
         raise FormatError(NAME, "golden needs rows and scores")
     rows, scores = entry["rows"], entry["scores"]
-    if not 1 <= len(rows) <= 1000 or len(rows) != len(scores) or not all(map(_number, scores)):
+    if not 1 <= len(rows) <= 1000 or len(rows) != len(scores) or not all(map(is_number, scores)):
         raise FormatError(NAME, "golden needs one score per row, for 1 to 1000 rows")
     return Golden(tuple(_row(row, schema) for row in rows), tuple(float(score) for score in scores))
 
@@ -178,13 +225,22 @@ def _decision(entry: object, classes: int, kind: str) -> Decision:
     return decision
 
 
+def _fairness(entry: object, schema: Schema) -> Fairness | None:
+    if entry is None:
+        return None
+    found = Fairness.from_json(entry, schema.names)
+    if found != found.published():
+        raise FormatError(KEY, "names a group that is so rare that it could identify a person")
+    return found
+
+
 def _row(row: object, schema: Schema) -> tuple[float | str | None, ...]:
     if not isinstance(row, list) or len(row) != len(schema):
         raise FormatError(NAME, "a golden row must have one value per feature")
     values: list[float | str | None] = []
     for value, feature in zip(row, schema, strict=True):
-        fits = _number(value) if feature.kind == "number" else isinstance(value, str)
-        if value is not None and not fits:
+        fits = is_number(value, -LARGEST, LARGEST) if feature.kind == "number" else isinstance(value, str)
+        if not (fits or (value is None and not feature.required)):
             raise FormatError(NAME, f"a golden row's {feature.name} is not a {feature.kind}")
         values.append(float(value) if feature.kind == "number" and value is not None else value)
     return tuple(values)

@@ -16,7 +16,7 @@ import numpy as np
 
 from modelbundle.errors import FormatError
 from modelbundle.explain.reasons import Reasons
-from modelbundle.format import decision, manifest
+from modelbundle.format import decision, manifest, outcome
 from modelbundle.format.manifest import Golden, Manifest
 from modelbundle.format.unpickling import unpickle
 from modelbundle.model import Model
@@ -58,7 +58,8 @@ def load_plain(data: bytes, version: str, file_name: str) -> Model:
     }
     golden = Golden((samples,), (scorer.score_row(samples),))
     rule = decision.of_estimator(estimator) or decision.Decision(by_predict=True)
-    about = Manifest(name, name, "", labels, inputs.schema, {"kind": "pipeline"}, {}, (), golden, public, rule)
+    scorer_kind, own = {"kind": scorer.kind}, outcome.default(labels)
+    about = Manifest(name, name, "", labels, inputs.schema, scorer_kind, {}, (), golden, public, rule, own)
     return Model(version, about, scorer, Reasons.from_words(inputs.schema, {}, {}))
 
 

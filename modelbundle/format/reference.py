@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modelbundle.errors import FormatError
-from modelbundle.format.manifest import loads
-from modelbundle.schema import LARGEST, Schema
+from modelbundle.format.values import is_count, is_number, loads
+from modelbundle.schema import Schema
 from modelbundle.scorers.base import Column
 
 NAME = "reference.json"
@@ -48,17 +48,15 @@ def parse(raw: bytes, schema: Schema) -> dict[str, Any]:
         raise FormatError(NAME, "must describe features of the schema")
     for name, entry in features.items():
         number = schema.features[schema.index[name]].kind == "number"
-        if not isinstance(entry, dict) or not _is_count(entry.get("missing")):
+        if not isinstance(entry, dict) or not is_count(entry.get("missing")):
             raise FormatError(NAME, f"{name} must have the number of missing values")
         if not (_are_bins(entry) if number else _are_counts(entry)):
             raise FormatError(NAME, f"{name} has counts that do not match its kind")
-    if not _is_count(data.get("rows")) or not _are_bins(data.get("probability")):
+    if not is_count(data.get("rows")) or not _are_bins(data.get("probability")):
         raise FormatError(NAME, "must have rows and probability")
+    if not all(0 <= edge <= 1 for edge in data["probability"]["edges"]):
+        raise FormatError(NAME, "has an edge that is not a probability")
     return data
-
-
-def _is_count(value: object) -> bool:
-    return type(value) is int and 0 <= value < 1 << 53
 
 
 def _are_bins(entry: object) -> bool:
@@ -67,13 +65,13 @@ def _are_bins(entry: object) -> bool:
     edges, counts = entry.get("edges"), entry.get("counts")
     if not isinstance(edges, list) or not isinstance(counts, list) or not len(edges) + 1 == len(counts) <= MOST_BINS:
         return False
-    numbers = all(type(edge) in (int, float) and abs(edge) <= LARGEST for edge in edges)
-    return numbers and all(a < b for a, b in pairwise(edges)) and all(map(_is_count, counts))
+    numbers = all(map(is_number, edges))
+    return numbers and all(a < b for a, b in pairwise(edges)) and all(map(is_count, counts))
 
 
 def _are_counts(entry: dict[str, Any]) -> bool:
     categories = entry.get("categories")
-    return isinstance(categories, dict) and all(map(_is_count, categories.values())) and _is_count(entry.get("other"))
+    return isinstance(categories, dict) and all(map(is_count, categories.values())) and is_count(entry.get("other"))
 
 
 def bins(values: NDArray[np.float64]) -> dict[str, Any]:

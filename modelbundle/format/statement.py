@@ -5,7 +5,8 @@ around an in-toto Statement v1, signed with ECDSA on P-256 and SHA-256), which `
 has one additional member, ``sequence``: a whole number that rises with every statement, and may have another, ``allow``: the
 gates that the pinned model need not pass (:mod:`modelbundle.format.allowance`). A signature proves who made a file,
 not that the approval is current; with the sequence, a reader refuses a replayed older statement. A challenger has a separate
-statement, ``NAME.challenger.sig``, whose predicate says ``"role": "challenger"``. It does not allow the model to answer.
+statement, ``NAME.challenger.sig``, whose predicate says ``"role": "challenger"``. It does not allow the model
+to answer more than the ``share`` of the records that it names, in percent; without that, none.
 
 https://github.com/ossf/model-signing-spec, https://github.com/secure-systems-lab/dsse/blob/master/protocol.md
 """
@@ -19,7 +20,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,13 +47,14 @@ _PEM = re.compile(rb"-----BEGIN PUBLIC KEY-----.+?-----END PUBLIC KEY-----", re.
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """A verified statement: the model's SHA-256, the sequence, the key that signed it (SHA-256 of its PEM), and the gates that
-    it lifts."""
+    """A verified statement: the model's SHA-256, the sequence, the key that signed it (SHA-256 of its PEM), the gates that it
+    lifts, and the percentage of the records that a challenger may answer."""
 
     sha256: str
     sequence: int
     key: str
     allow: tuple[str, ...] = ()
+    share: float = 0.0
 
 
 def make_keys(private: Path, public: Path) -> None:
@@ -107,14 +109,14 @@ def sign(
     sequence: int | None = None,
     role: str = CHAMPION,
     allow: Sequence[str] = (),
+    share: float = 0.0,
 ) -> bytes:
     """A signed statement that approves the file ``name`` with this ``sha256`` (hex) for ``role``, and lifts the gates ``allow``.
 
+    A challenger may answer ``share`` percent of the records; with 0 it is only scored silently.
+
     ``sequence`` is 1 to 2**53 - 1, by default the Unix time in milliseconds. Raises :class:`StatementError` for another number.
     """
-    from cryptography.hazmat.primitives.asymmetric.ec import ECDSA
-    from cryptography.hazmat.primitives.hashes import SHA256
-
     number = time.time_ns() // 1_000_000 if sequence is None else sequence
     if not 0 < number <= LARGEST:
         raise StatementError(f"a sequence is a whole number from 1 to {LARGEST}")
@@ -128,8 +130,17 @@ def sign(
             "sequence": number,
             **({} if role == CHAMPION else {"role": role}),
             **({"allow": list(allow)} if allow else {}),
+            **({"share": share} if share else {}),
         },
     }
+    return enclose(content, key)
+
+
+def enclose(content: Mapping[str, Any], key: EllipticCurvePrivateKey) -> bytes:
+    """An in-toto statement, signed, as a Sigstore bundle."""
+    from cryptography.hazmat.primitives.asymmetric.ec import ECDSA
+    from cryptography.hazmat.primitives.hashes import SHA256
+
     payload = json.dumps(content, indent=2).encode()
     signature = key.sign(_encoded(payload), ECDSA(SHA256()))
     document = {
@@ -145,7 +156,12 @@ def sign(
 
 
 def sign_file(
-    path: Path, private: Path, sequence: int | None = None, role: str = CHAMPION, allow: Sequence[str] = ()
+    path: Path,
+    private: Path,
+    sequence: int | None = None,
+    role: str = CHAMPION,
+    allow: Sequence[str] = (),
+    share: float = 0.0,
 ) -> Path:
     """Write the statement next to a model file and return its path; raises :class:`StatementError` and :class:`OSError`."""
     from modelbundle.durable import write
@@ -154,7 +170,7 @@ def sign_file(
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     signature = path.with_name(path.name + SUFFIXES[role])
-    write(signature, sign(sha256, path.name, key, sequence, role, allow))
+    write(signature, sign(sha256, path.name, key, sequence, role, allow, share))
     return signature
 
 
@@ -163,18 +179,14 @@ def verify(raw: bytes, sha256: str, keys: Sequence[EllipticCurvePublicKey], role
 
     Raises :class:`StatementError` for an invalid signature, another model or another role.
     """
-    if len(raw) > MAX_BYTES:
-        raise StatementError(f"is larger than {MAX_BYTES} bytes")
-    payload, signature = _envelope(raw)
-    signer = next((key for key in keys if _signed(key, signature, payload)), None)
-    if signer is None:
-        raise StatementError("is signed with none of the keys that are trusted")
+    payload, signer = disclose(raw, keys)
     try:
         content = json.loads(payload)
         predicate = content["predicate"]
         kinds = (content["_type"], content["predicateType"])
         subjects, resources, sequence = content["subject"], predicate["resources"], predicate.get("sequence")
         signed_for, allow = predicate.get("role", CHAMPION), allowance.parse(predicate.get("allow"))
+        share = predicate.get("share", 0)
         about = {(r["name"], r["algorithm"], r["digest"]) for r in resources}
         roots = [s["digest"]["sha256"] for s in subjects]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
@@ -187,7 +199,23 @@ def verify(raw: bytes, sha256: str, keys: Sequence[EllipticCurvePublicKey], role
         raise StatementError(f"is not about a {role}: sign the model as one")
     if type(sequence) is not int or not 0 < sequence <= LARGEST:
         raise StatementError("has no sequence: sign it with `python -m modelbundle sign`")
-    return Statement(sha256, sequence, _hint(signer), allow)
+    if type(share) not in (int, float) or not 0 <= share <= 100:
+        raise StatementError("has a share that is no percentage: sign the model anew")
+    return Statement(sha256, sequence, signer, allow, float(share))
+
+
+def disclose(raw: bytes, keys: Sequence[EllipticCurvePublicKey]) -> tuple[bytes, str]:
+    """The payload of what :func:`enclose` made, and the key that signed it (SHA-256 of its PEM).
+
+    Raises :class:`StatementError` where none of ``keys`` signed it. The caller checks what kind of statement it is.
+    """
+    if len(raw) > MAX_BYTES:
+        raise StatementError(f"is larger than {MAX_BYTES} bytes")
+    payload, signature = _envelope(raw)
+    signer = next((key for key in keys if _signed(key, signature, payload)), None)
+    if signer is None:
+        raise StatementError("is signed with none of the keys that are trusted")
+    return payload, _hint(signer)
 
 
 def _envelope(raw: bytes) -> tuple[bytes, bytes]:

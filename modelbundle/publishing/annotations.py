@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from modelbundle.format.outcome import Outcome
+
 
 @dataclass(frozen=True, slots=True)
 class FeatureWords:
@@ -48,7 +50,9 @@ class Author:
     """Everything in a bundle that does not come from the fitted pipeline and its training frame.
 
     ``positive`` is the meaning of the last class ("late next quarter"). ``card`` is the model card in Markdown, ``card_html``
-    the same card as one self-contained HTML page.
+    the same card as one self-contained HTML page. ``notice`` is a template of the letter to a borrower
+    (:mod:`modelbundle.explain.notice`). ``outcome`` is how callers report the label when it is known. ``lineage`` says which
+    model it comes from, and how.
     """
 
     name: str
@@ -60,3 +64,6 @@ class Author:
     metrics: Mapping[str, Any] = field(default_factory=dict)
     card: str = ""
     card_html: str = ""
+    notice: str = ""
+    outcome: Outcome | None = None
+    lineage: Mapping[str, Any] = field(default_factory=dict)

@@ -38,7 +38,7 @@ def publish_files(
     frame = _features(pipeline, table.drop(columns=label), data)
     name = manifest.slug(out.name)
     author = Author(name, title or out.stem, positive or f"{label} is {_last(pipeline)}")
-    return publish(pipeline, frame, labels.to_numpy(), out, author=author, key=key)
+    return publish(pipeline, frame, labels, out, author=author, key=key)
 
 
 def read_table(path: Path) -> pd.DataFrame:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import math
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +20,10 @@ from modelbundle.durable import write
 from modelbundle.errors import BundleError, CannotScore, PublishError
 from modelbundle.explain.reasons import Reasons
 from modelbundle.format import archive, arrays, bundle, manifest, reference
+from modelbundle.format.outcome import Outcome, usable
 from modelbundle.format.statement import read_private, sign_file
 from modelbundle.format.unpickling import NEEDS, installed
+from modelbundle.publishing import provenance
 from modelbundle.publishing.annotations import Author
 from modelbundle.publishing.compiling.proof import frame_columns
 from modelbundle.publishing.frames import describe, read_frame
@@ -56,13 +58,16 @@ def publish(
 
     ``frame`` is a DataFrame of pandas or Polars, or an array of shape (n, features). The bundle gets the fastest scorer that is
     proven equal to ``pipeline.predict_proba`` and ``predict``, on the frame and on adversarial rows. The manifest's
-    ``scorer.refused`` lists the others, with the reason. Without an ``author``, the name is that of the file. With ``key``, the
-    file of a private key, it also writes the statement next to the bundle: see :mod:`modelbundle.format.statement`.
+    ``scorer.refused`` lists the others, with the reason. Without an ``author``, the name is that of the file. An ``author`` that
+    names no outcome gets the name of ``labels``, if they are a Series. With ``key``, the file of a private key, it also writes
+    the statement and the provenance next to the bundle: see :mod:`modelbundle.format.statement` and
+    :mod:`modelbundle.publishing.provenance`.
 
     Raises :class:`PublishError`, or :class:`StatementError` for an unusable key; ``path`` then stays as it was.
     """
     if key is not None:
         read_private(key)  # fail before the long work
+    began = provenance.now()
     author = author or Author(manifest.slug(Path(path).name), Path(path).stem, "")
     try:
         content, data = _made(pipeline, frame, labels, author)
@@ -73,6 +78,7 @@ def publish(
     write(Path(path), content)
     if key is not None:
         sign_file(Path(path), key)
+        provenance.sign_file(Path(path), key, provenance.Build.of_bundle(Path(path).name, data, began))
     return Published(Path(path), archive.digest(content), data)
 
 
@@ -82,6 +88,9 @@ def _made(pipeline: Any, frame: Any, labels: Any, author: Author) -> tuple[bytes
     training, form = read_frame(frame, pipeline)
     if len(labels) != len(training):
         raise PublishError(f"{len(labels)} labels for {len(training)} rows")
+    named = getattr(labels, "name", None)  # of a Series
+    if author.outcome is None and isinstance(named, str) and usable(named):
+        author = replace(author, outcome=Outcome.of(named, classes))
     inputs = describe(pipeline, training, form, author.features)
     chosen = choose(pipeline, inputs, training)
     return _content(pipeline, chosen, training, inputs, author, classes)
@@ -130,6 +139,10 @@ def _content(
     }
     if (rule := chosen.decision.to_json()) is not None:
         data["decision"] = rule
+    if author.outcome is not None:
+        data["outcome"] = author.outcome.to_json()
+    if author.lineage:
+        data["lineage"] = dict(author.lineage)
     try:
         entries[manifest.NAME] = manifest.dump(data)
     except (TypeError, ValueError) as error:
@@ -189,6 +202,8 @@ def _entries(pipeline: Any, scorer: Scorer, inputs: Inputs, author: Author) -> d
         entries[bundle.CARD] = author.card.encode()
     if author.card_html:
         entries[bundle.CARD_HTML] = author.card_html.encode()
+    if author.notice:
+        entries[bundle.NOTICE] = author.notice.encode()
     return entries
 
 

@@ -12,6 +12,7 @@ from modelbundle.schema import Feature, Schema
 from modelbundle.validation.problems import Problem, escape
 from modelbundle.validation.validator import Validator
 
+LONG = "begins on line {} and has more than {} characters; what comes after it is not read"
 UNCLOSED = "begins on line {} and ends inside quotation marks: one of them is not closed"
 SEPARATED = "the columns seem to be separated by {}; separate them by commas"
 SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
@@ -32,6 +33,40 @@ class Unclosed(list[str]):
     def detail(self) -> str:
         """What is wrong with it."""
         return UNCLOSED.format(self.line)
+
+
+class TooLong(Unclosed):
+    """A row of more than ``most`` characters: it has no cells."""
+
+    def __init__(self, line: int, most: int) -> None:
+        super().__init__([], line)
+        self.most = most
+
+    @property
+    def detail(self) -> str:
+        """What is wrong with it."""
+        return LONG.format(self.line, self.most)
+
+
+def bounded_rows(lines: Iterable[str], most: int) -> Iterator[tuple[int, list[str]]]:
+    """:func:`rows` of at most ``most`` characters. The first that is longer is :class:`TooLong`, and the last."""
+    characters, taken, begins = 0, 0, 1
+
+    def counted() -> Iterator[str]:
+        nonlocal characters, taken
+        for text in lines:
+            taken += 1
+            characters += len(text)
+            if characters > most:
+                raise OverflowError
+            yield text
+
+    try:
+        for line, row in rows(counted()):
+            characters, begins = 0, taken + 1
+            yield line, row
+    except OverflowError:
+        yield begins, TooLong(begins, most)
 
 
 def rows(lines: Iterable[str]) -> Iterator[tuple[int, list[str]]]:

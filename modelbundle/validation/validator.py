@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, islice
 from operator import itemgetter
 from typing import Any, ClassVar
 
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from modelbundle.schema import LARGEST, MAX_TEXT, Feature, Schema
 from modelbundle.scorers.base import Column, Value
-from modelbundle.validation.problems import Invalid, Problem, TooManyRows, Unscorable, escape, unescape
+from modelbundle.validation.problems import MOST_PROBLEMS, Invalid, Problem, TooManyRows, Unscorable, escape, unescape
 from modelbundle.validation.rules import (
     CLOSED,
     ID_RULE,
@@ -35,6 +35,7 @@ from modelbundle.validation.rules import (
     unseen_warning,
 )
 
+MOST_COMPARED = 5_000  # pairs of names, to hint at misspelled ones
 Warnings = list[dict[str, str]]
 
 
@@ -170,31 +171,26 @@ class Validator:
     def _wrapped(self, document: Mapping[str, Any], max_rows: int) -> Many:
         records = document["records"]
         others = [
-            Problem(f"/{escape(name)}", "unknown field beside `records`") for name in document if name != "records"
+            Problem(f"/{escape(name[:MAX_TEXT])}", "unknown field beside `records`")
+            for name in islice((name for name in document if name != "records"), MOST_PROBLEMS)
         ]
+        unknown = len(document) - 1
         if not isinstance(records, list):
             raise Invalid([Problem("/records", "must be an array of records"), *others])
         try:
             many = self.records(records, max_rows, "/records")
         except Invalid as invalid:
-            raise Invalid([*others, *invalid.problems], invalid.total + len(others)) from None
+            raise Invalid([*others, *invalid.problems], invalid.total + unknown) from None
         if others:
-            raise Invalid(others)
+            raise Invalid(others, unknown)
         return many
 
     def columns(self, document: Mapping[str, Any], max_rows: int) -> One | Many:
         """The rows of lists by name. Raises :class:`Invalid` with every problem, or :class:`TooManyRows`."""
         lengths = Counter(len(value) for value in document.values() if isinstance(value, list))
         rows = max(lengths, key=lambda length: (lengths[length], length))
-        wrong = [
-            Problem(f"/{escape(name)}", "must be an array, as the other columns are")
-            if not isinstance(value, list)
-            else Problem(f"/{escape(name)}", f"has {len(value)} values where the others have {rows}")
-            for name, value in document.items()
-            if not isinstance(value, list) or len(value) != rows
-        ]
-        if wrong:
-            raise self._invalid(chain(wrong, self.names(document)))
+        if any(True for _ in _uneven(document, rows)):
+            raise self._invalid(chain(_uneven(document, rows), self.names(document)))
         self._count(rows, max_rows, "")
         if rows == 1:
             try:
@@ -327,8 +323,19 @@ class Validator:
 
     def _invalid(self, problems: Iterable[Problem]) -> Invalid:
         invalid = Invalid.counted(problems)
-        invalid.problems = [self.hinted(problem) for problem in invalid.problems]
+        most = max(MOST_COMPARED // max(len(self.schema), 1), 3)
+        invalid.problems[:most] = map(self.hinted, invalid.problems[:most])
         return invalid
+
+
+def _uneven(document: Mapping[str, Any], rows: int) -> Iterator[Problem]:
+    """The columns that are not arrays of ``rows`` values."""
+    for name, value in document.items():
+        pointer = f"/{escape(name[:MAX_TEXT])}"
+        if not isinstance(value, list):
+            yield Problem(pointer, "must be an array, as the other columns are")
+        elif len(value) != rows:
+            yield Problem(pointer, f"has {len(value)} values where the others have {rows}")
 
 
 def _seen(feature: Feature) -> tuple[float, float]:

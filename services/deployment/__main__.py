@@ -20,12 +20,14 @@ from modelbundle.format import allowance
 from modelbundle.format.statement import CHALLENGER
 from services.deployment.challenge import challenge, unchallenge
 from services.deployment.compose import Compose
-from services.deployment.deploy import change, prepare, sign, taken_back
+from services.deployment.deploy import change, log, prepare, sign, taken_back
 from services.deployment.history import TAKEN_BACK, History
 from services.deployment.listing import lines, models
 from services.deployment.local import Local
 from services.deployment.lock import alone
+from services.deployment.promotion import asked, missing
 from services.deployment.target import DeploymentError, ModelFile, Target, ask
+from services.model.pin import PinError, parse_share
 
 ROOT = Path.cwd()
 MODELS = ROOT / "models"
@@ -92,7 +94,9 @@ class Deployment:
             pin = prepare(options.bundle, MODELS) if options.action == "deploy" else target.challenger()
             if pin is None:
                 raise DeploymentError("there is no challenger: set one with `make challenge BUNDLE=path`")
-            pin = replace(pin, allow=options.allow)
+            if options.action == "promote":
+                self.weigh(pin, known.get("challenger"))
+            pin = replace(pin, allow=options.allow, share=0.0)
             if before is not None and self.history.previous(target.name, None) is None:
                 self.history.add(target.name, "found", before, "accepted")
         if options.key:
@@ -103,6 +107,18 @@ class Deployment:
         self.say(f"{target.url} answers with {pin.file} ({pin.sha256[:12]}…) after {seconds:.1f} s{until}")
         return self.facts(pin, seconds)
 
+    def weigh(self, pin: ModelFile, facts: dict[str, Any] | None) -> None:
+        """Refuse a promotion without enough evidence, unless it is forced. Both are recorded."""
+        options = self.options
+        why_not = missing(pin, facts, asked())
+        if why_not is None:
+            return
+        result = "forced" if options.force else "refused"
+        more = {"reason": why_not, "why": options.why, "evidence": (facts or {}).get("evidence")}
+        log(self.target, self.history.add(self.target.name, "evidence", pin, result, **more), self.say)
+        if not options.force:
+            raise DeploymentError(f"{why_not}. To promote {pin.file} all the same: FORCE=1 WHY=…")
+
     def challenge(self) -> dict[str, Any]:
         """Set or remove the challenger."""
         options, target = self.options, self.target
@@ -110,19 +126,29 @@ class Deployment:
             gone = unchallenge(target, self.history, options.why, self.say)
             self.say(f"{gone.file} is no challenger any more" if gone else "there is no challenger")
             return self.facts(gone, 0.0)
-        pin = replace(prepare(options.bundle, MODELS), allow=options.allow)
+        pin = replace(prepare(options.bundle, MODELS), allow=options.allow, share=options.share)
         if options.key:
             sign(pin, MODELS, options.key, CHALLENGER)
         seconds = challenge(target, pin, self.history, options.why, self.say)
-        self.say(
-            f"{pin.file} ({pin.sha256[:12]}…) is scored silently after {seconds:.1f} s; `make models` says how it does"
-        )
+        does = f"answers {pin.share:g} % of the records" if pin.share else "is scored silently"
+        self.say(f"{pin.file} ({pin.sha256[:12]}…) {does} after {seconds:.1f} s; `make models` says how it does")
         return self.facts(pin, seconds)
 
     def facts(self, pin: ModelFile | None, seconds: float) -> dict[str, Any]:
         """Return what ``--json`` prints."""
         named = pin.entry() if pin else {"file": None, "sha256": None}
         return {"target": self.target.name, **named, "seconds": round(seconds, 3)}
+
+
+def share(text: str) -> float:
+    """A share in percent; raises :class:`argparse.ArgumentTypeError`."""
+    try:
+        found = parse_share(text)
+    except PinError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    if text and not found:
+        raise argparse.ArgumentTypeError("a share is above 0; without SHARE the challenger is silent")
+    return found
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -143,6 +169,13 @@ def main(arguments: list[str] | None = None) -> int:
         default=(),
         help="the gates that the model need not pass (contract,scores,probation); needs --why",
     )
+    parser.add_argument("--force", action="store_true", help="promote without enough evidence; needs --why")
+    parser.add_argument(
+        "--share",
+        type=share,
+        default=0.0,
+        help="how many percent of the records the challenger answers, 50 at most",
+    )
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
     if (options.action in ("deploy", "challenge")) != (options.bundle is not None):
@@ -151,6 +184,10 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error("--allow needs --why: what is meant to change is said")
     if options.allow and options.action not in ("deploy", "challenge", "promote"):
         parser.error("--allow goes with deploy, challenge and promote; a model that answered before needs none")
+    if options.force and (options.action != "promote" or not options.why):
+        parser.error("--force goes with promote, and needs --why")
+    if options.share and options.action != "challenge":
+        parser.error("--share goes with challenge: the other models answer all records or none")
     if options.action == "models":
         return show(options.target, options.json)
     say: Callable[[str], None] = (lambda _: None) if options.json else partial(print, flush=True)

@@ -1,4 +1,4 @@
-"""Sets a challenger, which is scored silently, and removes it."""
+"""Sets a challenger, which is scored silently or answers a share of the records, and removes it."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from services.deployment.target import DeploymentError, ModelFile, Target, ask
 
 
 def challenge(target: Target, pin: ModelFile, history: History, why: str, say: Callable[[str], None]) -> float:
-    """Make ``pin`` the challenger, and return how many seconds it took until it was scored.
+    """Make ``pin`` the challenger, and return how many seconds it took until it was scored, and answered its share if it has one.
 
-    If it is refused, or is not scored in time, the challenger that was set before is restored, and
+    If it is refused, or that takes too long, the challenger that was set before is restored, and
     :class:`DeploymentError` says why.
     """
     champion, before = target.pin(), target.challenger()
@@ -34,8 +34,8 @@ def challenge(target: Target, pin: ModelFile, history: History, why: str, say: C
         log(target, history.add(target.name, "challenge", pin, "accepted", seconds=round(took, 3), why=why), say)
         return took
     log(target, history.add(target.name, "challenge", pin, "refused", reason=reason, why=why), say)
-    target.set_pins(champion, before if before and not before.same_model(pin) else None)
-    raise DeploymentError(f"{pin.file} is not scored: {reason}")
+    target.set_pins(champion, before if before != pin else None)
+    raise DeploymentError(f"{pin.file} {'does not answer' if pin.share else 'is not scored'}: {reason}")
 
 
 def unchallenge(target: Target, history: History, why: str, say: Callable[[str], None]) -> ModelFile | None:
@@ -48,19 +48,25 @@ def unchallenge(target: Target, history: History, why: str, say: Callable[[str],
 
 
 def _wait(target: Target, pin: ModelFile, already: Any) -> str | None:
-    """Return None when the challenger is scored, otherwise why it is not."""
-    deadline = time.monotonic() + WAIT
+    """Return None when the challenger is scored, and answers its share if it has one; otherwise why not."""
+    deadline, already = time.monotonic() + WAIT, already or {}
     facts: dict[str, Any] = {}
     while time.monotonic() < deadline:
         facts = ask(target.url, "/readyz").get("challenger") or {}
-        if facts.get("state") == "off":
+        if facts.get("state") == "off" and not pin.share:
             return str(facts["why_not"])
+        if pin.share and facts.get("share_refused") not in (None, already.get("share_refused")):
+            return str(facts["share_why_not"])
+        shares = facts.get("share") == pin.share and bool(facts.get("answers")) == bool(pin.share)
+        if facts.get("state") == "off" and shares:
+            return None  # nothing is logged, so there is nothing to score
         if facts.get("model_version") == pin.sha256:
-            if facts["state"] == "scoring":
+            if facts["state"] == "scoring" and shares:
                 return None
             if facts["state"] == "refused" and facts != already:
                 return str(facts["why_not"])
         if trouble := target.challenger_trouble():
             return trouble
         time.sleep(0.05)
-    return f"it did not come to be scored within {WAIT:g} s: {facts.get('why_not') or facts.get('state') or 'no word of it'}"
+    why = facts.get("share_why_not") or facts.get("why_not") or facts.get("state") or "no word of it"
+    return f"it did not come to {'answer' if pin.share else 'be scored'} within {WAIT:g} s: {why}"

@@ -13,10 +13,11 @@ from typing import Any
 from modelbundle.durable import write
 from modelbundle.format import allowance
 from services.deployment.target import DeploymentError, ModelFile, Target, trouble
-from services.model.pin import NAMES
+from services.model.pin import NAMES, SHARE, PinError, parse_share
 from services.predictionlog import event
 
 CHAMPION, CHALLENGER = ([f"{role}_{name}" for name in NAMES] for role in ("MODEL", "CHALLENGER"))
+CHALLENGER.append(SHARE)
 
 
 class Compose(Target):
@@ -43,14 +44,18 @@ class Compose(Target):
 
     def _pin(self, names: list[str]) -> ModelFile | None:
         values = {**self._defaults, **{k: v for k, v in read_env(self.directory / ".env").items() if v}}
-        file, sha256, allow = (values.get(name, "") for name in names)
+        file, sha256, allow = (values.get(name, "") for name in names[: len(NAMES)])
+        share = values.get(SHARE, "") if SHARE in names else ""
         try:
-            return ModelFile(file, sha256, allowance.parse(allow)) if file and sha256 else None
+            return ModelFile(file, sha256, allowance.parse(allow), parse_share(share)) if file and sha256 else None
         except allowance.AllowanceError as error:
-            raise DeploymentError(f"{names[-1]} in .env {error}") from None
+            raise DeploymentError(f"{names[len(NAMES) - 1]} in .env {error}") from None
+        except PinError as error:
+            raise DeploymentError(f"{SHARE} in .env: {error}") from None
 
     def set_pins(self, pin: ModelFile, challenger: ModelFile | None) -> None:
-        other = _values(challenger) if challenger else ("", "", "")
+        share = f"{challenger.share}" if challenger and challenger.share else ""
+        other = (*(_values(challenger) if challenger else ("", "", "")), share)
         write_env(self.directory / ".env", dict(zip((*CHAMPION, *CHALLENGER), (*_values(pin), *other), strict=True)))
         if self.command and self.command[0].endswith("docker-compose"):
             # 1.29 cannot recreate a container on a newer engine: it looks for a key of the image that is gone

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from modelbundle import golden
-from modelbundle.errors import BundleError
+from modelbundle.errors import BundleError, MustUnpickle
 from modelbundle.format import bundle
 from modelbundle.format.statement import CHAMPION, SUFFIXES, sign_file
+from modelbundle.publishing import provenance
+from services import sandbox
 from services.deployment.history import History
 from services.deployment.target import DeploymentError, ModelFile, Target, ask
 from services.model.pin import Pin, PinError
 
 WAIT = 90.0
+CHECK = 120.0  # seconds that a model which is unpickled may take to load
 NAMES = "a file name must be letters, digits, `.`, `_` and `-`, 200 at most, and must begin with a letter or a digit"
 
 
@@ -33,7 +40,11 @@ def prepare(path: Path, models: Path, *, allow_pickle: bool = True) -> ModelFile
     except PinError:
         raise DeploymentError(f"{path.name} cannot be pinned: {NAMES}") from None
     try:
-        golden.check(bundle.load(content, sha256, allow_pickle=allow_pickle, file_name=path.name))
+        golden.check(bundle.load(content, sha256, allow_pickle=False, file_name=path.name))
+    except MustUnpickle as error:
+        trouble = _unpickled(path, sha256) if allow_pickle else str(error)
+        if trouble:
+            raise DeploymentError(f"{path.name} is not a model that can be served: {trouble}") from None
     except BundleError as error:
         raise DeploymentError(f"{path.name} is not a model that can be served: {error}") from None
     target = models / path.name
@@ -41,11 +52,39 @@ def prepare(path: Path, models: Path, *, allow_pickle: bool = True) -> ModelFile
         if target.exists() and hashlib.sha256(target.read_bytes()).hexdigest() != sha256:
             raise DeploymentError(f"{target} exists with other content: give the file a new name")
         shutil.copyfile(path, target)
-        for suffix in SUFFIXES.values():
+        for suffix in (*SUFFIXES.values(), provenance.SUFFIX):
             signature = path.with_name(path.name + suffix)
             if signature.is_file():
                 shutil.copyfile(signature, target.with_name(signature.name))
     return ModelFile(path.name, sha256)
+
+
+def _unpickled(path: Path, sha256: str) -> str:
+    """Unpickle a model in a process of its own, without the secrets of this one; returns why it is not served, empty if it is."""
+    with tempfile.TemporaryDirectory(prefix="check-", ignore_cleanup_errors=True) as home:
+        file = str(path.absolute())
+        check = ["modelbundle", "check", file, "--sha256", sha256, "--allow-pickle", "--json"]
+        try:
+            done = subprocess.run(
+                [sys.executable, "-m", "services.sandbox", file, *check],
+                env=sandbox.environment(Path(home)),
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                encoding="utf-8",
+                errors="replace",
+                timeout=CHECK,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            return f"it was not loaded within {CHECK:g} s"
+    if done.returncode == 0:
+        return ""
+    last = (done.stderr.strip().splitlines() or [""])[-1]
+    try:
+        return str(json.loads(last)["error"])
+    except (ValueError, KeyError, TypeError):
+        return f"loading it ended the process (exit {done.returncode})"
 
 
 def sign(pin: ModelFile, models: Path, key: Path, role: str = CHAMPION) -> None:
@@ -54,7 +93,7 @@ def sign(pin: ModelFile, models: Path, key: Path, role: str = CHAMPION) -> None:
     try:
         if hashlib.sha256(path.read_bytes()).hexdigest() != pin.sha256:
             raise DeploymentError(f"{path} is no longer the file that was accepted: it is not signed")
-        sign_file(path, key, role=role, allow=pin.allow)
+        sign_file(path, key, role=role, allow=pin.allow, share=pin.share)
     except OSError as error:
         raise DeploymentError(f"{error.filename}: {error.strerror}") from None
     except BundleError as error:

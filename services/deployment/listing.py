@@ -11,6 +11,7 @@ from modelbundle.errors import BundleError
 from modelbundle.format import archive, manifest
 from modelbundle.format.statement import SUFFIX
 from services.deployment.history import History
+from services.deployment.promotion import said
 from services.deployment.target import Target
 from services.web.timestamps import iso
 
@@ -106,10 +107,16 @@ def _challenger_line(facts: dict[str, Any]) -> str:
     line = f"challenger {(facts['model_version'] or 'not known yet')[:12]}, {facts['state']}"
     if facts["why_not"]:
         line += f" ({facts['why_not']})"
+    if facts.get("share"):
+        line += f", answers {facts['share']:g} %" if facts["answers"] else f", does not answer its {facts['share']:g} %"
+    if facts.get("share_why_not"):
+        line += f" ({facts['share_why_not']})"
     if facts.get("scored"):
         line += f", {facts['scored']} rows, mean difference {facts['mean_difference']:.4f}"
         if facts["same_band"] is not None:
             line += f", same band {facts['same_band']:.1%}"
+    if found := facts.get("evidence"):
+        line += f", {said(found)}"
     if left := (facts.get("misfits") or 0) + (facts.get("dropped") or 0):
         line += f", {left} rows left out"
     return line

@@ -21,15 +21,12 @@ from typing import Any
 
 from modelbundle.durable import write
 from services.deployment.target import DeploymentError, ModelFile, Target, ask, trouble
-from services.model.pin import NAMES
+from services.model.pin import NAMES, SHARE
 from services.predictionlog import event
 
-SHIPPED = "late-payers.bundle"
-PINS = [f"{role}_{name}" for role in ("MODEL", "CHALLENGER") for name in NAMES]  # run/pin.json has them
-EXAMPLE = (
-    '{"loan_amnt": 10000, "int_rate": 0.13, "purpose": "debt_consolidation", "grade": "C", "annual_inc": 60000,'
-    ' "revol_util": 0.5, "emp_length": "5 years", "dti": 18, "delinq_2yrs": 0, "home_ownership": "RENT"}'
-)
+MODELS = Path("models")
+PINS = [f"{role}_{name}" for role in ("MODEL", "CHALLENGER") for name in NAMES] + [SHARE]  # run/pin.json has them
+EXAMPLE = (Path(__file__).parents[2] / "data" / "example.json").read_text("utf-8").strip()
 
 
 def main() -> int:
@@ -42,14 +39,29 @@ def main() -> int:
     (run / "data").mkdir(parents=True, exist_ok=True)
     pin = run / "pin.json"
     if not pin.exists():
-        shipped = Path("models") / SHIPPED
-        if not shipped.exists():
-            return complain(f"{shipped} is missing: train it with `make train`")
-        sha256 = hashlib.sha256(shipped.read_bytes()).hexdigest()
-        write_json(pin, {"file": SHIPPED, "sha256": sha256})
+        try:
+            first = first_model(os.environ.get("MODEL", ""))
+            sha256 = hashlib.sha256(first.read_bytes()).hexdigest()
+        except (DeploymentError, OSError) as error:
+            return complain(str(error))
+        write_json(pin, {"file": first.name, "sha256": sha256})
     services = Services(run, port, free_port())
     code = services.start(began)
     return services.stay() if code is None else code
+
+
+def first_model(named: str) -> Path:
+    """The model to begin with: ``named``, a file of ``models/``, or else the only one; raises :class:`DeploymentError`."""
+    if named:
+        if Path(named).parent != MODELS or not Path(named).is_file():
+            raise DeploymentError(f"{named} is missing in {MODELS}/: train the model that ships with `make train`")
+        return Path(named)
+    found = sorted(MODELS.glob("*.bundle"))
+    if len(found) != 1:
+        raise DeploymentError(
+            f"{MODELS}/ has {len(found)} bundles: say the first with `make run MODEL={MODELS}/name.bundle`"
+        )
+    return found[0]
 
 
 class Local(Target):
@@ -125,6 +137,8 @@ class Services:
             **common,
             "PORT": str(port),
             "MODEL_SERVER_URL": self.model_url,
+            # the model service is this process's own child, and its models are this user's own files
+            "ALLOW_PICKLE": os.environ.get("ALLOW_PICKLE") or ("" if os.environ.get("MODEL_PUBLIC_KEY_FILE") else "1"),
             "STATE_DIR": os.environ.get("STATE_DIR") or str(run / "state"),
             "DATA_DIR": os.environ.get("DATA_DIR") or str(run / "data"),
         }

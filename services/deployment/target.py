@@ -8,29 +8,33 @@ from typing import Any
 
 import requests
 
+from services.model.pin import PinError, parse_share
+
 
 @dataclass(frozen=True, slots=True)
 class ModelFile:
-    """What a pin says: a file name in ``models/``, the SHA-256 of its bytes, and the gates that it lifts."""
+    """What a pin says: a file name in ``models/``, its SHA-256, the gates that it lifts, and a challenger's share in percent."""
 
     file: str
     sha256: str
     allow: tuple[str, ...] = ()
+    share: float = 0.0
 
     def entry(self) -> dict[str, Any]:
         """Return the pin as JSON, as the pin file has it."""
-        return {"file": self.file, "sha256": self.sha256, **({"allow": list(self.allow)} if self.allow else {})}
+        more = {"allow": list(self.allow)} if self.allow else {}
+        return {"file": self.file, "sha256": self.sha256, **more, **({"share": self.share} if self.share else {})}
 
     @classmethod
     def of(cls, entry: Any) -> ModelFile | None:
         """Return the pin of such JSON; None for JSON that names no model."""
         try:
-            return cls(entry["file"], entry["sha256"], tuple(entry.get("allow") or ()))
-        except (KeyError, TypeError, AttributeError):
+            return cls(entry["file"], entry["sha256"], tuple(entry.get("allow") or ()), parse_share(entry.get("share")))
+        except (KeyError, TypeError, AttributeError, PinError):
             return None
 
     def same_model(self, other: ModelFile | None) -> bool:
-        """Return whether another pin names the same file and bytes, whatever gates it lifts."""
+        """Return whether another pin names the same file and bytes, whatever gates it lifts and whatever its share."""
         return other is not None and (self.file, self.sha256) == (other.file, other.sha256)
 
 

@@ -83,4 +83,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    json_logging.log_uncaught()
     main()

@@ -8,6 +8,7 @@ from typing import Any
 from flask import Flask, Response, jsonify, request
 
 from modelbundle.format.statement import CHALLENGER, CHAMPION, SUFFIXES
+from services.model.pin import Pin
 from services.model.pinned_model import PinnedModels, ServedModel
 from services.web import problem
 from services.web.middleware import Middleware
@@ -55,8 +56,8 @@ def create_app(models: PinnedModels) -> Flask:
             "id": served.pin.id,
             "why_not": models.why_not,
             "challenger": {
-                "pinned": models.challenger.pinned.named() if models.challenger.pinned else None,
-                "serving": other.pin.named() if other else None,
+                "pinned": _shared(models.challenger.pinned) if models.challenger.pinned else None,
+                "serving": _shared(other.pin) if other else None,
                 "id": other.pin.id if other else None,
                 "why_not": models.challenger.why_not,
             },
@@ -69,6 +70,10 @@ def create_app(models: PinnedModels) -> Flask:
         return jsonify(status="alive", sha256=models.served.pin.sha256)
 
     return app
+
+
+def _shared(pin: Pin) -> dict[str, object]:
+    return {**pin.named(), "share": pin.share}
 
 
 def _challenger(models: PinnedModels) -> ServedModel:

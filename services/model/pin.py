@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import time
 import uuid
@@ -16,6 +17,8 @@ from modelbundle.format.allowance import AllowanceError
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 NAMES = ("FILE_NAME", "SHA256", "ALLOW")  # of the variables, after MODEL_ and CHALLENGER_
+SHARE = "CHALLENGER_SHARE"
+MOST_SHARE = 50.0  # percent: beyond it, the challenger would be the champion
 
 
 class PinError(Exception):
@@ -27,17 +30,19 @@ class Pin:
     """A file name in the model directory, the SHA-256 of its bytes, and this pin's own identity.
 
     The identity is new whenever a pin is set, so that a model that was pinned, replaced and pinned again is told apart.
-    ``allow`` are the gates that the operator lifts for this pin (:mod:`modelbundle.format.allowance`).
+    ``allow`` are the gates that the operator lifts for this pin (:mod:`modelbundle.format.allowance`). ``share`` is how many
+    percent of the records a challenger answers; 0: it is scored silently. A champion has none.
     """
 
     file: str
     sha256: str
     id: str
     allow: tuple[str, ...] = ()
+    share: float = 0.0
 
     @classmethod
-    def make(cls, file: object, sha256: object, allow: object = ()) -> Pin:
-        """A new pin; raises :class:`PinError` for names, hashes and gates that cannot be any."""
+    def make(cls, file: object, sha256: object, allow: object = (), share: object = None) -> Pin:
+        """A new pin; raises :class:`PinError` for names, hashes, gates and shares that cannot be any."""
         if not isinstance(file, str) or not _FILE.fullmatch(file):
             raise PinError("the file name must be a plain name without directories")
         if not isinstance(sha256, str) or not _SHA256.fullmatch(sha256.lower()):
@@ -46,16 +51,29 @@ class Pin:
             lifted = allowance.parse(allow)
         except AllowanceError as error:
             raise PinError(f"the allowance {error}") from None
-        return cls(file, sha256.lower(), f"{time.time_ns():x}-{uuid.uuid4().hex[:8]}", lifted)
+        return cls(file, sha256.lower(), f"{time.time_ns():x}-{uuid.uuid4().hex[:8]}", lifted, parse_share(share))
 
     def same(self, other: object) -> bool:
-        """Whether another pin names the same file and bytes and lifts the same gates, whenever it was set."""
-        own = (self.file, self.sha256, self.allow)
-        return isinstance(other, Pin) and own == (other.file, other.sha256, other.allow)
+        """Whether another pin names the same file, bytes and share and lifts the same gates, whenever it was set."""
+        own = (self.file, self.sha256, self.allow, self.share)
+        return isinstance(other, Pin) and own == (other.file, other.sha256, other.allow, other.share)
 
     def named(self) -> dict[str, object]:
         """The pin as ``/pin`` says it."""
         return {"file": self.file, "sha256": self.sha256, "allow": list(self.allow)}
+
+
+def parse_share(value: object) -> float:
+    """A share in percent, as a number or as text; 0 for nothing. Raises :class:`PinError` unless it is from 0 to 50."""
+    if value is None or value == "":
+        return 0.0
+    try:
+        share = math.nan if isinstance(value, bool) else float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        share = math.nan
+    if not 0 <= share <= MOST_SHARE:
+        raise PinError(f"the share must be a percentage above 0 and at most {MOST_SHARE:g}; 0 is silent")
+    return share
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +91,11 @@ def from_environment(environment: Mapping[str, str]) -> tuple[Pins, Path | None]
     """The pins at start, and the file that they came from where it is one that may change.
 
     ``MODEL_FILE_NAME`` with ``MODEL_SHA256`` and perhaps ``MODEL_ALLOW``, or ``MODEL_PIN_FILE``; both, neither or half of it
-    raises :class:`PinError`. The challenger is named by ``CHALLENGER_FILE_NAME``, ``CHALLENGER_SHA256`` and ``CHALLENGER_ALLOW``
-    beside the names, or by the member ``challenger`` of the file.
+    raises :class:`PinError`. The challenger is named by ``CHALLENGER_FILE_NAME``, ``CHALLENGER_SHA256``, ``CHALLENGER_ALLOW`` and
+    ``CHALLENGER_SHARE`` beside the names, or by the member ``challenger`` of the file.
     """
     file, sha256, allow = (environment.get(f"MODEL_{name}", "") for name in NAMES)
-    other = [environment.get(f"CHALLENGER_{name}", "") for name in NAMES]
+    other = [*(environment.get(f"CHALLENGER_{name}", "") for name in NAMES), environment.get(SHARE, "")]
     path = environment.get("MODEL_PIN_FILE", "")
     if path and (file or sha256 or allow):
         raise PinError("set MODEL_PIN_FILE, or MODEL_FILE_NAME and MODEL_SHA256, not both")
@@ -90,17 +108,17 @@ def from_environment(environment: Mapping[str, str]) -> tuple[Pins, Path | None]
     return Pins(Pin.make(file, sha256, allow), _challenger(*other) if any(other) else None), None
 
 
-def _challenger(file: object, sha256: object, allow: object = ()) -> Pin | PinError:
+def _challenger(file: object, sha256: object, allow: object, share: object) -> Pin | PinError:
     try:
-        return Pin.make(file, sha256, allow)
+        return Pin.make(file, sha256, allow, share)
     except PinError as error:
         return PinError(f"the challenger: {error}")
 
 
 def read(path: Path) -> Pins:
-    """The pins from a JSON file ``{"file": …, "sha256": …, "allow": […], "challenger": {"file": …, "sha256": …}}``.
+    """The pins from a JSON file ``{"file": …, "sha256": …, "allow": […], "challenger": {"file": …, "sha256": …, "share": …}}``.
 
-    The last two members may be left out or null. Raises :class:`PinError`.
+    ``allow``, ``challenger`` and ``share`` may be left out or null. Raises :class:`PinError`.
     """
     try:
         data = json.loads(path.read_text("utf-8"))
@@ -116,4 +134,5 @@ def read(path: Path) -> Pins:
         return Pins(champion)
     if not isinstance(other, dict):
         return Pins(champion, PinError('the challenger must be {"file": …, "sha256": …}'))
-    return Pins(champion, _challenger(other.get("file"), other.get("sha256"), other.get("allow")))
+    named = (other.get(name) for name in ("file", "sha256", "allow", "share"))
+    return Pins(champion, _challenger(*named))

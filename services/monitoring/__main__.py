@@ -20,10 +20,12 @@ import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 from modelbundle.durable import write
-from services.monitoring import report
+from services import private
+from services.monitoring import report, unseen
 from services.monitoring.log_reader.model_versions import ModelVersions
 from services.monitoring.log_reader.queries import NoLog, PredictionLog
 from services.monitoring.monitor import Monitor
+from services.places import log_url, replica_bundles
 
 DRIFTED = 3
 MOST_DAYS = 366
@@ -34,12 +36,9 @@ def compute(environment: Mapping[str, str], days: int, models: list[Path]) -> di
 
     Raises :class:`NoLog`, :class:`sqlalchemy.exc.SQLAlchemyError`, or :class:`sqlalchemy.exc.ArgumentError` for what is no URL.
     """
-    data = Path(environment.get("DATA_DIR") or "run/data")
-    state = Path(environment.get("STATE_DIR") or "run/state")
-    url = environment.get("PREDICTION_LOG_URL") or f"sqlite:///{(data / 'predictions.sqlite').absolute()}"
-    log = PredictionLog(url)
+    log = PredictionLog(log_url(environment))
     log.check()
-    return Monitor(log, ModelVersions([*models, state / "bundles"]), days).summary(time.time())
+    return Monitor(log, ModelVersions([*models, *replica_bundles(environment)]), days).summary(time.time())
 
 
 def days(text: str) -> int:
@@ -61,11 +60,11 @@ def main(arguments: list[str] | None = None) -> int:
     one.add_argument("--models", type=Path, action="append", help="where bundles are kept, besides STATE_DIR (models)")
     options = parser.parse_args(arguments)
     try:
-        content = compute(os.environ, options.days, options.models or [Path("models")])
+        content = unseen.with_values(compute(os.environ, options.days, options.models or [Path("models")]))
         options.out.parent.mkdir(parents=True, exist_ok=True)
-        write(options.out, report.page(content).encode())
+        write(options.out, report.page(content).encode(), private.FILE)
         if options.json and str(options.json) != "-":
-            write(options.json, json.dumps(content).encode())
+            write(options.json, json.dumps(content).encode(), private.FILE)
     except (NoLog, OSError) as error:
         print(f"monitor: {error}", file=sys.stderr)
         return 1

@@ -9,22 +9,23 @@ from typing import Any
 
 from modelbundle.statistics import estimated_roc_auc
 from services.monitoring.analysis import drift, sentences
-from services.monitoring.analysis.performance import Performance, published_roc_auc
+from services.monitoring.analysis.performance import Performance
 from services.monitoring.analysis.traffic import RowCount, series
 from services.monitoring.log_reader.hours import HOUR_ROWS, Hours
-from services.monitoring.log_reader.model_versions import ModelVersion, ModelVersions, UnknownVersion
+from services.monitoring.log_reader.model_versions import ModelVersion, ModelVersions, UnknownVersion, published_roc_auc
 from services.monitoring.log_reader.queries import NoLog, PredictionLog
 from services.monitoring.log_reader.sampling import PooledSample
 from services.monitoring.summary import DAY, HOUR, LEAST_ROWS, TRAFFIC, empty, window
 from services.web.timestamps import iso
 
 MOST_VERSIONS = 8
-OUTCOME_DAYS = 365  # outcomes come late: a quarter ends, then payments are late
+OUTCOME_DAYS = 365  # outcomes come a quarter or more after their predictions
 SHOWN = {  # the parts of an event's detail that the page shows: neither ids of requests nor the callers' own ids
     "switch": ("old", "model_version", "generation"),
     "refusal": ("model_version", "reason"),
     "deployment": ("action", "file", "sha256", "result", "user", "why"),
     "erasure": ("predictions",),
+    "challenge": ("model_version", "result", "share", "reason"),
 }
 
 
@@ -36,7 +37,7 @@ class Monitor:
         self.versions = versions
         self.days = days
         self.hours = Hours(log, versions, max(days, TRAFFIC["day"][1]), days, hour_rows)
-        self.performance = Performance(log, OUTCOME_DAYS)
+        self.performance = Performance(log, OUTCOME_DAYS, versions)
 
     def state(self) -> bytes:
         """Everything that was read so far, for :meth:`resume` in another process."""

@@ -21,12 +21,13 @@ from pathlib import Path
 from typing import Any
 
 from modelbundle.durable import write
+from services import private
 from services.monitoring import summary
 from services.monitoring.log_reader.request_counts import RequestCounts, merged
+from services.monitoring.summary import FILE
 from services.supervisor import be, fork, take
 from services.web import json_logging
 
-FILE = "monitor.json"
 FOLDER = "monitoring"
 LOCK = "lock"
 LONGEST = 60.0  # seconds, at least, before a round is given up
@@ -88,7 +89,8 @@ class Process:
         from services.monitoring.log_reader.queries import PredictionLog
         from services.monitoring.monitor import Monitor
 
-        versions = ModelVersions([Path(self.environment["STATE_DIR"]) / "bundles"])
+        state = Path(self.environment["STATE_DIR"])
+        versions = ModelVersions([state / "bundles", state / "share" / "bundles"])
         days = int(self.environment["MONITOR_DAYS"])
         monitor = Monitor(PredictionLog(self.environment["PREDICTION_LOG_URL"]), versions, days)
         if self.kept:
@@ -103,7 +105,7 @@ class Process:
             content = self._written() or summary.empty(days, now)
         more = {"trouble": trouble, "every_seconds": self.every, "http": merged(self.folder, now)}
         try:
-            write(self.data / FILE, json.dumps({**content, **more}).encode())
+            write(self.data / FILE, json.dumps({**content, **more}).encode(), private.FILE)
         except OSError as error:
             trouble = str(error)
         return pickle.dumps((monitor.state(), trouble))
@@ -163,4 +165,5 @@ def main(_: Sequence[str] = ()) -> int:
 
 
 if __name__ == "__main__":
+    json_logging.log_uncaught()
     sys.exit(main())

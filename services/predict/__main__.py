@@ -2,12 +2,16 @@
 
 import os
 import sys
-import tempfile
 from pathlib import Path
 
 from modelbundle.errors import StatementError
+from services import private
 from services.predict.settings import SETTINGS, Settings
-from services.web import json_logging
+from services.web import json_logging, process_metrics
+
+# What earlier versions made in these directories for every user to read:
+STATE = ("bundles", "workers", "entering", "probation", "evidence", "share", "*.json", "*.lock", "settled")
+DATA = ("spool", "challenger", "monitoring", "predictions.sqlite*", "monitor.json", "*statement.json")
 
 
 def check(settings: Settings) -> list[str] | None:
@@ -27,7 +31,7 @@ def check(settings: Settings) -> list[str] | None:
     if settings.api_keys_file:
         from services.predict.api import api_keys
 
-        names = [name for name, _ in api_keys.read(Path(settings.api_keys_file))]
+        names = [key.name for key in api_keys.read(Path(settings.api_keys_file))]
     if settings.model_public_key_file:
         from modelbundle.format import statement
 
@@ -51,8 +55,10 @@ def main() -> None:
         json_logging.emit("access", "warning", keys=None, detail=open_to_all)
     else:
         json_logging.emit("access", "info", keys=keys)
-    # Before anything imports its client:
-    os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="peerloan-metrics-")
+    private.begin()
+    private.tighten(settings.state_dir, STATE)
+    private.tighten(settings.data_dir, DATA)
+    process_metrics.begin()
     # glibc: threads share freed memory instead of each keeping its own, and large blocks go back to the system.
     os.environ.setdefault("MALLOC_ARENA_MAX", "2")
     os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(1 << 20))

@@ -8,6 +8,10 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from services.places import default_url
+from services.web.hosts import AllowedHosts, loopback
+
+SIGNED = "signed"  # the ALLOW_PICKLE that takes only models with a verified statement
 NO_LOG = "none"  # the PREDICTION_LOG_URL that logs nothing
 MAY_BE_ZERO = ("GATE_ROWS", "PROBATION_SECONDS")  # which turns off what they are for
 
@@ -24,11 +28,6 @@ class Setting:
 def setting(default: str, help: str) -> Any:
     """A field of :class:`Settings`, stated as text, as the environment has it."""
     return field(metadata={"default": default, "help": help})
-
-
-def default_url(data: Path) -> str:
-    """Where the prediction log goes if nothing is set."""
-    return f"sqlite:///{(data / 'predictions.sqlite').absolute()}"
 
 
 class SettingsError(ValueError):
@@ -55,10 +54,15 @@ class Settings:
     max_body_bytes: int = setting("16777216", "bytes in one request's body")
     max_csv_rows: int = setting("100000", "rows in one request as CSV")
     api_keys_file: str = setting("", "names and hashes of the keys that may ask; without it everyone may")
+    allowed_hosts: str = setting(
+        "", "names in a request's Host, with commas, or `*`; without it any, or this machine's on loopback without keys"
+    )
     model_public_key_file: str = setting(
         "", "public keys in PEM; with it, only models that one of them signed are accepted"
     )
+    head_seconds: float = setting("10", "how long a request's head may take to arrive")
     body_seconds: float = setting("10", "how long a request's body may take to arrive")
+    answer_seconds: float = setting("300", "how long a client may take to read an answer")
     poll_seconds: float = setting("1", "how often the model service is asked")
     fetch_seconds: float = setting("60", "how long a download may take in all")
     max_bundle_bytes: int = setting("536870912", "the largest model file that is accepted")
@@ -67,13 +71,17 @@ class Settings:
     )
     rehearsal_memory_mb: int = setting("4096", "address space that a model may take in rehearsal")
     prepare_seconds: float = setting("30", "how long the workers of a replica may take to prepare a model")
+    score_seconds: float = setting("30", "how long a model may score, and 10 ms a row more, before its worker is ended")
     gate_rows: int = setting("5000", "the last logged rows that a new model must fit; 0 compares no rows")
     gate_seconds: float = setting("10", "how long these rows may take to be read")
     most_rate_change: float = setting("2", "the factor by which a class's mean probability of them may change")
     probation_seconds: float = setting("120", "how long the model before is ready to take over again; 0 turns this off")
     sentry_dsn: str = setting("", "where errors go, by Sentry's SDK; without it nowhere")
     otel_exporter_otlp_endpoint: str = setting("", "the collector that traces go to, as http://collector:4318")
-    allow_pickle: bool = setting("1", "0 refuses models that must be unpickled")
+    allow_pickle: bool = setting(
+        "signed",
+        "models that must be unpickled, which runs their code: `signed` takes them only with a statement, `1` all, `0` none",
+    )
     monitor_seconds: float = setting("60", "how often the log is compared with training, in a process of its own")
     monitor_days: int = setting("7", "how many days of the log are compared")
 
@@ -82,6 +90,8 @@ class Settings:
         """Read them; raises :class:`SettingsError`."""
         given = os.environ if environment is None else environment
         values = {s.name: given.get(s.name) or s.default for s in SETTINGS}
+        if values["ALLOW_PICKLE"] == SIGNED:
+            values["ALLOW_PICKLE"] = "1" if values["MODEL_PUBLIC_KEY_FILE"] else "0"
         converted = {
             each.name: _convert(each.name.upper(), values[each.name.upper()], str(each.type)) for each in fields(cls)
         }
@@ -92,6 +102,12 @@ class Settings:
         converted["prediction_log_url"] = converted["prediction_log_url"] or default_url(converted["data_dir"])
         return cls(**converted)
 
+    def hosts(self) -> AllowedHosts | None:
+        """The names that a request's ``Host`` may have; None for any."""
+        if self.allowed_hosts:
+            return AllowedHosts(self.allowed_hosts.split(","))
+        return AllowedHosts(["localhost"]) if loopback(self.host) and not self.api_keys_file else None
+
 
 SETTINGS = tuple(Setting(each.name.upper(), **each.metadata) for each in fields(Settings))
 
@@ -101,7 +117,7 @@ def _convert(name: str, value: str, kind: str) -> Any:
         return Path(value)
     if kind == "bool":
         if value not in ("0", "1"):
-            raise SettingsError(f"{name} must be 0 or 1")
+            raise SettingsError(f"{name} must be 0, 1 or {SIGNED}")
         return value == "1"
     if kind == "str":
         return value

@@ -1,6 +1,6 @@
-"""``python -m services.predictionlog audit ID | events | correct ID late|not-late | erase --before DATE | migrate``.
+"""``python -m services.predictionlog audit ID | events | correct ID VALUE | erase --before DATE | replay | verify | migrate``.
 
-What is erased may be named by ``--request-id ID`` or ``--record-id ID`` too.
+What is erased may be named by ``--request-id ID`` or ``--record-id ID`` too. ``erase`` ends with 0 once no file here holds it.
 
 The database is ``PREDICTION_LOG_URL``, or the SQLite file of ``DATA_DIR`` (run/data).
 Exit codes: 0 done, and reproduced; 1 not; 2 wrong usage.
@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import getpass
 import json
-import os
 import sys
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -20,8 +19,14 @@ import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 from modelbundle.errors import BundleError
-from services.predictionlog import audit, event
-from services.predictionlog.database import HEAD, connect, events, migrate, predictions, revision
+from modelbundle.format.outcome import encoded
+from services import private
+from services.places import bundle_directories, data_dir, log_url
+from services.predictionlog import audit, erasure, event, spool
+from services.predictionlog.chain import verify as chains
+from services.predictionlog.database import BEFORE, HEAD, RECORD, REQUEST, connect, events, migrate, revision
+from services.predictionlog.erasure import Erasure
+from services.web import timestamps
 
 
 def show(engine: sa.Engine, wanted: str, places: list[Path]) -> int:
@@ -48,18 +53,101 @@ def history(engine: sa.Engine, kind: str | None) -> int:
     return 0
 
 
-def erase(engine: sa.Engine, options: argparse.Namespace) -> int:
-    """Erase, and say how many."""
+def erase(engine: sa.Engine, options: argparse.Namespace, root: Path) -> int:
+    """Erase from the database, then from the files in DATA_DIR; says what is not done yet, and returns 1 then."""
+    if (revision(engine) or "") < HEAD:
+        migrate(engine)
+    wanted = meant(options)
+    names = set() if wanted.caller or options.every_key or options.before else erasure.callers(engine, wanted, root)
+    if len(names) > 1:
+        said = ", ".join(sorted(name or "no key" for name in names))
+        print(
+            f"erase: callers with different keys used this id ({said}): add --key NAME, or --every-key", file=sys.stderr
+        )
+        return 1
+    gone = erasure.erase(engine, wanted, getpass.getuser())
+    print(f"{gone} predictions were erased, which is recorded", flush=True)
+    left = []
+    if not erasure.shipped(root, options.wait):
+        left.append(
+            "older segments of the spool wait for the database. Their rows do not come into the log any more,"
+            " but the files hold them: run this again once they are shipped"
+        )
+    cleaned = erasure.clean(root, wanted)
+    if cleaned.rows:
+        print(f"{cleaned.rows} rows were erased from damaged segments and from the challenger's queue")
+    if cleaned.unreadable:
+        files = ", ".join(map(str, cleaned.where))
+        left.append(f"{cleaned.unreadable} damaged lines cannot be read and may hold such rows: look at {files}")
+    if why := erasure.vacuum(engine):
+        left.append(f"the database's file cannot be written anew, so free pages may hold rows: {why}")
+    for one in left:
+        print(f"not done: {one}", file=sys.stderr)
+    return 1 if left else 0
+
+
+def meant(options: argparse.Namespace) -> Erasure:
+    """What is to be erased; what is predicted from now on is not."""
+    now = timestamps.now()
     if options.before:
-        condition = predictions.c.time < datetime.combine(options.before, datetime.min.time(), UTC).isoformat()
-        why = {"before": options.before.isoformat()}
-    elif options.request_id:
-        condition, why = predictions.c.request_id == options.request_id, {"request_id": options.request_id}
-    else:
-        condition, why = predictions.c.record_id == options.record_id, {"record_id": options.record_id}
-    gone = audit.erase(engine, condition, {**why, "by": getpass.getuser()})
-    print(f"{gone} predictions were erased, which is recorded")
+        until = datetime.combine(options.before, datetime.min.time(), UTC).isoformat(timespec="microseconds")
+        return Erasure(BEFORE, options.before.isoformat(), min(until, now))
+    if options.request_id:
+        return Erasure(REQUEST, options.request_id, now, options.key or "")
+    return Erasure(RECORD, options.record_id, now, options.key or "")
+
+
+def correct(engine: sa.Engine, wanted: str, text: str, kept: list[Path]) -> int:
+    """Replace the outcome of one prediction."""
+    found = [one for one in audit.find(engine, wanted) if one["prediction_id"] == wanted]
+    if not found or found[0]["outcome"] is None:
+        raise audit.NotFound(f"no outcome is recorded for the prediction {wanted}")
+    outcome = audit.outcome_of(found[0], kept)
+    value = outcome.read(text)
+    if value is None:
+        raise audit.NotFound(f"{outcome.name} {outcome.rule}")
+    audit.correct(engine, wanted, value, getpass.getuser())
+    print(f"the outcome of {wanted} is now: {outcome.name} {encoded(value)}, which is recorded")
     return 0
+
+
+def replay(url: str, root: Path, files: list[Path]) -> int:
+    """Insert the lines that the shipper set aside, where they can be inserted now; 0 where none stays."""
+    from services.predictionlog.shipper import DAMAGED, Shipper
+
+    shipper, left = Shipper(root, url), 0
+    for path in files or spool.named(root, DAMAGED):
+        stay = shipper.replay(path)
+        left += stay
+        print(f"{path}: {stay} lines stay" if stay else f"{path}: all of it is in the log")
+    return 1 if left else 0
+
+
+def verify(engine: sa.Engine, root: Path) -> int:
+    """Walk the chains and print what was changed by hand; 0 where nothing was."""
+    if (revision(engine) or "") < HEAD:
+        raise audit.NotFound("the tables are of an earlier version: run python -m services.predictionlog migrate")
+    found = chains.verify(connect(log_url(), reading=True), root)
+    for finding in found.findings:
+        print(finding)
+    if found.wrong > len(found.findings):
+        print(f"and {found.wrong - len(found.findings):,} more")
+    print(
+        f"{found.rows:,} predictions in {found.batches:,} batches, {found.erased:,} erased,"
+        f" {found.unchained:,} from before the chains: {f'{found.wrong:,} findings' if found.wrong else 'all as it was'}"
+    )
+    for name, (number, own) in sorted(found.heads.items()):
+        print(f"head of {name}: {number} {own}")
+    return 1 if found.wrong else 0
+
+
+def existing_log() -> sa.Engine:
+    """The log of :func:`log_url`; raises :class:`services.predictionlog.audit.NotFound` where there is none yet, and SQLAlchemy's
+    errors."""
+    url = log_url()
+    if url.startswith("sqlite") and not Path(sa.make_url(url).database or "").exists():
+        raise audit.NotFound("there is no prediction log yet")
+    return connect(url)
 
 
 def update(url: str) -> int:
@@ -85,36 +173,47 @@ def main(arguments: list[str] | None = None) -> int:
     one.add_argument("--kind", choices=event.KINDS)
     one = actions.add_parser("correct", help="replace an outcome that was wrong, and record that")
     one.add_argument("id", help="the prediction's id")
-    one.add_argument("outcome", choices=["late", "not-late"])
+    one.add_argument(
+        "value", help="what became of it, as it is reported: true, false, or another value of the model's outcome"
+    )
+    one.add_argument("--models", type=Path, action="append", help="where bundles are kept (models, STATE_DIR/bundles)")
     one = actions.add_parser("erase", help="forget predictions, and record that")
     which = one.add_mutually_exclusive_group(required=True)
     which.add_argument("--before", type=date.fromisoformat, help="a date in UTC, as 2026-01-31")
     which.add_argument("--request-id")
     which.add_argument("--record-id", help="the caller's own id")
+    whose = one.add_mutually_exclusive_group()
+    whose.add_argument("--key", metavar="NAME", help="only what the caller with this API key sent")
+    whose.add_argument("--every-key", action="store_true", help="of all callers, where several used this id")
+    one.add_argument("--wait", type=float, default=10.0, metavar="SECONDS", help="for the spool to be shipped (10)")
+    one = actions.add_parser("replay", help="insert what the shipper set aside, where it can be inserted now")
+    one.add_argument("files", type=Path, nargs="*", help="files *.damaged (all of DATA_DIR/spool)")
+    actions.add_parser("verify", help="were rows changed, removed or added by hand? Walks the chains of hashes")
     actions.add_parser("migrate", help="bring the tables to this version, as the first shipper that connects does")
     options = parser.parse_args(arguments)
-    data = Path(os.environ.get("DATA_DIR") or "run/data")
-    url = os.environ.get("PREDICTION_LOG_URL") or f"sqlite:///{(data / 'predictions.sqlite').absolute()}"
+    if options.action == "erase" and options.before and options.key:
+        parser.error("--key goes only with --request-id and --record-id")
     if options.action == "migrate":
-        return update(url)
+        return update(log_url())
     try:
-        if url.startswith("sqlite") and not Path(sa.make_url(url).database or "").exists():
-            raise audit.NotFound("there is no prediction log yet")
-        engine = connect(url)
+        waiting = data_dir() / "spool"
+        engine = connect(log_url()) if options.action == "erase" and waiting.is_dir() else existing_log()
         if options.action == "erase":
-            return erase(engine, options)
+            return erase(engine, options, waiting)
+        if options.action == "verify":
+            return verify(engine, waiting)
+        if options.action == "replay":
+            return replay(log_url(), waiting, options.files)
         if options.action == "correct":
-            audit.correct(engine, options.id, options.outcome == "late", getpass.getuser())
-            print(f"the outcome of {options.id} is now: {options.outcome}, which is recorded")
-            return 0
+            return correct(engine, options.id, options.value, options.models or bundle_directories())
         if options.action == "events":
             return history(engine, options.kind)
-        state = Path(os.environ.get("STATE_DIR") or "run/state")
-        return show(engine, options.id, options.models or [Path("models"), state / "bundles"])
-    except (audit.NotFound, SQLAlchemyError, OSError) as error:
+        return show(engine, options.id, options.models or bundle_directories())
+    except (audit.NotFound, BundleError, SQLAlchemyError, OSError) as error:
         print(f"{options.action}: {error}", file=sys.stderr)
         return 1
 
 
 if __name__ == "__main__":
+    private.begin()
     sys.exit(main())

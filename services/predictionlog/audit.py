@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
+from modelbundle.errors import CannotScore
 from modelbundle.format import archive, bundle
+from modelbundle.format.outcome import Label, Outcome, encoded
+from modelbundle.model import Answer, Model
+from modelbundle.scorers.base import Row
+from modelbundle.validation.problems import Invalid, Problem
 from services.predictionlog import event
 from services.predictionlog.database import challenges, events, outcomes, predictions
 from services.web import timestamps
 
 JSON = ("probabilities", "input", "reasons", "warnings")
+OUTCOME = (
+    outcomes.c.name.label("outcome_name"),
+    outcomes.c.value.label("outcome_value"),
+    outcomes.c.time.label("outcome_time"),
+)
 CHALLENGES = (
     sa.select(challenges.c.model_version, challenges.c.probability, challenges.c.time)
     .where(challenges.c.prediction_id == sa.bindparam("prediction_id"))
@@ -29,25 +39,57 @@ class NotFound(LookupError):
 
 def find(engine: sa.Engine, wanted: str) -> list[dict[str, Any]]:
     """The predictions with this prediction id, request id or caller's own id, oldest first, each with its outcome and the
-    challengers' scores."""
+    challengers' scores. An outcome is there as ``outcome``, and under its own name. ``damaged`` names the columns, if any, that
+    hold no JSON, as no version writes them."""
+    named = (predictions.c.prediction_id, predictions.c.request_id, predictions.c.record_id)
+    return _found(engine, sa.or_(*(column == wanted for column in named)))
+
+
+def one(engine: sa.Engine, prediction_id: str) -> dict[str, Any]:
+    """The prediction with this id, as :func:`find` gives it; raises :class:`NotFound`."""
+    for found in _found(engine, predictions.c.prediction_id == prediction_id):
+        return found
+    raise NotFound(f"no prediction has the id {prediction_id}")
+
+
+def _found(engine: sa.Engine, condition: sa.ColumnElement[bool]) -> list[dict[str, Any]]:
     query = (
-        sa.select(predictions, outcomes.c.is_late, outcomes.c.time.label("outcome_time"))
+        sa.select(predictions, *OUTCOME)
         .outerjoin(outcomes, outcomes.c.prediction_id == predictions.c.prediction_id)
-        .where(
-            sa.or_(
-                predictions.c.prediction_id == wanted,
-                predictions.c.request_id == wanted,
-                predictions.c.record_id == wanted,
-            )
-        )
+        .where(condition)
         .order_by(predictions.c.time, predictions.c.prediction_id)
     )
     with engine.connect() as connection:
         rows: list[dict[str, Any]] = [dict(row) for row in connection.execute(query).mappings()]
         for row in rows:
             said = connection.execute(CHALLENGES, {"prediction_id": row["prediction_id"]})
-            row["challenges"] = [dict(one) for one in said.mappings()]
-    return [{name: json.loads(value) if name in JSON else value for name, value in row.items()} for row in rows]
+            row["challenges"] = [dict(each) for each in said.mappings()]
+    return [_read(row) for row in rows]
+
+
+def _read(row: dict[str, Any]) -> dict[str, Any]:
+    """A row with its JSON parsed; what is none, or cannot be written again, stays a text."""
+    damaged = []
+    for column in (*JSON, "outcome_value"):
+        try:
+            row[column] = row[column] if row[column] is None else _parsed(row[column])
+        except (ValueError, RecursionError):
+            damaged.append(column)
+    name, value = row.pop("outcome_name"), row.pop("outcome_value")
+    row["outcome"] = None if value is None else {"name": name, "value": value}
+    if value is not None and name:
+        row.setdefault(name, value)
+    return {**row, "damaged": damaged} if damaged else row
+
+
+def _parsed(text: str) -> Any:
+    value = json.loads(text, parse_constant=_no_number)
+    json.dumps(value, ensure_ascii=False).encode()
+    return value
+
+
+def _no_number(text: str) -> float:
+    raise ValueError(f"{text} is no number of JSON")
 
 
 def locate(version: str, places: Iterable[Path]) -> Path:
@@ -59,50 +101,102 @@ def locate(version: str, places: Iterable[Path]) -> Path:
     raise NotFound(f"no file hashes to {version}: the model is not kept here")
 
 
-def reproduce(found: dict[str, Any], path: Path) -> dict[str, Any]:
-    """Score the logged input again with the logged version; ``reproduced`` is True where every bit is the same.
+def reproduce(found: dict[str, Any], path: Path, model: Model | None = None) -> dict[str, Any]:
+    """:func:`recompute` with the bundle at ``path``, which ``model`` is where it is loaded already.
+
+    Raises :class:`modelbundle.errors.BundleError`.
+    """
+    return {"model_file": path.name, **recompute(found, model or bundle.read(path, found["model_version"]))}
+
+
+def recompute(found: dict[str, Any], model: Model) -> dict[str, Any]:
+    """Score the logged input again with the logged version; ``reproduced`` is True where every bit is the same, and ``differs``
+    names what is not. Where the input cannot be scored, ``why_not`` says why.
 
     A pipeline that is asked itself may give other last bits for a row by itself than for one among others: what holds is that no
     probability differs by more than 1e-9.
     """
-    model = bundle.read(path, found["model_version"])
-    asked = model.validator.record(found["input"])
-    answer = model.answer(asked.row, True)
+    try:
+        _, answer = answered(found, model)
+    except (Invalid, CannotScore) as error:
+        why_not = f"the logged input cannot be scored with the logged model ({error})"
+        return {"reproduced": False, "differs": ["input"], "why_not": why_not}
     again = {
+        "probability": answer.predict_proba[-1],
         "probabilities": answer.predict_proba,
         "band": answer.band,
         "reasons": answer.reasons,
         "contributions": answer.contributions,
         "baseline": answer.baseline,
     }
-    same = all(again[name] == found[name] for name in ("probabilities", "band", "reasons"))
-    if model.scorer.kind == "pipeline" and len(answer.predict_proba) == len(found["probabilities"]):
-        pairs = zip(answer.predict_proba, found["probabilities"], strict=True)
-        same = all(abs(a - b) <= 1e-9 for a, b in pairs)
-    return {"model_file": path.name, "reproduced": same, "again": again}
+    if model.scorer.kind == "pipeline":
+        differs = [] if _close(answer.predict_proba, found["probabilities"]) else ["probabilities"]
+    else:
+        differs = [name for name in ("probability", "probabilities", "band", "reasons") if again[name] != found[name]]
+    return {"reproduced": not differs, "differs": differs, "again": again}
 
 
-def correct(engine: sa.Engine, prediction_id: str, is_late: bool, by: str) -> None:
+def answered(found: dict[str, Any], model: Model) -> tuple[Row, Answer]:
+    """The logged input as a row, and what the model says to it now, with every term.
+
+    Raises :class:`modelbundle.validation.problems.Invalid` or :class:`modelbundle.errors.CannotScore`.
+    """
+    if not isinstance(found["input"], dict):
+        raise Invalid([Problem("", "is no object")])
+    row = model.validator.record(found["input"]).row
+    return row, model.answer(row, True)
+
+
+def _close(found: list[float], logged: Any) -> bool:
+    numbers = isinstance(logged, list) and all(isinstance(p, (int, float)) for p in logged)
+    return numbers and len(found) == len(logged) and all(abs(a - b) <= 1e-9 for a, b in zip(found, logged, strict=True))
+
+
+def outcome_of(found: dict[str, Any], places: Iterable[Path]) -> Outcome:
+    """The outcome that the model of a found prediction names. Where its file is gone, true and false may be corrected all the
+    same; otherwise raises :class:`NotFound`."""
+    try:
+        path = locate(found["model_version"], places)
+        return bundle.read(path, found["model_version"]).manifest.outcome
+    except NotFound:
+        if found["outcome"] is None or not isinstance(found["outcome"]["value"], bool):
+            raise
+        return Outcome(found["outcome"]["name"], (False, True))
+
+
+def correct(engine: sa.Engine, prediction_id: str, value: Label, by: str) -> None:
     """Replace a wrong outcome, and record an event; raises :class:`NotFound` where there is no outcome."""
     mine = outcomes.c.prediction_id == prediction_id
     with engine.begin() as connection:
-        before = connection.execute(sa.select(outcomes.c.is_late).where(mine)).scalar_one_or_none()
+        before = connection.execute(sa.select(outcomes.c.value).where(mine)).scalar_one_or_none()
         if before is None:
             raise NotFound(f"no outcome is recorded for the prediction {prediction_id}")
-        connection.execute(sa.update(outcomes).where(mine).values(is_late=is_late))
-        _note(connection, event.CORRECTION, {"prediction_id": prediction_id, "from": before, "to": is_late, "by": by})
+        connection.execute(sa.update(outcomes).where(mine).values(value=encoded(value)))
+        change = {"from": json.loads(before), "to": value}
+        note(connection, event.CORRECTION, {"prediction_id": prediction_id, **change, "by": by})
 
 
-def _note(connection: sa.Connection, kind: str, detail: dict[str, Any]) -> None:
+def note(connection: sa.Connection, kind: str, detail: dict[str, Any]) -> None:
+    """Record an event."""
     row = {"event_id": uuid.uuid4().hex, "kind": kind, "time": timestamps.now(), "detail": json.dumps(detail)}
     connection.execute(sa.insert(events).values(**row))
 
 
-def erase(engine: sa.Engine, condition: sa.ColumnElement[bool], why: dict[str, Any]) -> int:
-    """Delete predictions with their outcomes and challengers' scores, and record an event; returns the number of predictions."""
+def erase(
+    engine: sa.Engine,
+    condition: sa.ColumnElement[bool],
+    why: dict[str, Any],
+    first: Callable[[sa.Connection], dict[str, Any]] = lambda _: {},
+) -> int:
+    """Delete predictions with their outcomes and challengers' scores, and record an event; returns the number of predictions.
+
+    ``first`` is done before that in the same transaction, and gives more facts of the event.
+    :mod:`services.predictionlog.erasure` erases what arrives later too.
+    """
     chosen = sa.select(predictions.c.prediction_id).where(condition)
     with engine.begin() as connection:
+        more = first(connection)
         connection.execute(sa.delete(outcomes).where(outcomes.c.prediction_id.in_(chosen)))
         gone = connection.execute(sa.delete(predictions).where(condition)).rowcount
-        _note(connection, event.ERASURE, {**why, "predictions": gone})
+        note(connection, event.ERASURE, {**why, **more, "predictions": gone})
     return gone

@@ -13,6 +13,7 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
+from services import private
 from services.predictionlog.spool import CLOSED
 
 MAX_BYTES = 64 * 1024 * 1024
@@ -33,7 +34,7 @@ class Queue:
 
     def open(self) -> None:
         """Ask for shipped segments from now on. Raises :class:`OSError`."""
-        self.directory.mkdir(parents=True, exist_ok=True)
+        private.directory(self.directory)
 
     def close(self) -> None:
         """Ask for no more segments, and drop those that wait."""
@@ -52,6 +53,7 @@ class Queue:
             if self.size() + segment.stat().st_size <= self.max_bytes:
                 os.rename(segment, self.directory / f"{segment.parent.name}-{segment.name}")
                 return True
+            self._dropped.touch(private.FILE)
             self._dropped.write_text(json.dumps(self.dropped() + rows), "utf-8")
         return False
 

@@ -1,4 +1,4 @@
-"""Events, as lines of the spool: switches, refusals, deployments, challengers, erasures, corrections.
+"""Events, as lines of the spool: switches, refusals, deployments, challengers, erasures, corrections, look-ups.
 
 The id of an event is derived from its facts, not from the time of writing. After a crash or a full disk, a writer that is not
 sure whether an event was written writes it again; the database keeps the first.
@@ -24,7 +24,11 @@ _START = b'["event",'
 SWITCH, REFUSAL, DEPLOYMENT, ERASURE = "switch", "refusal", "deployment", "erasure"
 CORRECTION = "correction"  # of an outcome
 CHALLENGE = "challenge"  # a challenger begins to score, or is refused
-KINDS = (SWITCH, REFUSAL, DEPLOYMENT, CHALLENGE, ERASURE, CORRECTION)
+NOTICE = "notice"  # a letter of adverse action was made
+LOOKUP = "lookup"  # somebody saw logged predictions
+EXPORT = "export"  # the log was written to files
+CHAIN = "chain"  # the last batch of a chain: see services.predictionlog.chain
+KINDS = (SWITCH, REFUSAL, DEPLOYMENT, CHALLENGE, ERASURE, CORRECTION, NOTICE, LOOKUP, EXPORT, CHAIN)
 
 
 class Event(msgspec.Struct, array_like=True, frozen=True):

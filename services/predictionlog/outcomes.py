@@ -10,13 +10,14 @@ from typing import Any
 import sqlalchemy as sa
 
 from services.predictionlog.database import outcomes, predictions
-from services.predictionlog.outcome import CONTRADICTED, RECORDED, REPEATED, UNKNOWN, Claim, Result
+from services.predictionlog.outcome import CONTRADICTED, RECORDED, REPEATED, UNKNOWN, Claim, Known, Result
 from services.web import timestamps
 
 AT_A_TIME = 1000  # ids in one statement
 _KNOWN = sa.select(predictions.c.prediction_id, predictions.c.record_id, predictions.c.time)
 _INSERT = sa.text(
-    "INSERT INTO outcomes (prediction_id, is_late, time, key_name) VALUES (:prediction_id, :is_late, :time, :key_name)"
+    "INSERT INTO outcomes (prediction_id, name, value, time, key_name)"
+    " VALUES (:prediction_id, :name, :value, :time, :key_name)"
     " ON CONFLICT (prediction_id) DO NOTHING"
 )
 
@@ -30,21 +31,22 @@ class LoggedPrediction:
     time: str
 
 
-def record(engine: sa.Engine, claims: Sequence[Claim], key_name: str | None) -> list[Result]:
+def record(engine: sa.Engine, claims: Sequence[Claim], key_name: str | None, whose: str | None = None) -> list[Result]:
     """Record the new outcomes in one transaction; returns the result of each claim, in order.
 
+    ``key_name`` is the caller's; with ``whose``, claims are about that caller's predictions only, and others are unknown.
     Raises :class:`sqlalchemy.exc.SQLAlchemyError`. Then nothing was recorded, or everything, where the connection broke during
     the commit. Sending the claims again tells which.
     """
     with engine.begin() as connection:
-        known = _Claimed(connection, claims)
+        known = _Claimed(connection, claims, whose)
         results = [known.judge(claim) for claim in claims]
         new = sorted(known.new)  # in one order, so that two requests never wait for each other
         now = timestamps.now()
         if new:
-            rows = [
-                {"prediction_id": own, "is_late": known.outcomes[own], "time": now, "key_name": key_name} for own in new
-            ]
+            about = {"time": now, "key_name": key_name}
+            pairs = [(own, *known.outcomes[own]) for own in new]
+            rows = [{"prediction_id": own, "name": name, "value": value, **about} for own, name, value in pairs]
             connection.execute(_INSERT, rows)
         recorded = _outcomes(connection, new)  # another request may have been first
     return [_settled(result, claim, recorded) for result, claim in zip(results, claims, strict=True)]
@@ -53,17 +55,18 @@ def record(engine: sa.Engine, claims: Sequence[Claim], key_name: str | None) -> 
 class _Claimed:
     """The predictions that the claims are about, and their outcomes; ``new`` are the ids whose outcome is from these claims."""
 
-    def __init__(self, connection: sa.Connection, claims: Sequence[Claim]) -> None:
+    def __init__(self, connection: sa.Connection, claims: Sequence[Claim], whose: str | None) -> None:
         self.by_id: dict[str, LoggedPrediction] = {}
         self.by_record: dict[str, list[LoggedPrediction]] = defaultdict(list)
         self.new: set[str] = set()
+        mine = sa.true() if whose is None else predictions.c.key_name == whose
         for column, wanted in (
             (predictions.c.prediction_id, {c.prediction_id for c in claims if c.prediction_id is not None}),
             (predictions.c.record_id, {c.record_id for c in claims if c.record_id is not None}),
         ):
             for ids in _portions(wanted):
                 # The lock keeps an erasure waiting until the outcome is there; then it erases both.
-                query = _KNOWN.where(column.in_(ids)).with_for_update(read=True)
+                query = _KNOWN.where(column.in_(ids), mine).with_for_update(read=True)
                 for row in connection.execute(query):
                     self.by_id[row[0]] = LoggedPrediction(*row)
         for found in sorted(self.by_id.values(), key=lambda p: (p.time, p.id)):
@@ -77,11 +80,11 @@ class _Claimed:
             return Result(UNKNOWN)
         still_open = [p.id for p in found if p.id not in self.outcomes]
         if still_open:
-            self.outcomes.update(dict.fromkeys(still_open, claim.is_late))
+            self.outcomes.update(dict.fromkeys(still_open, claim.known))
             self.new.update(still_open)
             return Result(RECORDED, tuple(still_open))
         latest = found[-1].id
-        return Result(REPEATED if self.outcomes[latest] == claim.is_late else CONTRADICTED, (latest,))
+        return Result(REPEATED if self.outcomes[latest] == claim.known else CONTRADICTED, (latest,))
 
     def _about(self, claim: Claim) -> list[LoggedPrediction]:
         if claim.prediction_id is not None:
@@ -91,18 +94,19 @@ class _Claimed:
         return [p for p in self.by_record[claim.record_id] if claim.before is None or p.time < claim.before]
 
 
-def _settled(result: Result, claim: Claim, recorded: dict[str, bool]) -> Result:
+def _settled(result: Result, claim: Claim, recorded: dict[str, Known]) -> Result:
     """The result, given the outcomes in the database after the insert."""
-    if result.status == RECORDED and any(recorded[own] != claim.is_late for own in result.prediction_ids):
+    if result.status == RECORDED and any(recorded[own] != claim.known for own in result.prediction_ids):
         return Result(CONTRADICTED, result.prediction_ids)
     return result
 
 
-def _outcomes(connection: sa.Connection, wanted: Iterable[str]) -> dict[str, bool]:
-    found: dict[str, bool] = {}
+def _outcomes(connection: sa.Connection, wanted: Iterable[str]) -> dict[str, Known]:
+    found: dict[str, Known] = {}
     for ids in _portions(wanted):
-        query = sa.select(outcomes.c.prediction_id, outcomes.c.is_late).where(outcomes.c.prediction_id.in_(ids))
-        found.update((row[0], bool(row[1])) for row in connection.execute(query))
+        columns = (outcomes.c.prediction_id, outcomes.c.name, outcomes.c.value)
+        query = sa.select(*columns).where(outcomes.c.prediction_id.in_(ids))
+        found.update((own, (name, value)) for own, name, value in connection.execute(query))
     return found
 
 

@@ -15,7 +15,6 @@ from services.web.timestamps import iso
 
 FORMAT: Literal[2] = 2
 _encoder = msgspec.json.Encoder()
-encode_lines = _encoder.encode_lines
 
 
 class LoggedAnswer(msgspec.Struct, frozen=True, gc=False):
@@ -87,6 +86,11 @@ class Entry(_Head, array_like=True, frozen=True, gc=False):
 
 
 _decoder = msgspec.json.Decoder(Entry)
+
+
+def encode(line: Line) -> bytes:
+    """A line, with its end."""
+    return _encoder.encode_lines([line])
 
 
 def decode(line: bytes) -> Entry:

@@ -1,4 +1,8 @@
-"""The spool: files that requests append to, and that the shipper empties. The package's docstring shows the way of a row."""
+"""The spool: files that requests append to, and that the shipper empties. The package's docstring shows the way of a row.
+
+A line is the CRC-32 of its content in eight hexadecimal digits, a space, and the content, which is JSON. A line that begins with
+``[`` is one without a checksum, as versions before wrote it, or as a person mended it.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +11,24 @@ import os
 import threading
 import time
 import uuid
+import zlib
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
+
+from services import private
 
 OPEN, CLOSED = ".open", ".segment"
 CLOSE_EVERY = 0.5  # seconds
 FEW = 4  # closed segments of one writer that may wait; beyond that they are not closed before they have
 LARGE = 4 * 1024 * 1024  # bytes
 LOCK = "lock"
+CHECKSUM = 9  # bytes at the start of a line
 READ = 1 << 20  # bytes of a segment that are read at a time
+
+
+class Damaged(ValueError):
+    """The bytes of a line are not those that were appended."""
 
 
 class Full(OSError):
@@ -33,33 +45,43 @@ class Writer:
         self.root = root
         self.max_bytes = max_bytes
         self.full = False
+        self.trouble = ""  # why the last turn failed
         self.directory, self._held = _settle(root)
         self._lock = threading.Lock()
         self._number = 0
-        self._descriptor = -1
-        self._path = self.directory
+        self._torn = False  # whether the open segment ends in the middle of a line
         self._dirty = False
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="spool", daemon=True)
-        self._open()
+        try:
+            self._path, self._descriptor = self._open()
+        except BaseException:
+            _leave(self.directory, self._held)
+            raise
 
     def start(self) -> None:
         """Close segments from now on, in a thread."""
         self._thread.start()
 
-    def append(self, *parts: bytes | memoryview, whatever: bool = False) -> None:
-        """Append whole lines, given in parts. The kernel has them when this returns.
+    def append(self, *lines: bytes, whatever: bool = False) -> None:
+        """Append whole lines, each with a checksum. The kernel has them when this returns.
 
         Raises :class:`Full`, except with ``whatever``, which is for small and rare lines.
         """
         if self.full and not whatever:
             raise Full(28, "the spool is full")
+        parts: list[bytes] = []
+        for line in lines:
+            parts += (checksum(line), line)
         with self._lock:
             self._dirty = True
+            if self._torn:
+                parts.insert(0, b"\n")  # what was torn is a line of its own
             written = os.writev(self._descriptor, parts)
-            if written != sum(map(len, parts)):  # a disk that fills up: what was torn is not taken for a line
-                os.ftruncate(self._descriptor, os.fstat(self._descriptor).st_size - written)
+            if written != sum(map(len, parts)):  # a disk that fills up
+                self._cut_off(written)
                 raise OSError(28, "No space left on device")
+            self._torn = False
 
     def close(self) -> None:
         """Close the last segment and leave."""
@@ -67,59 +89,98 @@ class Writer:
         if self._thread.is_alive():
             self._thread.join(5)
         with self._lock:
-            before = self._descriptor, self._path
-            self._descriptor = -1
-        _finish(*before)
-        os.close(self._held)
+            before, self._descriptor, self._path = self._descriptor, -1, self.directory
+        with ExitStack() as always:
+            always.callback(os.close, self._held)
+            always.callback(self._close_others)
+            _finish(before)
 
     def turn(self) -> None:
         """Sync the open segment to the disk and close it, if it has lines; then measure how full the spool is.
 
         While the database is away, the segment stays open until it is large: measuring takes longer with more files.
         """
-        if self._dirty and self._behind():
-            os.fsync(self._descriptor)
-        elif self._dirty:
-            with self._lock:
-                before = self._descriptor, self._path
-                self._open()
-            _finish(*before)  # outside the lock: no request waits for the disk
-        self.full = size(self.root) >= self.max_bytes
+        with ExitStack() as always:  # whatever fails of it, the rest is done
+            always.callback(self._measure)
+            always.callback(self._close_others)
+            if self._dirty and self._behind():
+                os.fsync(self._descriptor)
+            elif self._dirty:
+                path, descriptor = self._open()
+                with self._lock:
+                    before, self._descriptor, self._path = self._descriptor, descriptor, path
+                    self._dirty = self._torn = False
+                _finish(before)  # outside the lock: no request waits for the disk
 
     def _run(self) -> None:
         while not self._stop.wait(CLOSE_EVERY):
-            with suppress(OSError):  # the next turn tries again
+            try:
                 self.turn()
+                self.trouble = ""
+            except OSError as error:  # the next turn tries again
+                self.trouble = error.strerror or str(error)
 
     def _behind(self) -> bool:
         closed = sum(1 for _ in self.directory.glob(f"*{CLOSED}"))
         return closed >= FEW and os.fstat(self._descriptor).st_size < LARGE
 
-    def _open(self) -> None:
+    def _open(self) -> tuple[Path, int]:
+        """The next segment. It becomes the current one only once it is open: until then, the one before takes the lines."""
+        path = self.directory / f"{self._number + 1:012d}{OPEN}"
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
         self._number += 1
-        self._path = self.directory / f"{self._number:012d}{OPEN}"
-        self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        self._dirty = False
+        return path, descriptor
+
+    def _close_others(self) -> None:
+        """Give every segment but the current one to the shipper, also one that could not be closed in its turn."""
+        for path in _in(self.directory, OPEN):
+            if path != self._path:
+                os.rename(path, path.with_suffix(CLOSED))
+
+    def _measure(self) -> None:
+        self.full = size(self.root) >= self.max_bytes
+
+    def _cut_off(self, written: int) -> None:
+        """Take back the last bytes, which are a part of a line, so that no later line is joined to them."""
+        before, self._torn = self._torn, True
+        with suppress(OSError):
+            os.ftruncate(self._descriptor, os.fstat(self._descriptor).st_size - written)
+            self._torn = before
 
 
 def _settle(root: Path) -> tuple[Path, int]:
-    """A new writer's directory, and its lock, which is held."""
+    """A new writer's directory, and its lock, which is held. Nothing is left behind when it fails."""
     while True:
         directory = root / f"{time.time_ns():x}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-        directory.mkdir(parents=True)
-        held = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        fcntl.flock(held, fcntl.LOCK_EX)
-        if os.fstat(held).st_nlink:
-            return directory, held
-        os.close(held)  # before it was held, the shipper took it for that of a writer which has ended: see adopt
+        private.directory(directory)
+        held = -1
+        try:
+            held = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fcntl.flock(held, fcntl.LOCK_EX)
+            if os.fstat(held).st_nlink:
+                return directory, held
+            os.close(held)  # before it was held, the shipper took it for that of a writer which has ended: see adopt
+        except FileNotFoundError:
+            pass  # the shipper found the directory empty
+        except BaseException:
+            _leave(directory, held)
+            raise
 
 
-def _finish(descriptor: int, path: Path) -> None:
+def _leave(directory: Path, held: int) -> None:
+    """Undo :func:`_settle`, as far as the disk lets."""
+    with suppress(OSError):
+        (directory / LOCK).unlink(missing_ok=True)
+        directory.rmdir()
+    if held >= 0:
+        os.close(held)
+
+
+def _finish(descriptor: int) -> None:
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-        os.rename(path, path.with_suffix(CLOSED))
 
 
 def size(root: Path) -> int:
@@ -160,31 +221,54 @@ def _files(root: Path) -> Iterator[Path]:
 def named(root: Path, ending: str) -> list[Path]:
     """The files of all writers with this ending, sorted. ``Path.glob`` raises where a directory is removed meanwhile."""
     found: list[Path] = []
-    with suppress(FileNotFoundError):
-        for directory in root.iterdir():
-            with suppress(FileNotFoundError, NotADirectoryError):
-                found.extend(path for path in directory.iterdir() if path.name.endswith(ending))
+    for directory in _entries(root):
+        found.extend(_in(directory, ending))
     return sorted(found)
 
 
+def _in(directory: Path, ending: str) -> list[Path]:
+    with suppress(FileNotFoundError, NotADirectoryError):
+        return [path for path in directory.iterdir() if path.name.endswith(ending)]
+    return []
+
+
 def adopt(root: Path) -> None:
-    """Close the segments of dead writers, and remove their empty directories."""
-    for lock in named(root, LOCK):
-        directory = lock.parent
-        with suppress(FileNotFoundError):
-            descriptor = os.open(lock, os.O_RDWR | os.O_CLOEXEC)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                for path in directory.glob(f"*{OPEN}"):
-                    path.rename(path.with_suffix(CLOSED))
-                if not any(directory.glob(f"*{CLOSED}")):
-                    lock.unlink()
-                    with suppress(OSError):  # what is damaged stays
-                        directory.rmdir()
-            except BlockingIOError:
-                pass
-            finally:
-                os.close(descriptor)
+    """Close the segments of dead writers, and remove their empty directories. Raises :class:`OSError` once it has tried all."""
+    trouble = None
+    for directory in [path for path in _entries(root) if path.is_dir()]:
+        try:
+            _adopt(directory)
+        except OSError as error:  # of one writer: the others' rows do not wait for it
+            trouble = error
+    if trouble is not None:
+        raise trouble
+
+
+def _adopt(directory: Path) -> None:
+    try:
+        descriptor = os.open(directory / LOCK, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        with suppress(OSError):  # what is damaged stays; a writer that has just begun makes another directory
+            directory.rmdir()
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        for path in _in(directory, OPEN):
+            path.rename(path.with_suffix(CLOSED))
+        if not _in(directory, CLOSED):
+            (directory / LOCK).unlink()
+            with suppress(OSError):
+                directory.rmdir()
+    except BlockingIOError:
+        pass  # its writer lives
+    finally:
+        os.close(descriptor)
+
+
+def _entries(root: Path) -> list[Path]:
+    with suppress(FileNotFoundError):
+        return list(root.iterdir())
+    return []
 
 
 def abandoned(root: Path) -> bool:
@@ -202,9 +286,37 @@ def segments(root: Path) -> list[Path]:
     return named(root, CLOSED)
 
 
-def lines(path: Path) -> Iterator[bytes]:
-    """The whole lines of a segment, one at a time. A last line without its end was never acknowledged, and is left out."""
+def raw_lines(path: Path) -> Iterator[bytes]:
+    """The whole lines of a segment as they are there. A last line without its end was never acknowledged, and is left out."""
     with path.open("rb", buffering=READ) as file:
         for line in file:
             if line.endswith(b"\n"):
                 yield line
+
+
+def checksum(line: bytes) -> bytes:
+    """What a line with this content begins with."""
+    return b"%08x " % zlib.crc32(line)
+
+
+def apart(raw: bytes) -> tuple[bytes, bytes]:
+    """The checksum and the content of a line; one without a checksum has an empty one."""
+    return (b"", raw) if raw.startswith(b"[") else (raw[:CHECKSUM], raw[CHECKSUM:])
+
+
+def content(raw: bytes) -> bytes:
+    """What was appended as this line; raises :class:`Damaged`."""
+    own, line = apart(raw)
+    if own and own != checksum(line):
+        raise Damaged("the checksum does not fit")
+    return line
+
+
+def lines(path: Path) -> Iterator[bytes]:
+    """What was appended to a segment, one line at a time. Damaged lines are left out; the shipper sets them aside."""
+    for raw in raw_lines(path):
+        try:
+            found = content(raw)
+        except Damaged:
+            continue
+        yield found

@@ -7,11 +7,14 @@ import json
 import logging
 import os
 import sys
+import threading
 import time
+import traceback
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
+CHAIN = 8  # exceptions of one trace at most
 _TERMINAL = sys.stdout.isatty() if sys.stdout else False
 
 
@@ -43,13 +46,38 @@ def _second(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
+def trace(error: BaseException) -> str:
+    """The frames and the types of an exception and of those that led to it, the first cause first.
+
+    No exception's text: a library puts the value into it that it could not read, and that may be somebody's name.
+    """
+    parts: list[str] = []
+    one: BaseException | None = error
+    while one is not None and len(parts) < CHAIN:
+        kind = type(one)
+        parts.append("".join([*traceback.format_tb(one.__traceback__), f"{kind.__module__}.{kind.__qualname__}"]))
+        one = one.__cause__ or (None if one.__suppress_context__ else one.__context__)
+    return "\n".join(reversed(parts))
+
+
+def log_uncaught() -> None:
+    """What no code catches, in any thread of this process, ends as one line of the log, without the exception's text."""
+    sys.excepthook = lambda _kind, error, _frames: emit("uncaught", "error", trace=trace(error))
+
+    def of_thread(facts: threading.ExceptHookArgs) -> None:
+        if facts.exc_value is not None:
+            emit("uncaught", "error", trace=trace(facts.exc_value), thread=facts.thread and facts.thread.name)
+
+    threading.excepthook = of_thread
+
+
 class JsonHandler(logging.Handler):
-    """Writes the records of :mod:`logging` as the same JSON lines, with the stack trace as ``trace``."""
+    """Writes the records of :mod:`logging` as the same JSON lines, with :func:`trace` of an exception."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one record."""
-        trace = logging.Formatter().formatException(record.exc_info) if record.exc_info else None
-        extra = {"trace": trace} if trace else {}
+        error = record.exc_info[1] if record.exc_info else None
+        extra = {"trace": trace(error)} if error else {}
         emit(record.getMessage(), record.levelname.lower(), logger=record.name, **extra)
 
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator
+from http import HTTPStatus
 from typing import Any
 from wsgiref.types import StartResponse, WSGIEnvironment
 
 import msgspec
 
 from services.web import json_logging, problem
+from services.web.hosts import AllowedHosts
 from services.web.request_ids import fresh
 
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -25,7 +27,10 @@ SECURITY_HEADERS = (
     ("Cross-Origin-Resource-Policy", "same-origin"),
 )
 PLAIN = (("Cache-Control", "no-store"), ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"))
+NAMING = "/predictions/"  # what follows names a prediction: no log has it
 PROBES = frozenset({"/healthz", "/readyz", "/pin"})
+NO_HOST = "A request of HTTP/1.1 has a Host header (RFC 9112, 3.2)."
+OTHER_HOST = "This service does not answer to the name in the Host header; its setting ALLOWED_HOSTS lists the names."
 BUSY = "Too many predictions are at work or waiting; try again."
 
 
@@ -44,9 +49,10 @@ class Middleware:
 
     ``export(environ, status, seconds)``, where it is set, is told of it too, and then of errors.
 
-    ``full()`` says that a prediction must be refused: too many are at work or waiting. A view whose answer is made while it is
-    sent sets ``request.streams`` in the environment; then the request is finished when its answer is. ``request.headers`` are
-    those of a page, in place of :data:`PLAIN`.
+    ``full()`` says that a prediction must be refused: too many are at work or waiting. ``hosts``, where it is set, says which
+    names of this service a request may use. A view whose answer is made while it is
+    sent sets ``request.streams`` in the environment; then the request is finished when its answer is. ``request.release``, where
+    it is set, is called then. ``request.headers`` are those of a page, in place of :data:`PLAIN`.
     """
 
     def __init__(
@@ -54,10 +60,12 @@ class Middleware:
         app: Callable[[WSGIEnvironment, StartResponse], Iterable[bytes]],
         observe: Callable[[Finished], object] | None = None,
         full: Callable[[], bool] | None = None,
+        hosts: AllowedHosts | None = None,
     ) -> None:
         self.app = app
         self.observe = observe
         self.full = full
+        self.hosts = hosts
         self.export: Callable[[WSGIEnvironment, int, float], None] | None = None
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -76,10 +84,13 @@ class Middleware:
             headers.extend(environ.get("request.headers", PLAIN))
             return start_response(code, headers, exc_info)
 
-        if self.full is not None and environ["REQUEST_METHOD"] == "POST" and self.full():
-            environ["request.shed"] = True
-            start("503 Service Unavailable", [("Content-Type", problem.MEDIA_TYPE), *problem.retry_after(1).items()])
-            body: Iterable[bytes] = [problem.encode(503, BUSY, request_id)]
+        body: Iterable[bytes]
+        if refused := self._refused(environ):
+            code, detail, headers = refused
+            said = problem.encode(code, detail, request_id)
+            fields = [("Content-Type", problem.MEDIA_TYPE), ("Content-Length", str(len(said))), *headers.items()]
+            start(f"{code} {HTTPStatus(code).phrase}", fields)
+            body = [said]
         else:
             body = self.app(environ, start)
         if "request.streams" in environ:
@@ -87,8 +98,23 @@ class Middleware:
         self._finish(environ, request_id, status, began)
         return body
 
+    def _refused(self, environ: WSGIEnvironment) -> tuple[int, str, dict[str, str]] | None:
+        """Why the application does not see a request: the status, the detail and headers."""
+        host = environ.get("HTTP_HOST")
+        if host is None:
+            if environ.get("SERVER_PROTOCOL") == "HTTP/1.1":
+                return 400, NO_HOST, {}
+        elif self.hosts is not None and not self.hosts(host):
+            return 421, OTHER_HOST, {}
+        if self.full is not None and environ["REQUEST_METHOD"] == "POST" and self.full():
+            environ["request.shed"] = True
+            return 503, BUSY, problem.retry_after(1)
+        return None
+
     def _finish(self, environ: WSGIEnvironment, request_id: str, status: int, began: float) -> None:
         seconds = time.perf_counter() - began
+        if "request.release" in environ:
+            environ.pop("request.release")()
         path, method = environ.get("PATH_INFO", ""), environ["REQUEST_METHOD"]
         if self.observe is not None:
             self.observe(Finished(path, method, status, seconds, "request.shed" in environ))
@@ -102,13 +128,15 @@ class Middleware:
             "event": "request",
             "request_id": request_id,
             "method": method,
-            "path": path[:200],
+            "path": (path.partition(NAMING)[0] + f"{NAMING}…" if NAMING in path else path)[:200],
             "status": status,
             "ms": round(seconds * 1000, 3),
             **environ.get("request.facts", {}),
         }
         if key := environ.get("request.key"):
             line["key"] = key
+            if own := environ.get("request.key_id"):
+                line["key_id"] = own
         if (given := environ.get("HTTP_TRACEPARENT")) and (trace := _TRACE.fullmatch(given)):
             line["trace_id"], line["parent_id"] = trace[1], trace[2]
         json_logging.write(_encode(line) + b"\n")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -71,10 +71,13 @@ def encode(
     return json.dumps({**body, **more}).encode()
 
 
-def init_app(app: Flask, members: Mapping[str, str] | None = None) -> None:
+def init_app(
+    app: Flask, members: Mapping[str, str] | None = None, nothing: Callable[[], Response | None] = lambda: None
+) -> None:
     """Answer every error of ``app`` with a problem document.
 
-    ``members`` maps the beginning of a path to a member that has the detail too, as the protocol there wants it.
+    ``members`` maps the beginning of a path to a member that has the detail too, as the protocol there wants it. ``nothing``
+    may give a page for an address at which there is nothing.
     """
     named = members or {}
 
@@ -87,6 +90,8 @@ def init_app(app: Flask, members: Mapping[str, str] | None = None) -> None:
         status = error.code or 500
         if status < 400:
             return error.get_response()  # type: ignore[return-value]
+        if status == 404 and (page := nothing()):
+            return page
         kept = {name: value for name, value in error.get_headers() if name in ("Allow", RETRY_AFTER)}
         detail = _detail(status, error)
         more: dict[str, Any] = {
@@ -96,11 +101,9 @@ def init_app(app: Flask, members: Mapping[str, str] | None = None) -> None:
 
     @app.errorhandler(Exception)
     def our_bug(error: Exception) -> Response:
-        import traceback
-
         own = request.environ.get("request.id")
         request.environ["request.error"] = error
-        json_logging.emit("bug", "error", request_id=own, trace="".join(traceback.format_exception(error)))
+        json_logging.emit("bug", "error", request_id=own, trace=json_logging.trace(error))
         return response(500, "This is a bug of ours. Please report it with the request id.")
 
 

@@ -1,6 +1,6 @@
 """Errors to Sentry and traces to an OTLP collector, through their own SDKs, where somebody configured them; otherwise nothing.
 
-What leaves the process holds no value of a borrower: no body, no query, no local variable, no text of an exception (it may repeat
+What leaves the process holds no value of a person: no body, no query, no local variable, no text of an exception (it may repeat
 a value), no address that is not one of our own routes. What it holds, the request id above all, leads to the line in the log.
 The SDKs are in the environment, and in the images, only where they were asked for: ``env-setup/telemetry.txt``, ``TELEMETRY=1``.
 """

@@ -45,11 +45,20 @@ def watched(page: Page) -> None:
     expect(page.locator("#watch svg").first).to_be_visible(timeout=60_000)
 
 
+def found(page: Page) -> None:
+    """A prediction of the books of the pictures before, of the band with the highest rates."""
+    page.fill("#s-band", "high")
+    page.press("#s-band", "Enter")
+    page.locator("table.rows a").first.click()
+    expect(page.locator("#again-title")).to_be_visible()
+
+
 SHOTS: dict[str, tuple[str, Prepare]] = {
     "try": ("/?example=high", nothing),
     "book": ("/batch", scored),
     "model": ("/model-card", nothing),
     "watch": ("/monitor", watched),
+    "lookup": ("/predictions", found),
 }
 
 

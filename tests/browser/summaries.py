@@ -6,6 +6,11 @@ import math
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import numpy as np
+
+from modelbundle.evidence import Evidence, log_loss_differences
+from services.monitoring.analysis import sentences
+
 FIRST, SECOND = "06f1002c2907" + "0" * 52, "b7c2f9d01e44" + "0" * 52
 BANDS = ("very low", "low", "moderate", "elevated", "high")
 SHARES = (0.14, 0.22, 0.26, 0.27, 0.11)
@@ -130,6 +135,18 @@ def interval(value: float, half: float) -> dict[str, float]:
     return {"value": value, "low": value - half, "high": value + half}
 
 
+def evidence(now: datetime) -> dict[str, Any]:
+    """Of 800 outcomes that a challenger was better on."""
+    found = Evidence()
+    rng = np.random.default_rng(0)
+    truth = rng.beta(0.3, 5, 800)
+    labels = (rng.random(800) < truth).astype(np.int64)
+    times = [moment(now, seconds=3600 * 24 * 9 - 900 * i) for i in range(800)]
+    found.update(log_loss_differences(labels, np.full(800, truth.mean()), truth), times)
+    facts = found.to_json("challenger", "champion")
+    return {**facts, "text": sentences.evidence(facts)}
+
+
 def performance() -> dict[str, Any]:
     """4,000 outcomes."""
     curve = [
@@ -178,12 +195,13 @@ def full(now: datetime | None = None) -> dict[str, Any]:
             "purpose",
             "Purpose",
             "shifted",
-            "Purpose has values that training never saw, such as “wedding”: 5 % of the rows. It hardly moves the score.",
+            "Purpose has values that training never saw, such as a text of 7 characters in 250 rows: 5 % of the rows."
+            " It hardly moves the score.",
             0.12,
             0.004,
             kind="category",
             unseen_rate=0.05,
-            unseen_values=[{"value": "wedding", "share": 0.05}],
+            unseen_values=[{"length": 7, "rows": 250, "share": 0.05}],
         ),
         *same,
     ]
@@ -227,6 +245,7 @@ def full(now: datetime | None = None) -> dict[str, Any]:
                 "champion": None,
                 "challenger": None,
                 "roc_auc_difference": None,
+                "evidence": evidence(now),
             }
         ],
     }

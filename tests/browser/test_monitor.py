@@ -37,7 +37,9 @@ def test_a_week_can_be_read_by_anybody(show: Show) -> None:
     expect(page.locator("#verdict")).to_contain_text("Not as in training: Annual income.")
     watch = page.locator("#watch")
     expect(watch).to_contain_text("This alone moves the expected rate (late next quarter) from 2.1 % to 2.6 %.")
-    expect(watch).to_contain_text("Purpose has values that training never saw, such as “wedding”")
+    expect(watch).to_contain_text(
+        "Purpose has values that training never saw, such as a text of 7 characters in 250 rows"
+    )
     expect(watch).to_contain_text("2.6 %the mean probability; 2.2 % in training")
     expect(watch).to_contain_text("The ROC-AUC is 0.712 (0.671 to 0.753)")
     expect(watch).to_contain_text("answers, and is confirmed")
@@ -145,3 +147,21 @@ def test_a_full_page_fits_the_smallest_phone(show: Show) -> None:
     """Nothing is wider than a screen of 360 pixels."""
     page = show(summaries.full(), viewport={"width": 360, "height": 740})
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+def test_evidence_is_drawn_with_the_line_that_is_asked_for(show: Show) -> None:
+    """Over the outcomes as they became known, with a sentence, and with words for those who do not see it."""
+    summary = summaries.full()
+    page = show(summary)
+    facts = summary["models"][0]["challengers"][0]["evidence"]
+    chart = page.locator("figure.evidence")
+    expect(chart).to_have_count(1)
+    expect(chart.locator("svg")).to_have_attribute("aria-label", "Evidence after each of 800 outcomes")
+    expect(chart.locator(".level-name")).to_have_text("enough: 20")
+    expect(page.locator("#watch")).to_contain_text(facts["text"])
+    line = chart.locator("path.line.current").get_attribute("d") or ""
+    heights = [float(point.split(" ")[1]) for point in line[1:].replace("M", "L").split("L")]
+    level = float(chart.locator("line.level").get_attribute("y1") or "nan")
+    path = [point["challenger"] for point in facts["path"]]
+    assert [height < level for height in heights] == [value > 20 for value in path]
+    assert any(value > 20 for value in path)

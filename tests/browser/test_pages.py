@@ -7,7 +7,7 @@ from axe_playwright_python.sync_playwright import Axe
 
 from tests.browser.conftest import Open
 
-PAGES = ("/", "/batch", "/model-card", "/monitor")
+PAGES = ("/", "/batch", "/model-card", "/monitor", "/predictions")
 SCHEMES = ("light", "dark")
 
 

@@ -152,10 +152,13 @@ def test_the_containers_can_do_little(fresh: Project) -> None:
 def test_the_proxys_own_errors_are_problems_too(fresh: Project) -> None:
     """What never reached the API is answered in the API's shape; the operators' metrics do not pass."""
     for path, headers, status in (
-        ("/metrics", {}, 404),
+        *(
+            (path, {}, 404)
+            for path in ("/metrics", "//metrics", "/%6detrics", "/docs/..//metrics", "/metrics/", "/nothing")
+        ),
         ("/predict", {"Content-Length": "99999999"}, 413),
     ):
-        found, answer, raw = ask(fresh.port, "GET" if path == "/metrics" else "POST", path, None, headers)
+        found, answer, raw = ask(fresh.port, "GET" if status == 404 else "POST", path, None, headers)
         assert found == status
         assert answer["content-type"] == "application/problem+json"
         assert json.loads(raw)["status"] == status

@@ -14,6 +14,7 @@ pytestmark = pytest.mark.docker
 
 
 @pytest.mark.usefixtures("compose")
+@pytest.mark.slow
 def test_a_database_that_falls_silent_is_noticed_by_no_request_and_misses_nothing() -> None:
     """It takes connections and says nothing. No request fails; when it is back, what clients were told is in it, and no more."""
     command = [sys.executable, "-m", "benchmarks.outage", "--seconds", "4", "--window", "1", "--json"]

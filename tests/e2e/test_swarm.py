@@ -15,6 +15,7 @@ import pytest
 
 from tests.conftest import LOAN, Made
 from tests.e2e.pods import docker
+from tests.e2e.test_hostile_requests import wrong
 from tests.integration.system import ROOT, Load, ask, free_port, until
 from tests.unit.deploy.rendered import VERSION
 
@@ -109,3 +110,12 @@ def test_nothing_fails_while_replicas_come_go_and_die_and_models_change(stack: S
     assert load.stale() == []
     assert {answer.version for answer in load.answers} == {made.sha256 for made in bundles}
     assert len(load.answers) > 1000
+
+
+def test_through_the_stacks_proxy_each_hostile_request_gets_its_status(stack: Stack) -> None:
+    """The same replicas answer on."""
+    before = set(stack.replicas())
+    document = json.dumps(LOAN).encode()
+    kind = {"Content-Type": "application/json"}
+    assert wrong(stack.port, lambda: ask(stack.port, "POST", "/predict", document, kind)[0]) == []
+    assert set(stack.replicas()) == before

@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Made
+from tests.integration.place import Place
 from tests.integration.system import System, running
 
 
 @pytest.fixture
 def system(tmp_path: Path, bundles: list[Made]) -> Iterator[System]:
     """Nothing started yet; both bundles lie in the models' directory and the first is pinned."""
-    with running(tmp_path) as made:
+    with running(tmp_path, ALLOW_PICKLE="1") as made:  # some tests serve plain pipelines
         for bundle in bundles:
             shutil.copy(bundle.path, made.models)
         made.pin(bundles[0].path.name, bundles[0].sha256)
@@ -28,3 +29,17 @@ def serving(system: System) -> System:
     system.start_model()
     system.start_predict()
     return system
+
+
+@pytest.fixture
+def place(tmp_path: Path, bundles: list[Made]) -> Iterator[Place]:
+    """The first bundle is the one that ships; nothing runs yet."""
+    (tmp_path / "models").mkdir()
+    shutil.copyfile(bundles[0].path, tmp_path / "models" / "late-payers.bundle")
+    place = Place(tmp_path)
+    yield place
+    if place.started is not None:
+        if place.started.poll() is None:
+            place.stop()
+        assert place.started.stdout is not None
+        place.started.stdout.close()

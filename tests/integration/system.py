@@ -76,11 +76,18 @@ class System:
     def state(self) -> Path:
         return self.root / "state"
 
-    def pin(self, file: str, sha256: str, challenger: tuple[str, str] | None = None, allow: Sequence[str] = ()) -> None:
+    def pin(
+        self,
+        file: str,
+        sha256: str,
+        challenger: tuple[str, str] | None = None,
+        allow: Sequence[str] = (),
+        share: float = 0,
+    ) -> None:
         """Write the pin file atomically; ``challenger`` is a file name and its SHA-256, ``allow`` lifts gates of both."""
         temporary = self.root / ".pin"
         lifts = {"allow": list(allow)}
-        other = {"file": challenger[0], "sha256": challenger[1], **lifts} if challenger else None
+        other = {"file": challenger[0], "sha256": challenger[1], **lifts, "share": share} if challenger else None
         content = {"file": file, "sha256": sha256, **lifts, "challenger": other}
         temporary.write_text(json.dumps(content), "utf-8")
         temporary.replace(self.root / "pin.json")

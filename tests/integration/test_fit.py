@@ -39,7 +39,7 @@ def clients(system: System) -> Load:
 def watched(tmp_path_factory: pytest.TempPathFactory, bundles: list[Made]) -> Iterator[System]:
     """The first bundle answers, and the log has 5,000 rows."""
     root = tmp_path_factory.mktemp("fit")
-    with running(root, PROBATION_SECONDS="6") as system:
+    with running(root, ALLOW_PICKLE="1", PROBATION_SECONDS="6") as system:
         for made in bundles:
             shutil.copy(made.path, system.models)
         system.pin(bundles[0].path.name, bundles[0].sha256)

@@ -9,84 +9,16 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from modelbundle.format import statement
 from tests.conftest import LOAN, Made
 from tests.integration import unfit
-from tests.integration.system import ROOT, ask, free_port, until
-
-
-class Place:
-    """A directory with models, where the commands are started."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.port = free_port()
-        kept = {
-            k: v
-            for k, v in os.environ.items()
-            if not k.startswith(("MODEL_", "CHALLENGER_", "STATE_", "DATA_", "PORT"))
-        }
-        self.environment = {**kept, "PYTHONPATH": str(ROOT), "PORT": str(self.port)}
-        self.started: subprocess.Popen[str] | None = None
-
-    def start(self) -> None:
-        self.started = subprocess.Popen(
-            [sys.executable, "-m", "services.deployment.local"],
-            cwd=self.root,
-            env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        until(lambda: ask(self.port, "GET", "/readyz")[0] == 200, 60, "make run is ready")
-
-    def stop(self) -> tuple[int, str]:
-        assert self.started is not None
-        self.started.send_signal(signal.SIGINT)
-        output = self.started.communicate(timeout=60)[0]
-        return self.started.returncode, output
-
-    def command(self, *arguments: str, module: str = "services.deployment") -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", module, *arguments],
-            cwd=self.root,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=150,
-        )
-
-    def version(self) -> str:
-        """The version that answers a loan now."""
-        body = json.dumps(LOAN).encode()
-        status, headers, answer = ask(self.port, "POST", "/predict", body, {"Content-Type": "application/json"})
-        assert status == 200, answer
-        return headers["x-model-version"]
-
-    def history(self) -> list[tuple[str, str, str]]:
-        lines = (self.root / "run" / "deployments.jsonl").read_text("utf-8").splitlines()
-        return [(e["action"], e["file"], e["result"]) for e in map(json.loads, lines)]
-
-
-@pytest.fixture
-def place(tmp_path: Path, bundles: list[Made]) -> Iterator[Place]:
-    """The first bundle is the one that ships; nothing runs yet."""
-    (tmp_path / "models").mkdir()
-    shutil.copyfile(bundles[0].path, tmp_path / "models" / "late-payers.bundle")
-    place = Place(tmp_path)
-    yield place
-    if place.started is not None:
-        if place.started.poll() is None:
-            place.stop()
-        assert place.started.stdout is not None
-        place.started.stdout.close()
+from tests.integration.place import Place
+from tests.integration.system import ask, until
 
 
 def test_run_deploy_and_roll_back(place: Place, bundles: list[Made]) -> None:
@@ -163,42 +95,6 @@ def test_what_is_there_is_listed(place: Place, bundles: list[Made]) -> None:
     assert f"replica local: answers with {bundles[1].sha256[:12]}, generation 2, confirmed" in shown
 
 
-def test_a_challenger_is_set_promoted_and_rolled_back(place: Place, bundles: list[Made]) -> None:
-    """Silent until it is promoted; then it answers and challenges nobody; going back goes to the old champion."""
-    place.start()
-    first, second = bundles[0].sha256, bundles[1].sha256
-    nothing = place.command("promote")
-    assert (nothing.returncode, nothing.stderr[:36]) == (1, "promote: there is no challenger: set")
-    itself = place.command("challenge", "models/late-payers.bundle")
-    assert "cannot challenge itself" in itself.stderr
-    done = place.command("challenge", str(bundles[1].path), "--why", "try it", "--json")
-    assert (done.returncode, done.stderr) == (0, "")
-    assert json.loads(done.stdout)["sha256"] == second
-    assert place.version() == first
-    shown = place.command("models").stdout
-    assert f"challenger      {bundles[1].path.name}" in shown
-    assert f"replica local: challenger {second[:12]}, scoring" in shown
-
-    assert place.command("promote").returncode == 0
-    assert place.version() == second
-    assert "challenger" not in json.loads((place.root / "run" / "pin.json").read_text("utf-8"))
-    assert place.command("rollback").returncode == 0
-    assert place.version() == first
-
-    assert place.command("challenge", str(bundles[1].path)).returncode == 0
-    assert place.command("unchallenge").stdout == f"{bundles[1].path.name} is no challenger any more\n"
-    assert place.command("unchallenge").stdout == "there is no challenger\n"
-    assert place.command("rollback").returncode == 1, "a challenge was taken for a deployment"
-    assert [action for action, *_ in place.history()] == [
-        "challenge",
-        "found",
-        "promote",
-        "rollback",
-        "challenge",
-        "unchallenge",
-    ]
-
-
 def test_two_deployments_at_once_do_not_meet(place: Place, bundles: list[Made]) -> None:
     """The second says which one is at work and changes nothing; it may come when the first has ended, or died."""
     place.start()
@@ -231,40 +127,6 @@ sys.exit(command.main(["deploy", {str(bundles[1].path)!r}]))
     assert first.returncode == 0
     assert place.version() == bundles[1].sha256
     assert place.command("rollback").returncode == 0
-
-
-def test_deploying_with_a_key_signs_and_so_does_going_back(place: Place, bundles: list[Made]) -> None:
-    """Where models must be signed, each step is a new statement; without the key, nothing moves."""
-    private, public = place.root / "secrets" / "signing-key.pem", place.root / "keys" / "model-public.pem"
-    statement.make_keys(private, public)
-    statement.sign_file(place.root / "models" / "late-payers.bundle", private)
-    place.environment["MODEL_PUBLIC_KEY_FILE"] = str(public)
-    place.start()
-    unsigned = place.command("deploy", str(bundles[1].path))
-    assert unsigned.returncode == 1
-    assert "the model is not signed" in unsigned.stderr
-    assert place.version() == bundles[0].sha256
-    assert place.command("deploy", str(bundles[1].path), "--key", str(private)).returncode == 0
-    assert place.version() == bundles[1].sha256
-    bare = place.command("rollback")
-    assert bare.returncode == 1
-    assert "was accepted before: sign the model anew" in bare.stderr
-    assert place.version() == bundles[1].sha256
-    assert place.command("rollback", "--key", str(private)).returncode == 0
-    assert place.version() == bundles[0].sha256
-
-    file = place.root / "run" / "pin.json"
-    silent = place.command("challenge", str(bundles[1].path))
-    assert silent.returncode == 1
-    assert "is not scored: the model is not signed" in silent.stderr
-    assert "challenger" not in json.loads(file.read_text("utf-8")), "the refused challenger was not taken back"
-    assert place.command("challenge", str(bundles[1].path), "--key", str(private)).returncode == 0
-    bare = place.command("promote")
-    assert bare.returncode == 1
-    assert "was accepted before: sign the model anew" in bare.stderr
-    assert json.loads(file.read_text("utf-8"))["challenger"]["sha256"] == bundles[1].sha256
-    assert place.command("promote", "--key", str(private)).returncode == 0
-    assert place.version() == bundles[1].sha256
 
 
 def test_what_cannot_be_served_is_not_deployed(place: Place, bundles: list[Made], tmp_path: Path) -> None:

@@ -10,11 +10,10 @@ from pathlib import Path
 import pytest
 
 from tests.integration.examples import blocks
+from tests.integration.place import Place
 from tests.integration.system import ROOT, ask
-from tests.integration.test_local import Place, place
 
 PAGE = ROOT / "docs" / "models.md"
-__all__ = ["place"]  # the fixture
 
 
 @pytest.fixture

@@ -85,7 +85,8 @@ def shippers(system: System) -> list[int]:
     return system.called("shipper")
 
 
-def test_kills_lose_and_double_nothing(serving: System) -> None:
+@pytest.mark.attack("kills")
+def test_kills_lose_and_double_nothing(serving: System, record_property: Any) -> None:
     """kill -9 of workers, of the shipper, of the master, again and again under load: each answer once."""
     with Asking(serving.port) as asking:
         for turn in range(8):
@@ -112,6 +113,7 @@ def test_kills_lose_and_double_nothing(serving: System) -> None:
         assert connection.execute(query).fetchone()[0] == serving.readyz()[1]["generation"]
     serving.stop_predict()
     until(lambda: not shippers(serving), 20, "the shipper ends with the service")
+    record_property("sent", len(asking.ids))
 
 
 def test_a_master_that_dies_alone_takes_the_shipper_along(serving: System) -> None:

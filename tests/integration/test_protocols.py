@@ -87,6 +87,7 @@ def test_a_book_streams(system: System, bundles: list[Made]) -> None:
     assert all(line.endswith(bundles[0].sha256) for line in lines[1:])
 
 
+@pytest.mark.slow
 def test_schemathesis_finds_nothing(system: System, tmp_path: Path) -> None:
     """All its checks, on every operation of the description: examples, boundaries, and generated requests, good and bad."""
     folder = Path(__file__).parent

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import socket
 import time
+from pathlib import Path
+from typing import Any
+
+import pytest
 
 from tests.conftest import LOAN, Made
 from tests.integration.system import Load, System, ask, until
@@ -41,6 +47,7 @@ def test_without_a_last_known_good_nothing_is_answered_and_the_process_lives(sys
     until(lambda: system.post(LOAN)[0] == 200, 10, "an answer of the model")
 
 
+@pytest.mark.attack("rollback")
 def test_a_model_that_was_rolled_back_does_not_return_with_a_restart(serving: System, bundles: list[Made]) -> None:
     """The pin moved while the replica was down: the first answer comes from what is pinned, not from what was current.
 
@@ -74,11 +81,10 @@ def test_killed_workers_and_leaders_are_replaced_and_swaps_go_on(serving: System
 
 
 def _leader(system: System) -> int:
-    import json
-
-    return int(json.loads((system.state / "status.json").read_text("utf-8"))["leader"])
+    return int(_status(system)["leader"])
 
 
+@pytest.mark.attack("killed worker")
 def test_a_killed_worker_fails_only_what_it_was_sent(serving: System) -> None:
     """Its replacement answers with the current generation from its first request on; no 503, no older model."""
     with Load(serving.port, LOAN) as load:
@@ -90,6 +96,77 @@ def test_a_killed_worker_fails_only_what_it_was_sent(serving: System) -> None:
     assert [a for a in load.answers if a.status != 200] == []
     assert len(load.errors) <= 3 * load.threads
     assert {a.generation for a in load.answers} == {1}
+
+
+@pytest.mark.attack("killed master")
+def test_when_the_master_is_killed_its_workers_free_the_port_and_end(serving: System, bundles: list[Made]) -> None:
+    """Under load: what they answer until then is right, a new start takes the port, and the old workers end."""
+    assert serving.predict is not None
+    old = serving.workers()
+    with Load(serving.port, LOAN, clients=2) as load:
+        serving.predict.kill()
+        serving.predict.wait()
+        until(lambda: free(serving.port), 30, "the port is free")
+        serving.start_predict()
+        until(lambda: not any(map(lives, old)), 60, "the old workers have ended")
+    assert {a.status for a in load.answers} <= {200, 503}
+    assert {a.version for a in load.answers if a.status == 200} == {bundles[0].sha256}
+    serving.pin(bundles[1].path.name, bundles[1].sha256)
+    serving.serving(bundles[1].sha256)
+
+
+def free(port: int) -> bool:
+    """Whether another server may listen there."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+            probe.listen()
+        except OSError:
+            return False
+    return True
+
+
+def lives(pid: int) -> bool:
+    """Whether there is such a process, which does not wait for its parent only."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.attack("stopped leader")
+@pytest.mark.parametrize("who", ["leader", "other worker"])
+def test_a_worker_that_is_stopped_delays_a_switch_and_loses_no_pin(
+    who: str, system: System, bundles: list[Made]
+) -> None:
+    """SIGSTOP for longer than every deadline, while the pin changes twice; then SIGCONT. It is no veto, and no step back."""
+    system.environment.update(PREPARE_SECONDS="1")
+    system.start_model()
+    system.start_predict()
+    leader = _leader(system)
+    (other,) = set(system.workers()) - {leader}
+    stopped = leader if who == "leader" else other
+    with Load(system.port, LOAN, clients=2) as load:
+        os.kill(stopped, signal.SIGSTOP)
+        try:
+            for made in (bundles[1], bundles[0], bundles[1]):
+                system.pin(made.path.name, made.sha256)
+                system.pinned(made.sha256)
+                time.sleep(2)
+            if who == "other worker":
+                said = "late, and tried again: a worker does not respond"
+                until(lambda: said in _status(system)["trouble"], 60, "it is named")
+        finally:
+            os.kill(stopped, signal.SIGCONT)
+        system.serving(bundles[1].sha256, 60)
+    assert load.stale() == []
+    assert system.readyz()[1]["refusal"] is None
+
+
+def _status(system: System) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((system.state / "status.json").read_text("utf-8"))
+    return {**found, "trouble": found["trouble"] or ""}
 
 
 def test_the_model_service_dies_and_nobody_notices(serving: System) -> None:

@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import joblib
 import pytest
 
 from modelbundle.format import statement
-from tests.conftest import LOAN, Made
+from modelbundle.format.archive import digest
+from tests.conftest import LOAN, Made, make_book, make_logistic
 from tests.integration.system import ROOT, System, running, until
 
 
@@ -72,6 +74,7 @@ def test_an_unsigned_model_never_answers(signed: Signed) -> None:
     assert signed.system.post(LOAN)[0] == 200
 
 
+@pytest.mark.attack("statements")
 def test_a_stranger_s_signature_and_an_old_one_are_refused(signed: Signed, tmp_path: Path) -> None:
     """A signature proves who made it; the sequence, that it is wanted now. A new statement brings the old model back."""
     system = started(signed)
@@ -88,6 +91,21 @@ def test_a_stranger_s_signature_and_an_old_one_are_refused(signed: Signed, tmp_p
     assert system.post(LOAN)[2]["model_version"] == second
     signed.put(0, 12)
     system.serving(first)
+
+
+@pytest.mark.attack("pickles")
+def test_a_pickle_is_taken_only_with_a_statement(signed: Signed) -> None:
+    """``ALLOW_PICKLE`` is as it comes."""
+    system = started(signed)
+    frame, labels = make_book()
+    frame = frame.drop(columns="emp_length")
+    joblib.dump(make_logistic().fit(frame, labels), system.models / "own.joblib")
+    sha256 = digest((system.models / "own.joblib").read_bytes())
+    system.pin("own.joblib", sha256)
+    signed.refused("not signed")
+    statement.sign_file(system.models / "own.joblib", signed.private, 20, allow=("contract",))
+    system.pin("own.joblib", sha256)
+    system.serving(sha256)
 
 
 def test_the_sequence_outlives_the_state(signed: Signed) -> None:

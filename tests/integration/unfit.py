@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +21,14 @@ ODD = 12_345.0  # an amount that no loan of the book has
 SECONDS = 0.05  # that the slow model sleeps in each call
 
 
+STUCK = ("hangs while it is loaded", "dies while it is loaded", "hangs while it scores", "dies while it scores")
+
+
+def served() -> bool:
+    """Whether this process is called gunicorn: neither a rehearsal nor a test is."""
+    return "gunicorn" in sys.orig_argv
+
+
 class Odd(ClassifierMixin, BaseEstimator):
     """A fitted classifier that does something else with loans of the amount :data:`ODD`, or with all."""
 
@@ -32,6 +42,13 @@ class Odd(ClassifierMixin, BaseEstimator):
         self.classes_ = self.inner.classes_[::-1] if self.what == "order" else self.inner.classes_
         return self
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        if self.what == "hangs while it is loaded" and served():
+            time.sleep(3600)
+        if self.what == "dies while it is loaded" and served():
+            os.abort()
+
     def predict_proba(self, frame: pd.DataFrame) -> Any:
         """Probabilities, unless it does something else."""
         found = self.inner.predict_proba(frame)
@@ -40,6 +57,10 @@ class Odd(ClassifierMixin, BaseEstimator):
             return found[:, ::-1]
         if self.what == "slow":
             time.sleep(SECONDS)
+        if self.what == "hangs while it scores" and odd.any() and served():
+            time.sleep(3600)
+        if self.what == "dies while it scores" and odd.any() and served():
+            os.abort()
         if self.what == "raises" and odd.any():
             raise ZeroDivisionError
         return np.where(odd[:, None], np.nan, found) if self.what == "nan" else found
@@ -65,5 +86,7 @@ def make(what: str, folder: Path) -> Published:
             words["int_rate"] = replace(words["int_rate"], maximum=100)
         case "order" | "raises" | "nan" | "slow":
             pipeline = Odd(pipeline, what)
+        case _ if what in STUCK:
+            pipeline, what = Odd(pipeline, what), what.replace(" ", "-")
     author = Author(what, what.title(), "late", words, BANDS)
     return publish(pipeline.fit(frame, labels), frame, labels, folder / f"{what}.bundle", author=author)

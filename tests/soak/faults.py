@@ -9,12 +9,14 @@ import random
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from benchmarks.load.background import Background
 from tests.integration.system import System, until
 from tests.soak.clients import Failure
+from tests.soak.disks import fill
 
 DYING = 0.05  # seconds in which a killed process may still take a connection
 NOTICED = 5.0  # seconds within which a client that asks without pause has noticed that its server is gone
@@ -26,6 +28,7 @@ class Faults(Background):
 
     system: System
     every: float
+    disks: Mapping[str, Path] = field(default_factory=dict)
     seed: int = 0
     count: Counter[str] = field(default_factory=Counter)
     kills: list[float] = field(default_factory=list)
@@ -34,6 +37,20 @@ class Faults(Background):
 
     def __post_init__(self) -> None:
         self._choose = random.Random(self.seed)
+        self.kinds: list[Callable[[], None]] = [
+            self.worker,
+            self.leader,
+            self.model_service_killed,
+            self.model_service_hangs,
+            self.worker,
+            self.master,
+        ]
+        if self.disks:
+            self.kinds.append(self.full_disks)
+
+    def complete(self) -> bool:
+        """Whether each kind of fault has happened."""
+        return len(self.count) == len({kind.__name__ for kind in self.kinds})
 
     def excused(self, failure: Failure) -> bool:
         """Whether the request was sent to a process that was itself killed."""
@@ -42,17 +59,9 @@ class Faults(Background):
         return any(failure.opened <= at + DYING and at <= failure.at <= at + NOTICED for at in self.kills)
 
     def repeat(self, number: int) -> None:
-        kinds: list[Callable[[], None]] = [
-            self.worker,
-            self.leader,
-            self.model_service_killed,
-            self.model_service_hangs,
-            self.worker,
-            self.master,
-        ]
         number = 0
         while not self.stopping.wait(self.every):
-            fault = kinds[number % len(kinds)]
+            fault = self.kinds[number % len(self.kinds)]
             number += 1
             try:
                 fault()
@@ -95,6 +104,20 @@ class Faults(Background):
         until(lambda: not any(map(_alive, workers)), 60, "the workers of a dead master end")
         self.system.start_predict()
         self.outages.append((began, time.monotonic()))
+
+    def full_disks(self) -> None:
+        """No room for two seconds, in one directory after the other: it is named while it is so. No request may fail for it."""
+        for name, disk in self.disks.items():
+            filler = fill(disk)
+            try:
+                until(lambda name=name: f"{name}: No space" in self._trouble(), 20, f"{name} is named")
+                time.sleep(2)
+            finally:
+                filler.unlink()
+            until(lambda name=name: name not in self._trouble(), 30, f"{name} is well again")
+
+    def _trouble(self) -> str:
+        return self.system.readyz()[1]["trouble"] or ""
 
     def _kill(self, pid: int) -> None:
         self.kills.append(time.monotonic())

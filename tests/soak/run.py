@@ -13,12 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.load.background import Background
-from modelbundle.format import archive, bundle, manifest
+from modelbundle.format import archive, bundle, manifest, values
 from tests.conftest import Made
 from tests.integration.system import System, running, until
 from tests.soak.clients import Clients
+from tests.soak.disks import small_disks
 from tests.soak.faults import Faults
 
+SWAPS = 6  # a run has at least so many, and each kind of fault once,
+MORE = 120.0  # seconds longer if need be: a busy machine is slow, and proves nothing by that
 WARM = 20.0  # seconds after which a worker's memory counts
 LIVED = 20.0  # seconds beyond that it must have lived for its growth to be judged
 
@@ -58,13 +61,16 @@ def _sizes(pid: int) -> tuple[int, int]:
 
 
 def soak(root: Path, bundles: list[Made], seconds: float, swap_every: float, fault_every: float) -> dict[str, Any]:
-    """Run for ``seconds``; all that was seen, as one JSON object. ``promises`` says of each promise whether it was kept."""
+    """Run for ``seconds``, or until there was enough to see; all that was seen, as one JSON object.
+
+    ``promises`` says of each promise whether it was kept.
+    """
     records = [
         {**row, "emp_length": None if row["emp_length"] != row["emp_length"] else row["emp_length"]}
         for row in bundles[0].frame.head(50).to_dict("records")
     ]
     truth = {made.sha256: _truth(made, records) for made in bundles}
-    with running(root) as system:
+    with small_disks(root) as disks, running(root) as system:
         for made in bundles:
             (system.models / made.path.name).write_bytes(made.path.read_bytes())
         system.pin(bundles[0].path.name, bundles[0].sha256)
@@ -76,10 +82,12 @@ def soak(root: Path, bundles: list[Made], seconds: float, swap_every: float, fau
         with (
             Watch(system) as watch,
             Clients(system.port, records, truth) as clients,
-            Faults(system, fault_every) as faults,
+            Faults(system, fault_every, disks) as faults,
         ):
             number = 0
-            while time.monotonic() < end:
+            while time.monotonic() < end or (
+                time.monotonic() < end + MORE and (swaps.total() < SWAPS or not faults.complete())
+            ):
                 began = time.monotonic()
                 number += 1
                 kind = _swap(system, bundles, number)
@@ -126,7 +134,7 @@ def _bad(made: Made, kind: str) -> bytes:
     if kind == "wrong hash":
         return content
     entries = archive.unpack(content)
-    data = manifest.loads("manifest.json", entries["manifest.json"])
+    data = values.loads("manifest.json", entries["manifest.json"])
     data["golden"]["scores"][0] += 1e-6
     entries["manifest.json"] = manifest.dump(data)
     return archive.pack(entries)
@@ -154,6 +162,7 @@ def report(
         "swaps": dict(swaps),
         "generations": len(clients.generations),
         "faults": dict(faults.count),
+        "disks_can_be_full": bool(faults.disks),
         "trouble": faults.trouble,
         "memory_growth_bytes": memory,
         "open_files_growth": files,

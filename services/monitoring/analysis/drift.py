@@ -113,7 +113,11 @@ def _named(live: PooledSample | None, feature: int) -> list[dict[str, Any]]:
     if live is None:
         return []
     found = sorted(live.strangers[feature].items(), key=lambda item: -item[1])
-    return [{"value": value, "share": share} for value, share in found if share * live.sampled >= UNSEEN_SHOWN - 0.5]
+    return [
+        {"value": value, "length": len(value), "rows": round(share * live.sampled), "share": share}
+        for value, share in found
+        if share * live.sampled >= UNSEEN_SHOWN - 0.5
+    ]
 
 
 def daily(known: ModelVersion, live: PooledSample | None) -> dict[str, Any]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from modelbundle.evidence import Calibration, Evidence, log_loss_differences
+from modelbundle.format.outcome import UNNAMED, Outcome
 from modelbundle.statistics import (
     calibration_curve,
     calibration_line,
@@ -20,6 +23,7 @@ from modelbundle.statistics import (
     roc_auc_difference,
 )
 from services.monitoring.analysis import sentences
+from services.monitoring.log_reader.model_versions import ModelVersions
 from services.monitoring.log_reader.paging import PageSize
 from services.monitoring.log_reader.queries import LabelledRows, PredictionLog, edge
 from services.monitoring.summary import DAY
@@ -63,16 +67,6 @@ def figures(labelled: LabelledRows, probabilities: Floats, published: float | No
     return facts
 
 
-def published_roc_auc(metrics: Mapping[str, Any]) -> float | None:
-    """The ROC-AUC that a model was published with: ``roc_auc`` in the manifest's metrics, or in the first group that has it."""
-    for group in (metrics, *(value for value in metrics.values() if isinstance(value, dict))):
-        found = group.get("roc_auc")
-        found = found.get("value") if isinstance(found, dict) else found
-        if isinstance(found, (int, float)) and not isinstance(found, bool):
-            return float(found)
-    return None
-
-
 Pair = tuple[str, str | None]  # a version and its challenger; None for the version's own rows
 
 
@@ -82,6 +76,7 @@ class OutcomesByVersion:
 
     after: str = ""
     labelled: dict[Pair, LabelledRows] = field(default_factory=dict)
+    evidence: dict[Pair, Evidence] = field(default_factory=dict)  # from all rows, not from a sample
 
     def add(self, pair: Pair, rows: Sequence[Any], most: int) -> None:
         """Add rows, in the form that :meth:`LabelledRows.of` takes."""
@@ -89,21 +84,41 @@ class OutcomesByVersion:
         before = self.labelled.get(pair)
         self.labelled[pair] = before.merge(more, most) if before else more
 
+    def weigh(self, pair: Pair, rows: Sequence[Any]) -> None:
+        """Add rows to the evidence, in the order in which they became known: time, and what :meth:`LabelledRows.of` takes."""
+        times, labels, _, _, probabilities, *others = zip(*rows, strict=True)
+        observed, predicted = np.array(labels, dtype=np.int64), np.array(probabilities, dtype=np.float64)
+        if others:
+            beside = self.evidence.setdefault(pair, Evidence())
+            beside.update(log_loss_differences(observed, predicted, np.array(others[0], dtype=np.float64)), times)
+        else:
+            own = self.evidence.setdefault(pair, Calibration())
+            assert isinstance(own, Calibration)
+            own.observe(observed, predicted, times)
+
+    def copy(self) -> OutcomesByVersion:
+        """The same, to go on with beside this one."""
+        return OutcomesByVersion(self.after, dict(self.labelled), copy.deepcopy(self.evidence))
+
 
 class Performance:
     """Reads new outcomes and keeps a sample of each version's predictions with known outcomes.
 
     All outcomes are read again, a page at a time, after a correction or an erasure, and once a day, because old predictions are
-    left out. All attributes except ``log`` are plain data, so that another process can continue with them.
+    left out. All attributes except ``log`` and ``models`` are plain data, so that another process can continue with them.
     """
 
-    def __init__(self, log: PredictionLog, days: int, most: int = MOST_ROWS) -> None:
+    def __init__(
+        self, log: PredictionLog, days: int, models: ModelVersions | None = None, most: int = MOST_ROWS
+    ) -> None:
         self.log = log
+        self.models = models
         self.days = days
         self.most = most
         self.page_size = PageSize(most=PAGE)
         self.versions: dict[str, LabelledRows] = {}
         self.compared: dict[tuple[str, str], LabelledRows] = {}
+        self.evidence: dict[Pair, Evidence] = {}
         self.settled = OutcomesByVersion()  # all up to its time have arrived in the log
         self.anew: OutcomesByVersion | None = None
         self.of_day: int | None = None
@@ -115,7 +130,7 @@ class Performance:
         upto = edge(now - LATE)
         self._renew(now)
         if self._read(self.settled, upto, now, deadline):
-            shown = OutcomesByVersion(self.settled.after, dict(self.settled.labelled))
+            shown = self.settled.copy()
             self._read(shown, LAST, now, deadline)
         else:
             shown = self.settled
@@ -123,6 +138,7 @@ class Performance:
             self.settled, self.anew = self.anew, None
         latest = sorted(shown.labelled.items(), key=lambda item: item[1].until, reverse=True)
         self.versions = {own: labelled for (own, other), labelled in latest if other is None}
+        self.evidence = shown.evidence
         self.compared = {(own, other): labelled for (own, other), labelled in latest if other is not None}
 
     def _renew(self, now: float) -> None:
@@ -144,32 +160,54 @@ class Performance:
         end = self.log.outcome_page(to.after, upto, rows)
         since = edge(now - self.days * DAY)
         found: dict[Pair, list[Any]] = {}
-        for version, *row in self.log.labelled(to.after, end):
-            if row[1] >= since:
-                found.setdefault((version, None), []).append(row)
-        for version, other, *row in self.log.labelled_with_challenger(to.after, end):
-            if row[1] >= since:
-                found.setdefault((version, other), []).append(row)
-        for pair, labelled in found.items():
-            to.add(pair, labelled, self.most)
+        for version, name, value, *row in self.log.labelled(to.after, end):
+            if (label := self._outcome(version).label(name, value)) is not None:
+                found.setdefault((version, None), []).append((row[0], label, *row[1:]))
+        for version, other, name, value, *row in self.log.labelled_with_challenger(to.after, end):
+            if (label := self._outcome(version).label(name, value)) is not None:
+                found.setdefault((version, other), []).append((row[0], label, *row[1:]))
+        for pair, known in found.items():
+            to.weigh(pair, known)
+            if recent := [row for _, *row in known if row[2] >= since]:
+                to.add(pair, recent, self.most)
         to.after = end
+
+    def _outcome(self, version: str) -> Outcome:
+        return self.models.outcome(version) if self.models else UNNAMED
 
     def of(self, version: str, published: float | None) -> dict[str, Any] | None:
         """The figures of a version; None where no outcome is known."""
         labelled = self.versions.get(version)
-        return figures(labelled, labelled.probabilities, published) if labelled else None
+        if labelled is None:
+            return None
+        return figures(labelled, labelled.probabilities, published) | {"evidence": self._calibration(version)}
+
+    def _calibration(self, version: str) -> dict[str, Any] | None:
+        """A CALIBRATION_EVIDENCE of ``monitor.json``."""
+        found = self.evidence.get((version, None))
+        if not isinstance(found, Calibration):
+            return None
+        low, high = found.ratio()
+        facts = found.to_json("too_many", "too_few") | {"predicted_to_observed": {"low": low, "high": high}}
+        return facts | {"text": sentences.calibration(facts)}
 
     def with_challenger(
         self, version: str, challenger: str, published: tuple[float | None, float | None]
     ) -> dict[str, Any]:
-        """The figures of champion and challenger on the same rows, and the difference of their ROC-AUCs."""
+        """The figures of champion and challenger on the same rows, the difference of their ROC-AUCs, and the evidence for one of
+        them."""
         labelled = self.compared.get((version, challenger))
+        weighed = self.evidence.get((version, challenger))
+        evidence = None
+        if weighed is not None:
+            evidence = weighed.to_json("challenger", "champion")
+            evidence["text"] = sentences.evidence(evidence)
         if labelled is None or labelled.other is None:
-            return {"champion": None, "challenger": None, "roc_auc_difference": None}
+            return {"champion": None, "challenger": None, "roc_auc_difference": None, "evidence": evidence}
         champion = figures(labelled, labelled.probabilities, published[0])
         other = figures(labelled, labelled.other, published[1])
         both = champion["roc_auc"] and other["roc_auc"]
         difference = (
             roc_auc_difference(labelled.labels, labelled.probabilities, labelled.other).to_json() if both else None
         )
-        return {"champion": champion, "challenger": other, "roc_auc_difference": difference}
+        return {"champion": champion, "challenger": other, "roc_auc_difference": difference, "evidence": evidence}

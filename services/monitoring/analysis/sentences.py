@@ -8,11 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from modelbundle.evidence import TARGET
+from services.monitoring import unseen
 from services.monitoring.analysis.bins import Bins, CategoryBins, NumberBins, number, percent
 from services.monitoring.log_reader.model_versions import ModelVersion
 
 Floats = NDArray[np.float64]
 MANY = 3  # names that a sentence lists
+MANY_MORE = 10_000_000  # outcomes, which nobody will wait for
 
 
 def difference(entry: Mapping[str, Any], known: ModelVersion, live: Floats | None, expected: float | None) -> str:
@@ -44,11 +47,11 @@ def _how(entry: Mapping[str, Any], bins: Bins, live: Floats) -> str:
     if int(moved.argmax()) == missing and moved[missing] > 0:
         return f"{title} is missing in {percent(live[missing])} of the rows; in training it was in {percent(before[missing])}."
     if isinstance(bins, CategoryBins):
-        unseen = bins.strange[0]
-        if live[unseen] - before[unseen] >= moved.max() / 2:
-            named = ", ".join(f"“{value['value']}”" for value in entry["unseen_values"][:MANY])
-            what = f", such as {named}" if named else ""
-            return f"{title} has values that training never saw{what}: {percent(live[unseen])} of the rows."
+        new = bins.strange[0]
+        if live[new] - before[new] >= moved.max() / 2:
+            some = unseen.listed(entry["unseen_values"])
+            what = f", such as {some}" if some else ""
+            return f"{title} has values that training never saw{what}: {percent(live[new])} of the rows."
         most = int(moved.argmax())
         now, then = percent(live[most]), percent(before[most])
         return f"{title} is “{bins.labels[most]}” in {now} of the rows; in training it was in {then}."
@@ -109,6 +112,39 @@ def performance(facts: Mapping[str, Any]) -> str:
     return f"{text}; it was published with {published:.3f}."
 
 
+def evidence(facts: Mapping[str, Any]) -> str:
+    """One sentence about the evidence for the challenger or the champion."""
+    better = "challenger" if facts["challenger"] >= facts["champion"] else "champion"
+    known = f"{facts['rows']:,} outcomes beside each other"
+    if facts[better] >= TARGET:
+        return f"{known}: the {better}'s log loss is lower (evidence {_times(facts[better])})."
+    more = facts["more"][better]
+    if more is None or more > MANY_MORE:
+        return f"{known} tell no difference in log loss (evidence {_times(facts[better])}; {TARGET:g} is asked for)."
+    return (
+        f"{known}: evidence {_times(facts[better])} for the {better}, of {TARGET:g}; at this rate about {_round(more):,} more"
+        " outcomes decide."
+    )
+
+
+def calibration(facts: Mapping[str, Any]) -> str:
+    """One sentence about the evidence that too many or too few were predicted."""
+    side = "too_many" if facts["too_many"] >= facts["too_few"] else "too_few"
+    words = side.replace("_", " ")
+    if facts[side] >= TARGET:
+        return f"The model predicts {words} (evidence {_times(facts[side])}): recalibrate it."
+    return f"No evidence that it predicts too many or too few ({_times(facts[side])} for {words}, of {TARGET:g})."
+
+
+def _times(value: float) -> str:
+    return f"{value:.3g}" if value < 1e6 else "above a million"
+
+
+def _round(rows: int) -> int:
+    """Two digits: it is a guess."""
+    return int(float(f"{rows:.2g}"))
+
+
 def happened(kind: str, detail: Mapping[str, Any]) -> str:
     """One event."""
     version = str(detail.get("model_version") or detail.get("sha256") or "")[:12]
@@ -121,6 +157,10 @@ def happened(kind: str, detail: Mapping[str, Any]) -> str:
         return f"{detail.get('predictions')} predictions were erased."
     if kind == "deployment":
         return f"{str(detail.get('action')).capitalize()} of {detail.get('file') or version}: {detail.get('result')}."
+    if kind == "challenge":
+        share = f" {detail['share']:g} % of the records" if detail.get("share") else ""
+        why = f": {detail['reason']}" if detail.get("reason") else ""
+        return f"Challenger {version}: {detail.get('result')}{share}{why}."
     if kind == "correction":
         return "The outcome of a prediction was corrected."
     return kind.capitalize()

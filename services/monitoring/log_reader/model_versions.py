@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -12,6 +13,7 @@ import numpy as np
 from modelbundle.errors import BundleError
 from modelbundle.format import archive, bundle, manifest, reference
 from modelbundle.format.manifest import Manifest
+from modelbundle.format.outcome import UNNAMED, Outcome
 from modelbundle.schema import Schema
 from modelbundle.scorers.base import Column, Scorer
 from services.monitoring.analysis.bins import Bins, CategoryBins, NumberBins, ScoreBins
@@ -77,6 +79,13 @@ class ModelVersions:
                 raise UnknownVersion("the model's file cannot be read") from None
         return self._known[version]
 
+    def outcome(self, version: str) -> Outcome:
+        """The outcome that a version names; where its bundle cannot be used, that of a bundle which names none."""
+        try:
+            return self.get(version).manifest.outcome
+        except UnknownVersion:
+            return UNNAMED
+
     def _locate(self, version: str) -> Path:
         for place in self.places:
             if (place / version).is_file():
@@ -96,6 +105,16 @@ class ModelVersions:
             return self._digests.get(key, "")
         except OSError:
             return ""
+
+
+def published_roc_auc(metrics: Mapping[str, Any]) -> float | None:
+    """The ROC-AUC that a model was published with: ``roc_auc`` in the manifest's metrics, or in the first group that has it."""
+    for group in (metrics, *(value for value in metrics.values() if isinstance(value, dict))):
+        found = group.get("roc_auc")
+        found = found.get("value") if isinstance(found, dict) else found
+        if isinstance(found, (int, float)) and not isinstance(found, bool):
+            return float(found)
+    return None
 
 
 def read(path: Path, version: str) -> ModelVersion:

@@ -12,7 +12,8 @@ from typing import TypeVar
 from sqlalchemy.exc import SQLAlchemyError
 
 from services.monitoring.analysis.traffic import RowCount
-from services.monitoring.log_reader.queries import SECONDS, PredictionLog, SampledRow, edge
+from services.monitoring.log_reader.queries import SECONDS, PredictionLog, edge
+from services.monitoring.log_reader.sampling import SampledRow
 
 LONG, SHORT = 1.0, 0.25  # seconds; after a longer question the page shrinks, after a shorter one it grows
 FEWEST, FIRST, MOST = 500, 20_000, 160_000  # rows in a page

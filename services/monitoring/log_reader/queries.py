@@ -11,15 +11,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
 
 from services.monitoring.analysis.traffic import RowCount
+from services.monitoring.log_reader.sampling import SampledRow
 from services.predictionlog.database import challenges, connect, events, outcomes, predictions
-from services.predictionlog.event import CORRECTION, ERASURE
+from services.predictionlog.event import CHAIN, CORRECTION, ERASURE, EXPORT, LOOKUP
 from services.web.request_ids import RANDOM
 from services.web.timestamps import iso, parse
 
@@ -31,14 +32,6 @@ _MINUTE = 16  # characters of an ISO 8601 time up to its minute
 
 class NoLog(LookupError):
     """There is no prediction log yet."""
-
-
-class SampledRow(NamedTuple):
-    """A prediction of a sample. ``drawn`` are the random digits of its id; ``input`` is JSON."""
-
-    drawn: str
-    input: str
-    probability: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +48,8 @@ class LabelledRows:
 
     @classmethod
     def of(cls, rows: Sequence[Any]) -> LabelledRows:
-        """From rows of ``drawn``, time, label, probability and, where there is one, the challenger's probability."""
-        drawn, times, labels, probabilities, *others = zip(*rows, strict=True)
+        """From rows of label, ``drawn``, time, probability and, where there is one, the challenger's probability."""
+        labels, drawn, times, probabilities, *others = zip(*rows, strict=True)
         return cls(
             len(rows),
             np.array([own.encode() for own in drawn]),
@@ -190,9 +183,10 @@ class PredictionLog:
         return self._page(outcomes.c.time, sa.true(), after, upto, rows)
 
     def labelled(self, after: str, upto: str) -> list[tuple[Any, ...]]:
-        """A page of outcomes: version, ``drawn``, time, label and probability of the prediction."""
+        """A page of outcomes in the order in which they became known: version, the outcome's name, value and time, and ``drawn``,
+        time and probability of the prediction."""
         own = outcomes.join(predictions, outcomes.c.prediction_id == predictions.c.prediction_id)
-        query = sa.select(predictions.c.model_version, *_LABELLED).select_from(own)
+        query = sa.select(predictions.c.model_version, *_LABELLED).select_from(own).order_by(*_KNOWN)
         return [tuple(row) for row in self._all(query.where(_page_of(outcomes.c.time, after, upto)))]
 
     def labelled_with_challenger(self, after: str, upto: str) -> list[tuple[Any, ...]]:
@@ -201,7 +195,7 @@ class PredictionLog:
             challenges, challenges.c.prediction_id == outcomes.c.prediction_id
         )
         columns = (predictions.c.model_version, challenges.c.model_version, *_LABELLED, challenges.c.probability)
-        query = sa.select(*columns).select_from(own)
+        query = sa.select(*columns).select_from(own).order_by(*_KNOWN)
         return [tuple(row) for row in self._all(query.where(_page_of(outcomes.c.time, after, upto)))]
 
     # --- events ----------------------------------------------------------------------------------------------------------
@@ -213,10 +207,10 @@ class PredictionLog:
         return tuple(self._all(sa.select(last).where(events.c.kind == kind))[0][0] for kind in kinds)
 
     def events(self, since: float) -> list[dict[str, Any]]:
-        """The events since then, latest first: ``time``, ``kind`` and ``detail``."""
+        """The events since then, latest first: ``time``, ``kind`` and ``detail``. Look-ups, exports and chains are not shown."""
         query = (
             sa.select(events.c.time, events.c.kind, events.c.detail)
-            .where(events.c.time >= iso(since))
+            .where(events.c.time >= iso(since), events.c.kind.not_in((LOOKUP, EXPORT, CHAIN)))
             .order_by(events.c.time.desc(), events.c.id.desc())
             .limit(MOST_EVENTS)
         )
@@ -243,4 +237,5 @@ def _page_of(time: sa.Column[str], after: str, upto: str) -> sa.ColumnElement[bo
 
 _LAST = predictions.c.time + predictions.c.prediction_id
 _DRAWN = sa.func.substr(predictions.c.prediction_id, 33 - RANDOM)
-_LABELLED = (_DRAWN, predictions.c.time, outcomes.c.is_late, predictions.c.probability)
+_LABELLED = (outcomes.c.name, outcomes.c.value, outcomes.c.time, _DRAWN, predictions.c.time, predictions.c.probability)
+_KNOWN = (outcomes.c.time, outcomes.c.prediction_id)  # the order in which outcomes became known

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from modelbundle.durable import write
+from services import private
+from services.web.process_metrics import reading
 from services.web.timestamps import iso
 
 MINUTE = 60
@@ -30,7 +32,9 @@ def totals(directory: Path) -> dict[str, float]:
 
     found = {"requests": 0.0, "client": 0.0, "server": 0.0}
     collector = MultiProcessCollector(CollectorRegistry(), str(directory))  # type: ignore[no-untyped-call]
-    for metric in collector.collect():  # type: ignore[no-untyped-call]
+    with reading(directory):
+        metrics = list(collector.collect())  # type: ignore[no-untyped-call]
+    for metric in metrics:
         for sample in metric.samples:
             labels = sample.labels
             if sample.name == f"{REQUESTS}_total" and labels["method"] == "POST":
@@ -67,7 +71,7 @@ class RequestCounts:
         before = minutes.get(str(minute), [0] * len(names))
         minutes[str(minute)] = [a + b for a, b in zip(before, grown, strict=True)]
         content = {"replica": self.replica, "counters": self.counters.name, "totals": found, "edges": edges}
-        write(self.path, json.dumps({**content, "minutes": minutes}).encode())
+        write(self.path, json.dumps({**content, "minutes": minutes}).encode(), private.FILE)
 
 
 def merged(root: Path, now: float) -> dict[str, Any]:

@@ -5,15 +5,23 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from services.monitoring.log_reader.model_versions import ModelVersion
-from services.monitoring.log_reader.queries import SampledRow
 
 Floats = NDArray[np.float64]
 MOST_STRANGERS = 50  # values that training never saw, per feature and hour
+
+
+class SampledRow(NamedTuple):
+    """A prediction of a sample. ``drawn`` are the random digits of its id; ``input`` is JSON."""
+
+    drawn: str
+    input: str
+    probability: float
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,30 +16,50 @@ from modelbundle.validation import csv_cells
 from modelbundle.validation.csv_cells import header_problems, values
 from modelbundle.validation.problems import Problem
 from modelbundle.validation.validator import Validator
+from services.predict.serving.memory_budget import ROW_BYTES
 from services.web.problem import Refused
 
 MOST_OTHERS = 200  # columns that the schema does not have
 LARGEST_CELL = 1 << 27  # a cell is never cut by the reader: what is too long is named on its row
+LONGEST_ROW = 1 << 18  # characters
+CHUNK_CHARACTERS = 1 << 18  # of rows that are read at a time
+CHUNK_BYTES = 24 * (LONGEST_ROW + CHUNK_CHARACTERS) + 500 * ROW_BYTES  # of memory that 500 rows and their answers take
+CELL_BYTES, LINE_BYTES = 72, 120  # of memory
 csv.field_size_limit(LARGEST_CELL)
+
+
+class Lines:
+    """The lines of a text, decoded a little at a time. ``taken`` counts their characters."""
+
+    def __init__(self, body: bytes) -> None:
+        self.taken = 0
+        self._text = io.TextIOWrapper(io.BytesIO(body), "utf-8-sig", newline="")  # spreadsheets write a byte-order mark
+
+    def __iter__(self) -> Iterator[str]:
+        while line := self._text.readline(LONGEST_ROW + 1):
+            self.taken += len(line)
+            yield line
+
+
+def _filled(lines: Lines) -> Iterator[list[str]]:
+    """The rows that hold anything."""
+    rows = csv_cells.bounded_rows(lines, LONGEST_ROW)
+    return (row for _, row in rows if row or isinstance(row, csv_cells.Unclosed))
 
 
 class Table:
     """A CSV document in UTF-8 (RFC 4180, with a header). Raises :class:`Refused` with 400 where it cannot be read as one."""
 
     def __init__(self, body: bytes) -> None:
-        try:
-            self._text = body.decode("utf-8-sig")  # spreadsheets write a byte-order mark
-        except UnicodeDecodeError as error:
-            line = body.count(b"\n", 0, error.start) + 1
-            raise Refused(400, f"The body is not valid UTF-8 (line {line}).") from None
-        self._rows = (
-            row for _, row in csv_cells.rows(io.StringIO(self._text, newline="")) if row and row != ["sep=", ""]
-        )
+        _check_utf_8(body)
+        self._body = body
+        self._lines = Lines(body)
+        self._rows = (row for row in _filled(self._lines) if row != ["sep=", ""])
         self.header = next(self._rows, [])
-        if not self.header:
-            raise Refused(400, "The body is empty; it must be CSV with a header.")
         if isinstance(self.header, csv_cells.Unclosed):
             raise Refused(400, f"The header {self.header.detail}.")
+        if not self.header:
+            raise Refused(400, "The body is empty; it must be CSV with a header.")
 
     def check(self, validator: Validator, others: bool, added: Sequence[str] = ()) -> list[Problem]:
         """What is wrong with the header.
@@ -52,16 +73,43 @@ class Table:
 
     def bound(self, rows: int) -> None:
         """Raise :class:`Refused` with 413 where there are more than ``rows`` rows after the header."""
-        if self._text.count("\n") + self._text.count("\r") <= rows:
+        if self._body.count(b"\n") + self._body.count(b"\r") <= rows:
             return  # a quoted line break only makes fewer
-        reader = filter(None, csv.reader(io.StringIO(self._text, newline="")))
-        if sum(1 for _ in islice(reader, rows + 2)) - 1 > rows:
+        if sum(1 for _ in islice(_filled(Lines(self._body)), rows + 2)) - 1 > rows:
             raise Refused(413, f"The body has more than {rows} rows; at most {rows} are accepted.", max_rows=rows)
 
     def chunks(self, size: int) -> Iterator[list[list[str]]]:
-        """The rows that hold anything, ``size`` at a time; the last is Unclosed where it ends inside quotation marks."""
-        while chunk := list(islice(self._rows, size)):
+        """The rows that hold anything, at most ``size`` at a time, fewer where they are long.
+
+        The last is Unclosed where it ends inside quotation marks, or is longer than :data:`LONGEST_ROW`.
+        """
+        chunk: list[list[str]] = []
+        end = self._lines.taken + CHUNK_CHARACTERS
+        for row in self._rows:
+            chunk.append(row)
+            if len(chunk) == size or self._lines.taken > end:
+                yield chunk
+                chunk, end = [], self._lines.taken + CHUNK_CHARACTERS
+        if chunk:
             yield chunk
+
+
+def weigh(body: bytes) -> int:
+    """The bytes of memory that all cells of a CSV document, and an answer that repeats them, take at most."""
+    lines = body.count(b"\n") + body.count(b"\r")
+    return 2 * len(body) + CELL_BYTES * (body.count(b",") + lines) + LINE_BYTES * lines
+
+
+def _check_utf_8(body: bytes) -> None:
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    for begin in range(0, len(body), CHUNK_CHARACTERS):
+        block = body[begin : begin + CHUNK_CHARACTERS]
+        try:
+            decoder.decode(block, begin + len(block) == len(body))
+        except UnicodeDecodeError as error:
+            position = begin + len(block) - len(error.object) + error.start
+            line = body.count(b"\n", 0, position) + 1
+            raise Refused(400, f"The body is not valid UTF-8 (line {line}).") from None
 
 
 def columns(header: Sequence[str], rows: Sequence[Sequence[str]], schema: Schema, ids: bool) -> dict[str, list[Any]]:

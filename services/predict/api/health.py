@@ -8,22 +8,29 @@ from typing import Any
 
 from flask import Blueprint, Response, jsonify
 
+from modelbundle.durable import obstacle
+from services.monitoring.summary import SummaryFile
 from services.predict.api.responses import current, named
 from services.predict.challenger.status import ChallengerStatus
 from services.predict.rollout.state_dir import StateDir
 from services.predict.serving.loaded_models import Models, NoModel
+from services.predict.serving.prediction_log import PredictionLog
 from services.web.timestamps import iso
 
 STALE = 15.0  # seconds without news from the leader after which nothing is called confirmed
 
 
 class Health:
-    """Puts together the states of the leader, the models and the challenger."""
+    """Puts together the states of the leader, the models, the challenger, the disks and the log."""
 
-    def __init__(self, store: StateDir, models: Models, standing: ChallengerStatus) -> None:
+    def __init__(
+        self, store: StateDir, models: Models, standing: ChallengerStatus, summary: SummaryFile, log: PredictionLog
+    ) -> None:
         self.store = store
         self.models = models
         self.standing = standing
+        self.summary = summary
+        self.log = log
 
     def report(self) -> tuple[bool, dict[str, Any]]:
         """Whether this worker is ready, and the facts."""
@@ -44,7 +51,9 @@ class Health:
         facts["checked"] = iso(status.get("checked"), "milliseconds")
         facts["wanted"] = status.get("wanted")
         facts["serving"] = facts["model_version"]
-        facts["trouble"] = status.get("trouble") if fresh or not status else "the follower has not reported lately"
+        told = status.get("trouble") if fresh or not status else "the follower has not reported lately"
+        disk = f"STATE_DIR: {found}" if (found := obstacle(self.store.root)) else ""
+        facts["trouble"] = "; ".join(filter(None, (told, disk, self.log.trouble()))) or None
         facts["refusal"] = (
             {
                 "model_version": refused["sha256"],
@@ -60,8 +69,15 @@ class Health:
         facts["probation"] = (
             {"until": iso(probation.until, "milliseconds"), "fallback": probation.fallback} if probation else None
         )
+        facts["hung"] = None
+        if hung := self.store.last_hang():
+            at = iso(hung["time"], "milliseconds")
+            facts["hung"] = {"model_version": hung["sha256"], "reason": hung["reason"], "time": at}
         facts["gates"] = self.store.gates(facts["model_version"] or "")
-        facts["challenger"] = self.standing.report(status.get("challenger"))
+        challenger = facts["challenger"] = self.standing.report(status.get("challenger"))
+        if challenger:
+            challenger["evidence"] = self.summary.evidence(facts["model_version"], challenger["model_version"])
+        facts["chain"] = self.log.head()
         if why:
             facts["why_not"] = why
         return why is None, facts

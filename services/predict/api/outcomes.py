@@ -1,4 +1,5 @@
-"""``POST /outcomes``: which loans were late. One object, several, or CSV; recorded in the database of the prediction log.
+"""``POST /outcomes``: what became of the rows that were scored, as the bundle names it. One object, several, or CSV; recorded in
+the database of the prediction log.
 
 It is not on the way of predictions: it may wait for the database, for a bounded time, and few do so at once. The database's
 library is imported with the first outcome, so that a replica that gets none does not carry it.
@@ -6,29 +7,32 @@ library is imported with the first outcome, so that a replica that gets none doe
 
 from __future__ import annotations
 
-import ipaddress
 import threading
 import time
 from collections import Counter as Tally
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import msgspec
 from flask import Blueprint, Request, Response, request
 
-from modelbundle.validation.problems import Invalid, TooManyRows
-from services.predict.api import csv_table, outcome_parser
+from modelbundle.format.outcome import UNNAMED, Outcome
+from modelbundle.validation.problems import Invalid, TooManyRows, escape
+from services.predict.api import api_keys, csv_table, outcome_parser
 from services.predict.api.csv_table import Table
-from services.predict.api.request_body import BodyReader, check_type, parse
+from services.predict.api.request_body import BodyReader, check_type
 from services.predict.api.responses import refusal
 from services.predict.metrics import counters
+from services.predict.serving.loaded_models import Models, NoModel
 from services.predict.settings import NO_LOG, Settings
 from services.predictionlog import spool
 from services.predictionlog.outcome import CONTRADICTED, INVALID, STATUSES, UNKNOWN, WAITING, Claim, Result
 from services.web import json_logging
+from services.web.hosts import loopback
 from services.web.problem import Refused, retry_after
 
+ROLES = {"outcomes.take": (api_keys.PREDICT, api_keys.OUTCOMES)}  # of keys, by endpoint
 AT_ONCE = 2  # per worker; the other threads are for predictions
 SECONDS = 5  # for the database
 PATIENCE = 3.0  # seconds that a prediction may take from the spool into the database
@@ -65,16 +69,21 @@ class OutcomeRecorder:
                 501, "This server keeps no prediction log (PREDICTION_LOG_URL=none), so there is nothing to add to."
             )
 
-    def record(self, wanted: Sequence[Claim], key_name: str | None) -> list[Result]:
-        """What came of each claim, in order; raises :class:`Refused` with 503."""
+    def record(self, wanted: Sequence[Claim], environ: Mapping[str, Any]) -> list[Result]:
+        """What came of each claim, in order; raises :class:`Refused` with 503.
+
+        A key without the role for it can claim its own caller's predictions only; others are unknown to it.
+        """
+        key_name = environ.get("request.key")
+        whose = key_name if api_keys.OUTCOMES not in environ.get("request.roles", api_keys.ROLES) else None
         with self._place():
             before = spool.waiting(self.root)
             try:
-                results = self._record(wanted, key_name)
+                results = self._record(wanted, key_name, whose)
                 late = [i for i, result in enumerate(results) if result.status == UNKNOWN]
                 if late and before:
                     arrived = self._arrived(before)
-                    again = self._record([wanted[i] for i in late], key_name)
+                    again = self._record([wanted[i] for i in late], key_name, whose)
                     for i, result in zip(late, again, strict=True):
                         results[i] = Result(WAITING) if result.status == UNKNOWN and not arrived else result
             except self._errors() as error:
@@ -86,13 +95,13 @@ class OutcomeRecorder:
             counters.outcomes.labels(status).inc(number)
         return [Result(r.status, r.prediction_ids, DETAILS.get(r.status, "")) for r in results]
 
-    def _record(self, wanted: Sequence[Claim], key_name: str | None) -> list[Result]:
+    def _record(self, wanted: Sequence[Claim], key_name: str | None, whose: str | None) -> list[Result]:
         from services.predictionlog import database, outcomes
 
         with self._lock:
             if self._engine is None:
                 self._engine = database.connect(self.settings.prediction_log_url, SECONDS)
-        return outcomes.record(self._engine, wanted, key_name)
+        return outcomes.record(self._engine, wanted, key_name, whose)
 
     def _errors(self) -> type[Exception]:
         from sqlalchemy.exc import SQLAlchemyError
@@ -118,16 +127,16 @@ class OutcomeRecorder:
         return True
 
 
-def loopback(host: str) -> bool:
-    """Whether only this machine can reach the address."""
+def named(models: Models) -> Outcome:
+    """The outcome of the current model, also while it may not answer; of a model that names none before there was any."""
     try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host == "localhost"
+        return models.resolve().model.manifest.outcome
+    except NoModel:
+        return UNNAMED
 
 
-def blueprint(outcomes: OutcomeRecorder) -> Blueprint:
-    """The view ``POST /outcomes``."""
+def blueprint(outcomes: OutcomeRecorder, models: Models | None = None) -> Blueprint:
+    """The view ``POST /outcomes``; without ``models``, of a model that names no outcome."""
     views = Blueprint("outcomes", __name__)
 
     @views.post("/outcomes")
@@ -135,33 +144,37 @@ def blueprint(outcomes: OutcomeRecorder) -> Blueprint:
         """Record what was sent."""
         outcomes.admit()
         environ = request.environ
+        outcome = named(models) if models else UNNAMED
         try:
             if environ.get("CONTENT_TYPE", "")[:8].lower() == "text/csv":
-                return _sheet(outcomes, request)
+                return _sheet(outcomes, request, outcome)
             check_type(request)
-            document = parse(outcomes.bodies.read(request))
-            wanted, single = outcome_parser.read(document, outcomes.settings.max_rows)
+            body = outcomes.bodies.read(request)
+            document = outcomes.bodies.document(body, environ, outcomes.settings.max_rows)
+            wanted, single = outcome_parser.read(document, outcomes.settings.max_rows, outcome)
         except (Invalid, TooManyRows) as error:
             raise refusal(error, environ, what="the form of outcomes") from None
-        results = outcomes.record(wanted, environ.get("request.key"))
+        results = outcomes.record(wanted, environ)
         counts = _noted(results, environ)
         rows = [_shown(claim, result) for claim, result in zip(wanted, results, strict=True)]
         if single:
-            _raise(results[0])
+            _raise(results[0], outcome)
             return _json(rows[0])
         return _json({"outcomes": rows, **counts})
 
     return views
 
 
-def _sheet(outcomes: OutcomeRecorder, asked: Request) -> Response:
+def _sheet(outcomes: OutcomeRecorder, asked: Request, outcome: Outcome) -> Response:
     csv_table.check_type(asked)
-    sent = Table(outcomes.bodies.read(asked))
-    outcome_parser.check(sent)
+    body = outcomes.bodies.read(asked)
+    outcomes.bodies.admit(body, asked.environ, csv_table.weigh(body))
+    sent = Table(body)
+    outcome_parser.check(sent, outcome)
     sent.bound(outcomes.settings.max_csv_rows)
     rows = [cells for chunk in sent.chunks(1000) for cells in chunk]
-    found = [outcome_parser.row(sent.header, cells) for cells in rows]
-    recorded = iter(outcomes.record([c for c in found if isinstance(c, Claim)], asked.environ.get("request.key")))
+    found = [outcome_parser.row(sent.header, cells, outcome) for cells in rows]
+    recorded = iter(outcomes.record([c for c in found if isinstance(c, Claim)], asked.environ))
     results = [next(recorded) if isinstance(c, Claim) else Result(INVALID, (), c) for c in found]
     _noted(results, asked.environ)
     width = len(sent.header)
@@ -180,19 +193,20 @@ def _noted(results: Sequence[Result], environ: dict[str, Any]) -> dict[str, int]
 
 def _shown(claim: Claim, result: Result) -> dict[str, Any]:
     own = {"id": claim.record_id} if claim.record_id is not None else {}
-    shown = {**own, "prediction_ids": result.prediction_ids, "is_late": claim.is_late, "status": result.status}
+    shown = {**own, "prediction_ids": result.prediction_ids, claim.name: claim.value, "status": result.status}
     if claim.prediction_id is not None:
         shown["prediction_ids"] = (claim.prediction_id,)
     return {**shown, "detail": result.detail} if result.detail else shown
 
 
-def _raise(result: Result) -> None:
+def _raise(result: Result, outcome: Outcome) -> None:
     sentence = f"{result.detail[:1].upper()}{result.detail[1:]}."
     match result.status:
         case "unknown":
             raise Refused(404, sentence)
         case "contradicted":
-            raise Refused(409, sentence, [{"pointer": "/is_late", "detail": "differs from what is recorded"}])
+            pointer = f"/{escape(outcome.name)}"
+            raise Refused(409, sentence, [{"pointer": pointer, "detail": "differs from what is recorded"}])
         case "waiting":
             raise Refused(503, sentence, headers=retry_after(2))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Blueprint, Response, request
 
 from services.predict.api import predict_csv
-from services.predict.api.request_body import BodyReader, check_type, parse
+from services.predict.api.request_body import BodyReader, check_type
 from services.predict.api.responses import answered, refusal
 from services.predict.serving.predictor import REFUSALS, Predictor
 from services.web.problem import Refused
@@ -24,9 +24,9 @@ def blueprint(predictor: Predictor, bodies: BodyReader, max_csv_rows: int) -> Bl
         if environ.get("CONTENT_TYPE", "")[:8].lower() == "text/csv":
             return predict_csv.answer(predictor, bodies, max_csv_rows, sent, every_term)
         check_type(sent)
-        document = parse(bodies.read(sent))
-        try:
-            found = predictor.predict(document, environ, every_term)
+        body = bodies.read(sent)
+        try:  # the content has no name here, so that it is freed before the answers are made
+            found = predictor.predict(bodies.document(body, environ, predictor.max_rows), environ, every_term)
         except REFUSALS as error:
             raise refusal(error, environ) from None
         if found.single:

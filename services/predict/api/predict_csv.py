@@ -40,7 +40,9 @@ def answer(predictor: Predictor, bodies: BodyReader, max_rows: int, request: Req
     added = (*ADDED, "contributions") if every_term else ADDED
     try:
         key = idempotency_key(environ)
-        sent = Table(bodies.read(request))
+        body = bodies.read(request)
+        bodies.admit(body, environ, csv_table.CHUNK_BYTES)
+        sent = Table(body)
         serving = predictor.models.current()
         if problems := _problems(sent, added, serving.model):
             if serving.trial is not None:
@@ -72,6 +74,8 @@ def _lines(scorer: TableScorer, sent: Table, added: Sequence[str]) -> Iterator[b
         names = csv_cells.answer_names(added, scorer.serving.model.schema)
         yield csv_table.encode([[*sent.header, *names]])
         for rows in sent.chunks(CHUNK):
+            if scorer.serving.requests.overdue:
+                raise Overdue
             answers = scorer.score(rows, first)
             good = sum("band" in answer for answer in answers)
             facts["rows"] += good
@@ -81,6 +85,10 @@ def _lines(scorer: TableScorer, sent: Table, added: Sequence[str]) -> Iterator[b
                 for row, answer in zip(rows, answers, strict=True)
             )
             first += len(rows)
+
+
+class Overdue(Exception):
+    """An answer that has begun is broken off: it has held a former model for too long, and a new one needs its place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +146,7 @@ class TableScorer:
         return ""
 
     def _answers(self, asked: One | Many, first: int) -> list[Cells]:
-        found = self.predictor.score(self.serving, asked, self.environ, self.key, self.every_term, first)
+        found = self.predictor.share(self.serving, asked, self.environ, self.key, self.every_term, first)
         return [cells(answer) for answer in found.answers]
 
 

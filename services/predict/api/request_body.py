@@ -1,124 +1,94 @@
 """Reading a request's body: its type, its size, the time it may take, and strict JSON.
 
 msgspec parses JSON in microseconds but keeps the last of two equal keys. Every key and every string takes two quotation marks, so
-no key was dropped where the body has twice as many marks as the document has keys and strings. Otherwise (a repeated key, or an
-escaped mark in a string) the standard library parses the body again and every pair is checked.
+no key was dropped where the body has twice as many marks as the document has keys and strings. Otherwise a scan of the body names
+the keys that are repeated.
+
+Decoded content may take thirty times the memory of its text. A large body is therefore weighed first, and decoded only within the
+worker's budget.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
-import socket
-import threading
-import time
-from collections import Counter as Tally
+import math
+from collections.abc import Sequence
 from itertools import chain
 from typing import Any
 
 import msgspec
 from flask import Request
 
-from modelbundle.validation.problems import Problem, escape
+from modelbundle.validation.problems import Problem
+from services.predict.api.json_scan import quotation_marks, repeated_keys, weigh
+from services.predict.serving.memory_budget import TIMES_BODY, MemoryBudget
 from services.web.problem import Refused
 
-WATCH = 0.5  # seconds between looks at bodies that are late
-DRAIN = 4  # times the largest body: what is beyond is not even taken to be thrown away
-CHUNK = 1 << 16
-_DEEPEST = 32
+ENVELOPE = 8  # objects around the rows
+SMALL = 1 << 16  # bytes of a body whose content asks for no memory
 
 
 class BodyReader:
-    """Reads bodies, and ends those that arrive too slowly.
+    """Reads bodies that the server has collected (:mod:`services.predict.server.request_collector`).
 
-    A socket's own time-out restarts with every byte, so a watch shuts the reading side of a connection whose body is
-    overdue; the answer can still be written.
+    It has not collected a body that came too slowly, or that is too large: reading that raises an error.
     """
 
-    def __init__(self, max_bytes: int, seconds: float) -> None:
+    def __init__(self, max_bytes: int, seconds: float, budget: MemoryBudget | None = None) -> None:
         self.max_bytes = max_bytes
         self.seconds = seconds
-        self._waiting: dict[int, tuple[float, socket.socket]] = {}
-        self._watch: threading.Thread | None = None
+        self.budget = budget or MemoryBudget(TIMES_BODY * max_bytes)
 
     def read(self, request: Request) -> bytes:
         """The whole body; raises :class:`Refused` with 408, 411 or 413, or 400 for a body that was cut short."""
         environ = request.environ
         length = request.content_length
-        chunked = environ.get("HTTP_TRANSFER_ENCODING") is not None
-        if length is None and not chunked:
+        if length is None and environ.get("HTTP_TRANSFER_ENCODING") is None:
             return b""
-        connection = environ.get("gunicorn.socket")
         if length is not None and length > self.max_bytes:
-            if (
-                connection is not None and length <= DRAIN * self.max_bytes
-            ):  # a client that is still sending does not read the answer
-                self._watched(connection, Discarded(environ["wsgi.input"]), length)
             raise self._too_large()
-        stream: Any = environ["wsgi.input"]
-        limit = self.max_bytes + 1 if length is None else length
         try:
-            if connection is None:
-                data, late = bytes(stream.read(limit)), False
-            else:
-                data, late = self._watched(connection, stream, limit)
+            data = bytes(environ["wsgi.input"].read(self.max_bytes + 1 if length is None else length))
+        except TimeoutError:
+            detail = f"The body did not arrive within {self.seconds:g} seconds."
+            raise Refused(408, detail, headers={"Connection": "close"}) from None
+        except OverflowError:
+            raise self._too_large() from None
         except Exception:  # gunicorn's parser has one for each way in which chunks can be wrong
-            if connection is not None:
+            if connection := environ.get("gunicorn.socket"):
                 connection.end_after_answer()
             raise Refused(400, "The body is not chunked as HTTP/1.1 says.") from None
-        if late:
-            raise Refused(
-                408, f"The body did not arrive within {self.seconds:g} seconds.", headers={"Connection": "close"}
-            )
         if len(data) > self.max_bytes:
             raise self._too_large()
         if length is not None and len(data) < length:
             raise Refused(400, "The body is shorter than Content-Length says.", headers={"Connection": "close"})
         return data
 
-    def _watched(self, connection: socket.socket, stream: Any, limit: int) -> tuple[bytes, bool]:
-        if self._watch is None:
-            self._start()
-        deadline = time.monotonic() + self.seconds
-        mine = threading.get_ident()
-        self._waiting[mine] = (deadline, connection)
-        try:
-            data = bytes(stream.read(limit))
-        except OSError:
-            data = b""
-        finally:
-            self._waiting.pop(mine, None)
-        return data, len(data) < limit and time.monotonic() >= deadline
+    def admit(self, body: bytes, environ: dict[str, Any], size: int) -> None:
+        """Claim ``size`` bytes for the content of a large body; raises :class:`Refused` with 413 or 503."""
+        if len(body) > SMALL:
+            if size > self.budget.most:
+                raise _too_costly(self.budget.most)
+            self.budget.claim(environ, size)
 
-    def _start(self) -> None:
-        self._watch = threading.Thread(target=self._end_the_late, name="bodies", daemon=True)
-        self._watch.start()
+    def document(self, body: bytes, environ: dict[str, Any], most_rows: int | None = None) -> Any:
+        """:func:`parse`, within the budget; raises :class:`Refused` with 400, 413 or 503.
 
-    def _end_the_late(self) -> None:
-        while True:
-            time.sleep(WATCH)
-            now = time.monotonic()
-            for deadline, connection in list(self._waiting.values()):
-                if now > deadline:
-                    with contextlib.suppress(OSError):
-                        connection.shutdown(socket.SHUT_RD)
+        ``most_rows``, where each row is an object, refuses a body that has more of them before it is decoded.
+        """
+        if len(body) > SMALL:
+            most = math.inf if most_rows is None else most_rows + ENVELOPE
+            objects, size = weigh(body, most, self.budget.most)
+            if objects > most or size > self.budget.most:
+                if problems := repeated_keys(body[:SMALL]):
+                    raise _repeated(problems)
+                raise _too_many(most_rows) if objects > most else _too_costly(self.budget.most)
+            self.budget.claim(environ, size)
+        return parse(body)
 
     def _too_large(self) -> Refused:
         detail = f"The body is larger than {self.max_bytes} bytes."
         return Refused(413, detail, headers={"Connection": "close"}, max_bytes=self.max_bytes)
-
-
-class Discarded:
-    """A stream that reads to the end and keeps nothing."""
-
-    def __init__(self, stream: Any) -> None:
-        self.stream = stream
-
-    def read(self, limit: int) -> bytes:
-        """Nothing, after ``limit`` bytes were read."""
-        while limit > 0 and (chunk := self.stream.read(min(limit, CHUNK))):
-            limit -= len(chunk)
-        return b""
 
 
 def check_encoding(request: Request) -> None:
@@ -146,11 +116,12 @@ def parse(body: bytes) -> Any:
     try:
         document = msgspec.json.decode(body)
     except msgspec.ValidationError:  # a number beyond float64: valid JSON, for the schema to refuse by name
-        return _strictly(body)
+        document = _by_standard_library(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Refused(400, _why(body, error)) from None
-    if body.count(b'"') != 2 * _strings(document):
-        return _strictly(body)
+    if body.count(b'"') != 2 * _strings(document) and quotation_marks(body) != 2 * _all_strings(document):
+        del document  # the search takes as much memory
+        raise _repeated(repeated_keys(body))
     return document
 
 
@@ -178,48 +149,44 @@ def _strings(document: Any) -> int:
     return 1 if type(document) is str else 0
 
 
-class _Repeated(dict[str, Any]):
-    """An object that names a key twice; ``key`` is that key."""
+def _all_strings(document: Any) -> int:
+    """Keys and string values in any document."""
+    count, waiting = 0, [document]
+    while waiting:
+        value = waiting.pop()
+        if type(value) is dict:
+            count += len(value)
+            waiting += value.values()
+        elif type(value) is list:
+            waiting += value
+        else:
+            count += type(value) is str
+    return count
 
-    key = ""
 
-
-def _strictly(body: bytes) -> Any:
-    def pairs(found: list[tuple[str, Any]]) -> dict[str, Any]:
-        plain = dict(found)
-        if len(plain) == len(found):
-            return plain
-        marked = _Repeated(plain)
-        marked.key = Tally(name for name, _ in found).most_common(1)[0][0]
-        return marked
-
+def _by_standard_library(body: bytes) -> Any:
     def constant(_: str) -> float:
         raise ValueError("not JSON")
 
     try:
-        document = json.loads(body, object_pairs_hook=pairs, parse_constant=constant)
+        return json.loads(body, parse_constant=constant)
     except (ValueError, RecursionError) as error:
         raise Refused(400, _why(body, error)) from None
-    problems: list[Problem] = []
-    _walk(document, "", problems, 0)
-    if problems:
-        raise Refused(
-            400, "An object names the same key twice.", [{"pointer": p.pointer, "detail": p.detail} for p in problems]
-        )
-    return document
 
 
-def _walk(value: Any, pointer: str, problems: list[Problem], depth: int) -> None:
-    if depth > _DEEPEST or len(problems) >= 100:
-        return
-    if isinstance(value, _Repeated):
-        problems.append(Problem(f"{pointer}/{escape(value.key[:64])}", "occurs more than once in this object"))
-    if isinstance(value, dict):
-        for name, inner in value.items():
-            _walk(inner, f"{pointer}/{escape(name[:64])}", problems, depth + 1)
-    elif isinstance(value, list):
-        for i, inner in enumerate(value):
-            _walk(inner, f"{pointer}/{i}", problems, depth + 1)
+def _too_many(most_rows: int | None) -> Refused:
+    detail = f"The body has more than {most_rows} objects; at most {most_rows} rows are accepted in one request."
+    return Refused(413, detail, max_rows=most_rows)
+
+
+def _too_costly(most: int) -> Refused:
+    detail = f"The content of the body takes more than {most} bytes of memory. Send fewer rows at a time."
+    return Refused(413, detail)
+
+
+def _repeated(problems: Sequence[Problem]) -> Refused:
+    errors = [{"pointer": problem.pointer, "detail": problem.detail} for problem in problems]
+    return Refused(400, "An object names the same key twice.", errors)
 
 
 def _why(body: bytes, error: Exception) -> str:

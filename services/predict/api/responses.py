@@ -8,7 +8,7 @@ from typing import Any
 from flask import Response
 
 from modelbundle.validation.problems import MOST_COUNTED, Invalid, Problem, TooManyRows, unescape
-from modelbundle.validation.rules import MISSING
+from modelbundle.validation.rules import MISSING, UNKNOWN
 from services.predict.serving.loaded_models import Models, NoModel, Serving
 from services.predict.serving.predictor import InvalidKey
 from services.web import problem
@@ -84,11 +84,17 @@ def refusal(
     if not isinstance(error, Invalid):
         raise error
     errors = [_placed(found, place(found.pointer)) for found in error.problems]
-    environ["request.facts"] = {"problem": errors[0], "problems": error.total}
+    environ["request.facts"] = {"problem": _logged(errors[0]), "problems": error.total}
     count = "1 problem" if error.total == 1 else f"{error.total} problems"
     if error.total >= MOST_COUNTED:
         count = f"at least {count}"
     return Refused(422, f"The request does not fit {what}: {count}.", errors)
+
+
+def _logged(error: dict[str, str]) -> dict[str, str]:
+    """The first problem as a log has it: without the name of an unknown field, which is the caller's text."""
+    pointer = error["pointer"]
+    return {**error, "pointer": pointer.rpartition("/")[0]} if error["detail"].startswith(UNKNOWN) else error
 
 
 def translated(error: Refused, member: str, **more: Any) -> Response:

@@ -54,6 +54,10 @@ class Ended(Exception):
     """No challenger is left to score. The message says why."""
 
 
+class Refused(Ended):
+    """The challenger was refused now."""
+
+
 class ChallengerProcess:
     """Follows the pin and scores. Methods raise :class:`OSError` where the disk does."""
 
@@ -65,7 +69,9 @@ class ChallengerProcess:
         self.client = client or ModelClient(
             settings.model_server_url, max_bytes=settings.max_bundle_bytes, role=CHALLENGER
         )
-        self.staging = Staging(self.store, settings, self.client, self.policy, StateDir(settings.state_dir))
+        self.staging = Staging(
+            self.store, settings, self.client, self.policy, StateDir(settings.state_dir), silent=True
+        )
         self.engine = database.connect(settings.prediction_log_url)
         self.pin: PinnedVersion | None = None
         self.model: Model | None = None
@@ -140,7 +146,8 @@ class ChallengerProcess:
     def score(self, model: Model, path: Path) -> None:
         """Score one segment of the log. The segment stays in the queue where the database does not take the result."""
         lines = (line for line in spool.lines(path) if not event.is_one(line))
-        rows = chain.from_iterable(record.decode(line).rows() for line in lines)
+        found = chain.from_iterable(record.decode(line).rows() for line in lines)
+        rows = (row for row in found if row["model_version"] != model.version)  # those that it did not answer itself
         try:
             while some := list(islice(rows, BATCH)):
                 self._batch(model, some)
@@ -206,7 +213,7 @@ class ChallengerProcess:
         self.store.end_rehearsal()
         self._note("refused", reason)
         json_logging.emit("challenger refused", "error", model_version=pin.sha256, reason=reason)
-        raise Ended(reason)
+        raise Refused(reason)
 
     def _note(self, result: str, reason: str | None = None) -> None:
         """An event of the prediction log."""
@@ -260,7 +267,7 @@ def main() -> int:
             pause = 0.0 if challenger.round() else EVERY
         except Ended as ended:
             challenger.end(str(ended))
-            return 0
+            return int(isinstance(ended, Refused))  # a failure: the next challengers wait, for longer each time
         except OSError as error:
             challenger.warn(WAITS, str(error))
             pause = EVERY
@@ -269,4 +276,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    json_logging.log_uncaught()
     sys.exit(main())

@@ -61,7 +61,8 @@ class Comparison:
 class ChallengerStatus:
     """Reads ``DATA_DIR/challenger``. ``wanted`` is the id of the pin that the leader saw; None where no challenger is pinned."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, share: StateDir | None = None) -> None:
+        self.share = share
         self.logs = settings.prediction_log_url != NO_LOG
         self.lock = settings.data_dir / LOCK
         self.place = place(settings)
@@ -75,6 +76,28 @@ class ChallengerStatus:
         return self.queue.is_open() or (wanted is not None and (refused is None or refused["id"] != wanted))
 
     def report(self, wanted: str | None) -> dict[str, Any] | None:
+        """What ``/readyz`` says: :meth:`silent`, and :meth:`sharing`; None where no challenger is pinned."""
+        found = self.silent(wanted)
+        return None if found is None else {**found, **self.sharing(wanted)}
+
+    def sharing(self, wanted: str | None) -> dict[str, Any]:
+        """``share``: the percentage of the pin; ``answers``: whether the challenger answers it; ``share_why_not``: why not.
+
+        ``share_refused`` is when this pin's share was refused, or taken back on probation.
+        """
+        if self.share is None:
+            return {"share": 0.0, "answers": False, "share_why_not": None, "share_refused": None}
+        status, refused, current = self.share.status(), self.share.refused(), self.share.current()
+        heard = status.get("challenger") == wanted
+        share = (status.get("share") or 0.0) if heard else None
+        answers = bool(share and current.sha256 == status.get("wanted") and current.share == share)
+        why, since = status.get("trouble"), None
+        if refused and refused["id"] == wanted:
+            why, since = f"{refused.get('kind')}: {refused['reason']}", iso(refused["time"], "milliseconds")
+        why = None if answers or share == 0 else why
+        return {"share": share, "answers": answers, "share_why_not": why, "share_refused": since}
+
+    def silent(self, wanted: str | None) -> dict[str, Any] | None:
         """What ``/readyz`` says: version, state (off, starting, fetching, rehearsing, scoring, refused), why not, and figures."""
         if wanted is None:
             return None

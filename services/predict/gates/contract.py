@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from modelbundle.format.outcome import encoded
 from modelbundle.model import Model
 from modelbundle.schema import Feature
 from modelbundle.scorers.base import Column
@@ -26,6 +27,11 @@ def differences(current: Model, candidate: Model) -> list[str]:
             "the classes are in another order" if set(current.classes) == set(candidate.classes) else "other classes"
         )
         found.append(f"{order}: {_listed(candidate.classes)}, before {_listed(current.classes)}")
+    old, new = current.manifest.outcome, candidate.manifest.outcome
+    if old.name != new.name:
+        found.append(f"the outcome is `{new.name}`, before `{old.name}`, so callers who report that are refused")
+    elif {encoded(value) for value in old.values} - {encoded(value) for value in new.values}:
+        found.append(f"the outcome `{new.name}` has other values: {_listed(new.values)}, before {_listed(old.values)}")
     return found
 
 

@@ -45,6 +45,12 @@ seconds = Latencies(
 rows = Counter("peerloan_rows", "Rows that were scored", registry=registry)
 predictions = Counter("peerloan_predictions", "Rows that were scored, by band", ["band"], registry=registry)
 shed = Counter("peerloan_shed", "Requests answered 503 because too many were waiting", registry=registry)
+ended = Counter(
+    "peerloan_slow_connections",
+    "Connections that were ended because they were slow, by what was late (head, body, answer), or that there were too many",
+    ["reason"],
+    registry=registry,
+)
 bugs = Counter("peerloan_bugs", "Requests answered 500", registry=registry)
 warnings = Counter(
     "peerloan_warnings", "Values that training had not seen, by feature of the model", ["feature"], registry=registry

@@ -1,20 +1,26 @@
 """``GET /metrics``: measurements in Prometheus' conventions, over all worker processes of this replica.
 
-``prometheus_client`` keeps each process's values in files of ``PROMETHEUS_MULTIPROC_DIR``, which is made anew at each start. A
-process that ended leaves its counts and takes its gauges with it.
+Each process has its values in files (:mod:`services.web.process_metrics`). One that ended leaves its counts and takes its gauges
+with it.
+
+The page is for operators. A request that came through a proxy names its caller in ``X-Forwarded-For``, and is answered 404,
+however the proxy understood its address.
 """
 
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
+from pathlib import Path
 
-from flask import Blueprint, Response
+from flask import Blueprint, Response, abort, request
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from services.predict.metrics.counters import registry
 from services.predict.metrics.observer import Observer, prepare
+from services.web import process_metrics
 
 
 def blueprint(observer: Observer, *gauges: Collector) -> Blueprint:
@@ -25,14 +31,19 @@ def blueprint(observer: Observer, *gauges: Collector) -> Blueprint:
     @views.get("/metrics")
     def metrics() -> Response:
         """Everything that was measured, over all processes."""
+        if "X-Forwarded-For" in request.headers:
+            abort(404)
         observer.write()
         together = CollectorRegistry()
-        if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
-            MultiProcessCollector(together)  # type: ignore[no-untyped-call]
+        directory = os.environ.get(process_metrics.VARIABLE)
+        if directory:
+            MultiProcessCollector(together, directory)  # type: ignore[no-untyped-call]
         else:
             together.register(registry)
         for collector in gauges:
             together.register(collector)
-        return Response(generate_latest(together), content_type=CONTENT_TYPE_LATEST)
+        with process_metrics.reading(Path(directory)) if directory else nullcontext():
+            text = generate_latest(together)
+        return Response(text, content_type=CONTENT_TYPE_LATEST)
 
     return views

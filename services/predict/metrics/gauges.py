@@ -103,6 +103,8 @@ class MonitorGauges(Collector):
 def _challenger(facts: dict[str, Any] | None) -> Iterator[GaugeMetricFamily]:
     """How the challenger compares with the champion since it was set; no samples without one."""
     facts = facts or {}
+    share = facts["share"] if facts.get("answers") else 0.0
+    yield _gauge("challenger_share", "Percentage of the records that the challenger answers; 0 without one", share)
     yield _gauge("challenger_scoring", "1 if a challenger is scored", facts.get("state") == "scoring")
     yield _gauge("challenger_refused", "1 if the challenger was refused", facts.get("state") == "refused")
     rows = GaugeMetricFamily("peerloan_challenger_rows", "Rows by what the challenger did with them", labels=["result"])

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from typing import Any
 
 import msgspec
 from flask import Blueprint, Response, request
 
+from modelbundle.errors import CannotScore
+from modelbundle.format.outcome import Outcome, encoded
 from modelbundle.model import Model
-from services.predict.api import outcome_parser
+from modelbundle.validation.problems import Invalid
+from services.predict.api import csv_table, outcome_parser
 from services.predict.api.predict_csv import ADDED
 from services.predict.api.responses import MODEL_HEADERS, answered, current
 from services.predict.openapi import schemas
 from services.predict.openapi.schemas import Json, ref
 from services.predict.protocols import oip
+from services.predict.serving import model_calls
 from services.predict.serving.loaded_models import Models
 from services.predict.serving.predictor import derived_ids
 
@@ -33,8 +36,7 @@ REASONS = {
     503: "There is no model yet, no database, or too much load; Retry-After says when to come back",
 }
 SCORING = (400, 404, 408, 413, 415, 422, 429, 503)  # 404 where a model is named in the address
-EXAMPLE: Json = {"prediction_id": "5d1c2f0a9b7e4c3d8a6f1e2b3c4d5e6f", "is_late": True}
-OWN: Json = {"id": "loan-17", "is_late": False, "before": "2026-10-01"}
+EXAMPLE_ID = "5d1c2f0a9b7e4c3d8a6f1e2b3c4d5e6f"
 LOCKS: Json = {
     "bearer": {"type": "http", "scheme": "bearer"},
     "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
@@ -72,7 +74,12 @@ class Description:
             },
             "servers": [{"url": "."}],
             "paths": self._paths(model),
-            "components": {"schemas": {**schemas.components(model, self.max_rows), **schemas.outcomes(self.max_rows)}},
+            "components": {
+                "schemas": {
+                    **schemas.components(model, self.max_rows),
+                    **schemas.outcomes(about.outcome, self.max_rows),
+                }
+            },
         }
         if self.keyed:
             document["components"]["securitySchemes"] = LOCKS
@@ -85,7 +92,9 @@ class Description:
             "/predict": {"post": self._scores(self._predict(model))},
             "/invocations": {"post": self._scores(self._invocations(model), 422)},
             f"/v2/models/{name}/infer": {"post": self._scores(self._infer(model), 422, 404)},
-            "/outcomes": {"post": self._errors(_outcomes(), (400, 404, 408, 409, 413, 415, 422, 429, 503))},
+            "/outcomes": {
+                "post": self._errors(_outcomes(model.manifest.outcome), (400, 404, 408, 409, 413, 415, 422, 429, 503))
+            },
             f"/v2/models/{name}": {"get": _reads("The model's tensors (Open Inference Protocol)", plain, 503)},
             f"/v2/models/{name}/ready": {"get": _reads("Whether this model answers", plain, 503)},
             "/v2": {"get": _reads("The server (Open Inference Protocol)", plain)},
@@ -166,7 +175,7 @@ class Description:
                     "content": {
                         "application/json": {
                             "schema": {"anyOf": [ref("Answer"), ref("Answers")]},
-                            "example": _answer(model, first),
+                            **_answer(model, first),
                         },
                         "text/csv": {"schema": {"type": "string", "description": sheet}},
                     },
@@ -290,10 +299,16 @@ def _headers() -> Json:
     return dict.fromkeys(("X-Request-Id", *MODEL_HEADERS), text)
 
 
-def _answer(model: Model, record: Json) -> Any:
-    asked = model.validator.record(record)
-    own = derived_ids([asked.row], "example", model.version, 0)[0]
-    return msgspec.to_builtins(model.answer(asked.row, False, own, asked.id, asked.warnings))
+def _answer(model: Model, record: Json) -> Json:
+    """The ``example`` of an answer; empty where the model gives none for the record."""
+    try:
+        asked = model.validator.record(record)
+        own = derived_ids([asked.row], [asked.id], "example", model.version, [0])[0]
+        with model_calls.call(model_calls.SCORING, model.version, 1):
+            answer = model.answer(asked.row, False, own, asked.id, asked.warnings)
+    except (Invalid, CannotScore):
+        return {}
+    return {"example": msgspec.to_builtins(answer)}
 
 
 def _csv(model: Model, records: list[Json]) -> str:
@@ -302,7 +317,7 @@ def _csv(model: Model, records: list[Json]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _outcomes() -> Json:
+def _outcomes(outcome: Outcome) -> Json:
     """``POST /outcomes``, without its errors."""
     wrapped = {
         "type": "object",
@@ -310,16 +325,20 @@ def _outcomes() -> Json:
         "required": ["records"],
         "properties": {"records": ref("Outcomes")},
     }
+    name, first, last = outcome.name, outcome.values[0], outcome.values[-1]
+    one = {"prediction_id": EXAMPLE_ID, name: last}
+    own = {"id": "my-17", name: first, "before": "2026-10-01"}
     examples = {
-        "one": {"summary": "By the prediction's id", "value": EXAMPLE},
-        "own": {"summary": "By your own reference", "value": OWN},
-        "several": {"summary": "Several", "value": [EXAMPLE, OWN]},
+        "one": {"summary": "By the prediction's id", "value": one},
+        "own": {"summary": "By your own reference", "value": own},
+        "several": {"summary": "Several", "value": [one, own]},
     }
-    sheet = "prediction_id,is_late\n" + f"{EXAMPLE['prediction_id']},true\n"
+    cell = last if isinstance(last, str) else encoded(last)
+    sheet = csv_table.encode([["prediction_id", name], [EXAMPLE_ID, cell]]).decode()
     added = " and ".join(f"`{name}`" for name in outcome_parser.ADDED)
     several = {"anyOf": [ref("OutcomeResult"), ref("OutcomeResults")]}
     return {
-        "summary": "Say what became of loans that were scored",
+        "summary": "Say what became of rows that were scored",
         "description": "The first outcome of a prediction stays; the same again changes nothing."
         " An unknown id, or another outcome than the recorded one, is an error of a single object;"
         " of several it is said on its row.",

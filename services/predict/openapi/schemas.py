@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from modelbundle.format.outcome import Outcome
 from modelbundle.model import Answer, Model
 from modelbundle.schema import Feature, Schema
+from modelbundle.validation.problems import Invalid
 from modelbundle.validation.rules import MAX_ID
 from services.predictionlog.outcome import INVALID, STATUSES
 
@@ -135,8 +137,8 @@ def answer(model: Model) -> Json:
         "required": ["feature", "text", "contribution"],
         "properties": {
             "feature": {"type": "string"},
-            "text": {"type": "string", "description": "a sentence for the borrower"},
-            "contribution": {"type": "number", "description": "in log-odds, above the average loan"},
+            "text": {"type": "string", "description": "a sentence for the person whom the row is about"},
+            "contribution": {"type": "number", "description": "in log-odds, above the average row of training"},
         },
     }
     properties: Json = {
@@ -152,7 +154,7 @@ def answer(model: Model) -> Json:
             "description": f"of the classes {classes}; the last is: {model.manifest.positive}",
         },
         "band": {"enum": [*labels, None]},
-        "baseline": {"type": ["number", "null"], "description": "log-odds of the average loan"},
+        "baseline": {"type": ["number", "null"], "description": "log-odds of the average row of training"},
         "reasons": {"type": ["array", "null"], "items": reason, "maxItems": 4},
         "contributions": {
             "type": ["object", "null"],
@@ -169,10 +171,22 @@ def answer(model: Model) -> Json:
 
 
 def records(model: Model, count: int) -> list[Json]:
-    """Up to ``count`` example records: golden rows that have every value and raise no warning, else the first."""
+    """Up to ``count`` example records: golden rows that have every value and raise no warning, else the first.
+
+    A golden row may be beyond the model's bounds: such rows are the last choice.
+    """
     rows = [_record(model.schema, row) for row in model.manifest.golden.rows]
-    full = [row for row in rows if len(row) == len(model.schema) and not model.validator.record(row).warnings]
-    return (full or rows)[:count]
+    warned = [(row, found) for row in rows if (found := _warnings(model, row)) is not None]
+    full = [row for row, found in warned if len(row) == len(model.schema) and not found]
+    return (full or [row for row, _ in warned] or rows)[:count]
+
+
+def _warnings(model: Model, record: Json) -> int | None:
+    """How many warnings a record gets; None where it does not fit the schema."""
+    try:
+        return len(model.validator.record(record).warnings)
+    except Invalid:
+        return None
 
 
 def _record(schema: Schema, row: tuple[float | str | None, ...]) -> Json:
@@ -184,15 +198,17 @@ def _record(schema: Schema, row: tuple[float | str | None, ...]) -> Json:
     return found
 
 
-def outcomes(max_rows: int) -> Json:
-    """The schemas of ``POST /outcomes``, by name: the one part of the API that is the same for every model."""
+def outcomes(outcome: Outcome, max_rows: int) -> Json:
+    """The schemas of ``POST /outcomes``, by name, with the field and the values that the bundle gives the outcome."""
+    kind: Json = {"type": "boolean"} if outcome.truth else {"enum": list(outcome.values)}
+    value = {**kind, "description": "what became of it"}
     result = {
         "type": "object",
-        "required": ["prediction_ids", "is_late", "status"],
+        "required": ["prediction_ids", outcome.name, "status"],
         "properties": {
             "id": {"type": "string"},
             "prediction_ids": {"type": "array", "items": {"type": "string"}, "description": "what it is about"},
-            "is_late": {"type": "boolean"},
+            outcome.name: bare(value),
             "status": {"enum": [s for s in STATUSES if s != INVALID], "description": MEANING},
             "detail": {"type": "string"},
         },
@@ -200,17 +216,16 @@ def outcomes(max_rows: int) -> Json:
     counts = {status: {"type": "integer"} for status in STATUSES if status != INVALID}
     own = {**ID, "description": "your own reference: all predictions with it that have no outcome yet"}
     before = {"type": ["string", "null"], "format": "date", "description": "with `id`: only predictions made before"}
-    late = {"type": "boolean", "description": "whether the loan was late"}
     about: Json = {"type": "object", "additionalProperties": False}
     absent = {"type": "null"}
-    by_prediction = {"prediction_id": ID, "is_late": late, "id": absent, "before": absent}
-    by_own = {"id": own, "is_late": late, "before": before, "prediction_id": absent}
+    by_prediction = {"prediction_id": ID, outcome.name: value, "id": absent, "before": absent}
+    by_own = {"id": own, outcome.name: value, "before": before, "prediction_id": absent}
     many = {"type": "array", "items": ref("Outcome"), "minItems": 1, "maxItems": max_rows}
     return {
         "Outcome": {
             "anyOf": [
-                {**about, "required": ["prediction_id", "is_late"], "properties": by_prediction},
-                {**about, "required": ["id", "is_late"], "properties": by_own},
+                {**about, "required": ["prediction_id", outcome.name], "properties": by_prediction},
+                {**about, "required": ["id", outcome.name], "properties": by_own},
             ]
         },
         "Outcomes": many,

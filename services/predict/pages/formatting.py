@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+from typing import Any
 
 THIN = "\u202f"  # a narrow space at which no line breaks
 MINUS = "\u2212"
@@ -39,7 +41,7 @@ def plain(value: float) -> str:
 
 
 def label(text: str) -> str:
-    """A category to read: ``debt_consolidation`` has spaces."""
+    """A category to read: ``home_improvement`` has spaces."""
     return text.replace("_", " ")
 
 
@@ -52,6 +54,16 @@ def signed(value: float, digits: int = 3) -> str:
 def one_in(probability: float) -> str:
     """``1 in 62``; empty where that says nothing."""
     return f"1 in {number(round(1 / probability))}" if 1e-9 < probability <= 0.4 else ""
+
+
+def moment(text: str) -> str:
+    """A time of the log to read: to the millisecond, in UTC. Another text stays as it is."""
+    return f"{text[:10]} {text[11:23]} UTC" if text[10:11] == "T" and text.endswith("+00:00") else text
+
+
+def in_json(value: Any) -> str:
+    """A value as JSON has it, exactly."""
+    return json.dumps(value, ensure_ascii=False)
 
 
 def logit(probability: float) -> float:

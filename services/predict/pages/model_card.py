@@ -8,6 +8,7 @@ from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
 
+from modelbundle import fairness
 from modelbundle.errors import StatementError
 from modelbundle.format.manifest import Manifest
 from services.predict.api.responses import answered, current
@@ -87,6 +88,7 @@ def blueprint(models: Models, documents: BundleDocuments, store: StateDir, trust
             facts=dict(facts(model.manifest)),
             signature=signature(trust, model.version),
             previous=store.previous(),
+            by_group=fairness,
         )
 
     @views.get("/model-card/card.md")

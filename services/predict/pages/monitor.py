@@ -6,16 +6,15 @@ Nothing is computed here. The monitor is a process of its own, which the workers
 from __future__ import annotations
 
 import json
-import os
 import time
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from flask import Blueprint, Response, request
 
-from services.monitoring import process
-from services.predict.api.api_keys import Keys, authenticate
+from services.monitoring import unseen
+from services.monitoring.summary import SummaryFile
+from services.predict.api.api_keys import AUDIT, Keys, authenticate, has_role
 from services.predict.api.health import Health
 from services.predict.pages import rendering
 from services.predict.serving.loaded_models import Models
@@ -25,29 +24,16 @@ STALE = 5  # rounds that may fail before what was computed is called stale
 
 
 class MonitorReport:
-    """Reads ``monitor.json`` of DATA_DIR, again when it was replaced."""
+    """What the monitor wrote last, with the state of this replica."""
 
-    def __init__(self, settings: Settings, health: Health) -> None:
-        self.path = settings.data_dir / process.FILE
+    def __init__(self, settings: Settings, health: Health, file: SummaryFile) -> None:
         self.logging = settings.prediction_log_url != NO_LOG
-        self.empty = process.empty(settings.monitor_seconds, settings.monitor_days)
+        self.file = file
         self.health = health
-        self._kept: tuple[tuple[int, int], dict[str, Any]] = ((0, 0), {})
-
-    def written(self) -> dict[str, Any]:
-        """What the monitor wrote last; an empty summary before that."""
-        try:
-            facts = os.stat(self.path)
-            found = facts.st_ino, facts.st_mtime_ns  # the time alone is too coarse: some file systems count in seconds
-            if found != self._kept[0]:
-                self._kept = (found, json.loads(Path(self.path).read_bytes()))
-        except (OSError, ValueError):
-            return self.empty
-        return self._kept[1]
 
     def now(self) -> dict[str, Any]:
         """``monitor.json`` with its age, this replica's state, and which of its models is the one that answers."""
-        written = self.written()
+        written = self.file.read()
         _, replica = self.health.report()
         computed = written["computed"]
         age = max(0.0, time.time() - datetime.fromisoformat(computed).timestamp()) if computed else None
@@ -66,7 +52,10 @@ class MonitorReport:
 
 
 def blueprint(report: MonitorReport, models: Models, keys: Keys | None) -> Blueprint:
-    """The page and its numbers; with ``keys``, the numbers are only for callers that have a key."""
+    """The page and its numbers; with ``keys``, the numbers are only for callers that have a key.
+
+    A value that training never saw is only for those whose key has the role :data:`AUDIT`.
+    """
     views = Blueprint("monitor", __name__)
 
     @views.get("/monitor")
@@ -79,7 +68,9 @@ def blueprint(report: MonitorReport, models: Models, keys: Keys | None) -> Bluep
         """Traffic, drift and live performance, for the page and for programs."""
         if keys is not None:
             authenticate(keys, request.environ)
-        content = json.dumps(report.now())
-        return Response(content, content_type="application/json", headers={"Cache-Control": "no-store"})
+        shown = unseen.with_values if has_role(keys, request.environ, AUDIT) else unseen.without_values
+        return Response(
+            json.dumps(shown(report.now())), content_type="application/json", headers={"Cache-Control": "no-store"}
+        )
 
     return views

@@ -38,13 +38,16 @@ NAVIGATION = (
     ("monitor", "monitor", "Watch"),
     ("docs", "docs", "API"),
 )
+# where only some may look, a script adds these for them
+LOOK_UP = (("predictions", "predictions", "Look up"), ("deployments", "deployments", "Deployments"))
 
 
-def init_app(app: Flask, keyed: bool) -> None:
-    """Give the templates of ``app`` what they may use. ``keyed``: scores need a key."""
+def init_app(app: Flask, keyed: bool, looked_up: bool = False) -> None:
+    """Give the templates of ``app`` what they may use. ``keyed``: scores need a key. ``looked_up``: everyone may look predictions
+    up."""
     app.jinja_env.undefined = jinja2.StrictUndefined
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
-    app.jinja_env.globals.update(asset=asset, navigation=NAVIGATION, keyed=keyed)
+    app.jinja_env.globals.update(asset=asset, navigation=(*NAVIGATION, *(LOOK_UP if looked_up else ())), keyed=keyed)
     app.jinja_env.filters.update(
         percent=formatting.percent,
         short_percent=formatting.short_percent,
@@ -52,19 +55,25 @@ def init_app(app: Flask, keyed: bool) -> None:
         signed=formatting.signed,
         in_order=in_order,
         factor=feature_curves.factor,
+        moment=formatting.moment,
+        in_json=formatting.in_json,
     )
 
 
-def page(template: str, name: str, serving: Serving | None, status: int = 200, **context: Any) -> Response:
+def page(
+    template: str, name: str, serving: Serving | None, status: int = 200, depth: int = 0, **context: Any
+) -> Response:
     """The page ``name`` of :data:`NAVIGATION`, about the model in ``serving``; None while no model answers.
 
-    ``template`` is given ``context``, and ``about`` (the manifest), ``version`` and ``generation``.
+    ``template`` is given ``context``, ``about`` (the manifest), ``version`` and ``generation``, and ``up``, which leads from an
+    address that is ``depth`` deep to the root.
     """
     request.environ["request.headers"] = PAGE
     about = serving.model.manifest if serving else None
     content = render_template(
         template,
         page=name,
+        up="../" * depth,
         about=about,
         version=serving.model.version if serving else "",
         generation=serving.generation.number if serving else 0,

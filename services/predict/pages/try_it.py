@@ -24,7 +24,9 @@ from services.predict.pages import code_snippets, form, rendering
 from services.predict.pages.bundle_documents import BundleDocuments, Documents
 from services.predict.pages.charts import waterfall, what_if
 from services.predict.pages.example_cases import Examples
+from services.predict.serving import model_calls
 from services.predict.serving.loaded_models import Models, Serving
+from services.predict.serving.model_calls import SCORING
 from services.web.problem import Refused
 
 FORM = "application/x-www-form-urlencoded"
@@ -88,7 +90,7 @@ class Page:
         if "key" in given and not environ.get("HTTP_AUTHORIZATION"):
             environ = {**environ, "HTTP_X_API_KEY": given["key"]}
         try:
-            request.environ["request.key"] = api_keys.authenticate(self.keys, environ)
+            api_keys.note(request.environ, api_keys.authenticate(self.keys, environ, api_keys.PREDICT))
         except Refused as refused:
             return refused
         return None
@@ -127,7 +129,8 @@ def blueprint(
 
 def _found(model: Model, documents: Documents, asked: One, chosen: str) -> dict[str, Any]:
     try:
-        answer = model.answer(asked.row, every_term=True)
+        with model_calls.call(SCORING, model.version, 1):
+            answer = model.answer(asked.row, every_term=True)
     except CannotScore as error:
         raise model.validator.unscorable(asked, error.rows) from None
     told = waterfall.story(model, asked.row, answer)

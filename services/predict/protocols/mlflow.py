@@ -13,7 +13,7 @@ from modelbundle.validation.problems import Invalid, Problem, unescape
 from modelbundle.validation.validator import Many, One
 from services.predict.api import csv_table
 from services.predict.api.csv_table import Table
-from services.predict.api.request_body import BodyReader, check_type, parse
+from services.predict.api.request_body import BodyReader, check_type
 from services.predict.api.responses import answered, current, refusal, translated
 from services.predict.serving.predictor import REFUSALS, Predictor
 from services.web.problem import Refused
@@ -31,7 +31,9 @@ def blueprint(predictor: Predictor, bodies: BodyReader) -> Blueprint:
         tabular = request.mimetype == "text/csv"
         (csv_table.check_type if tabular else check_type)(request)
         body = bodies.read(request)
-        content = Table(body) if tabular else Content(parse(body))
+        if tabular:
+            bodies.admit(body, request.environ, csv_table.weigh(body))
+        content = Table(body) if tabular else Content(bodies.document(body, request.environ, predictor.max_rows))
 
         def read(model: Model) -> One | Many:
             if isinstance(content, Table):
@@ -87,8 +89,8 @@ def _form(sent: Any) -> tuple[str, Any]:
     given = [name for name in FORMS if name in sent]
     if len(given) != 1:
         raise Invalid([Problem("", f"must have exactly one of {', '.join(FORMS)}")])
-    if unknown := [Problem(f"/{name[:256]}", "unknown field") for name in sent if name not in (*FORMS, "params")]:
-        raise Invalid(unknown)
+    if unknown := [name for name in sent if name not in (*FORMS, "params")]:
+        raise Invalid.counted(Problem(f"/{name[:256]}", "unknown field") for name in unknown)
     if sent.get("params") not in (None, {}):
         raise Invalid([Problem("/params", "this model takes no parameters")])
     return given[0], sent[given[0]]

@@ -12,13 +12,14 @@ from flask import Blueprint, Response, jsonify, request
 
 from modelbundle.model import Answer, Model
 from modelbundle.validation.validator import Many, One
-from services.predict.api.request_body import BodyReader, check_encoding, check_type, parse
+from services.predict.api.request_body import SMALL, BodyReader, check_encoding, check_type
 from services.predict.api.responses import answered, current, refusal, translated
 from services.predict.protocols.oip_tensors import Tensors
 from services.predict.serving.loaded_models import NoModel
 from services.predict.serving.predictor import REFUSALS, Predictor
 from services.web.problem import Refused
 
+BINARY_TIMES = 20  # the memory that values take, in bytes of a binary tensor of FP16
 BINARY = "application/octet-stream"
 LABELS = {bool: "BOOL", int: "INT64", float: "FP64", str: "BYTES"}
 
@@ -68,8 +69,11 @@ def blueprint(predictor: Predictor, bodies: BodyReader) -> Blueprint:
             check_encoding(request)
         else:
             check_type(request)
-        document, binary = _parts(bodies.read(request))
-        asked = Tensors(binary)
+        head, binary = _parts(bodies.read(request))
+        document = bodies.document(head, request.environ)
+        if len(binary) > SMALL:
+            bodies.budget.claim(request.environ, BINARY_TIMES * len(binary))
+        asked = Tensors(binary, predictor.max_rows)
 
         def read(model: Model) -> One | Many:
             asked.read(document, _named(model, name, version).schema, model.validator.has_id, [*outputs(model)])
@@ -93,12 +97,12 @@ def blueprint(predictor: Predictor, bodies: BodyReader) -> Blueprint:
     return views
 
 
-def _parts(body: bytes) -> tuple[Any, memoryview]:
+def _parts(body: bytes) -> tuple[bytes, memoryview]:
     """The JSON document of a body, and the binary tensors after it."""
     head = request.headers.get("Inference-Header-Content-Length", str(len(body)))
     if not (head.isascii() and head.isdigit()) or int(head) > len(body):
         raise Refused(400, "Inference-Header-Content-Length must be a number of bytes within the body.")
-    return parse(body[: int(head)]), memoryview(body)[int(head) :]
+    return body[: int(head)], memoryview(body)[int(head) :]
 
 
 def _metadata(model: Model) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from modelbundle.schema import Schema
-from modelbundle.validation.problems import Invalid, Problem, unescape
+from modelbundle.validation.problems import Invalid, Problem, TooManyRows, unescape
 
 NUMBERS = {
     **{f"INT{bits}": np.dtype(f"<i{bits // 8}") for bits in (8, 16, 32, 64)},
@@ -21,10 +21,12 @@ MOST_TENSORS = 1000
 class Tensors:
     """The content of one request: the columns by name, the outputs that it wants (none: all), and its own id.
 
-    ``binary`` has the tensors that stand after the JSON document, in order.
+    ``binary`` has the tensors that stand after the JSON document, in order. Reading it raises :class:`TooManyRows` before the
+    values of a tensor with more than ``max_rows`` are made.
     """
 
-    def __init__(self, binary: memoryview) -> None:
+    def __init__(self, binary: memoryview, max_rows: int = 1 << 62) -> None:
+        self.max_rows = max_rows
         self.columns: dict[str, list[Any]] = {}
         self.outputs: list[str] = []
         self.id: str | None = None
@@ -93,6 +95,8 @@ class Tensors:
             f"{where}/shape",
             "must be [n] or [n, 1]",
         )
+        if shape[0] > self.max_rows:
+            raise TooManyRows(shape[0], self.max_rows)
         textual = ids and name == "id"
         if name in schema.index:
             textual = schema.features[schema.index[name]].kind == "category"
@@ -103,22 +107,25 @@ class Tensors:
         _require(isinstance(parameters, dict), f"{where}/parameters", "must be an object")
         if "binary_data_size" in parameters:
             _require("data" not in tensor, f"{where}/data", "must not stand beside binary_data_size")
-            values = self._binary(parameters["binary_data_size"], str(datatype), f"{where}/parameters/binary_data_size")
+            size, place = parameters["binary_data_size"], f"{where}/parameters/binary_data_size"
+            values = self._binary(size, str(datatype), place, shape[0])
         else:
             values = _flat(tensor.get("data"), f"{where}/data")
         _require(len(values) == shape[0], where, f"has {len(values)} values where its shape says {shape[0]}")
         self.columns[name] = values
         self._positions[name] = position
 
-    def _binary(self, size: Any, datatype: str, where: str) -> list[Any]:
+    def _binary(self, size: Any, datatype: str, where: str, rows: int) -> list[Any]:
         _require(type(size) is int and 0 <= size <= len(self._rest), where, "must be a number of bytes that were sent")
         raw, self._rest = self._rest[:size], self._rest[size:]
         if datatype in NUMBERS:
             kind = NUMBERS[datatype]
             _require(size % kind.itemsize == 0, where, f"must be a multiple of {kind.itemsize} for {datatype}")
+            _require(size <= rows * kind.itemsize, where, "has more values than its shape says")
             return [None if value != value else value for value in np.frombuffer(raw, kind).tolist()]
-        texts = []
+        texts: list[Any] = []
         while raw:
+            _require(len(texts) < rows, where, "has more values than its shape says")
             _require(len(raw) >= 4, where, "ends within an element")
             [length] = struct.unpack("<I", raw[:4])
             _require(length <= len(raw) - 4, where, "ends within an element")

@@ -1,16 +1,18 @@
 """The HTTP client of the model service: which models are pinned, and their bytes. Nothing that the service says is trusted.
 
 Every call is a request of its own; no answer stays open between two calls. Each answer has a limit in bytes, a deadline for
-its headers, and one for the whole of it. ``GET /pin`` is parsed strictly.
+its headers, and one for the whole exchange, from connecting to its last byte. ``GET /pin`` is parsed strictly.
 
 Both services may be upgraded in either order. The ``/pin`` of an older model service lacks the id of the challenger's pin: then
 the SHA-256 is the id. The only difference: a refused challenger is not tried again when the same file is pinned again.
+A challenger without a share is silent.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import socket
 import threading
 import time
@@ -92,7 +94,7 @@ class ModelClient:
             return ServedPins(champion)
         if other.serving is None:
             return ServedPins(champion, None, f"it is not served: {other.why_not or 'it is being read'}"[:MAX_REASON])
-        return ServedPins(champion, other.serving.version(other.id))
+        return ServedPins(champion, other.serving.version(other.id, other.serving.share))
 
     def fetch(self, pin: PinnedVersion, write: Callable[[bytes], object], seconds: float) -> None:
         """Pass the bytes of ``pin`` to ``write`` in chunks, within ``seconds`` in all and ``max_bytes``.
@@ -127,14 +129,16 @@ class ModelClient:
         expected: dict[str, str] | None = None,
     ) -> str:
         """Pass the body at ``path`` to ``write``, and return its SHA-256. ``expected`` are headers that the answer must have."""
-        deadline, found = self._clock() + seconds, hashlib.sha256()
         self.request_id = uuid.uuid4().hex
         headers = {"Accept-Encoding": "identity", "X-Request-Id": self.request_id}
-        trouble, came = "the model service cannot be reached", 0
+        trouble, deadline = "the model service cannot be reached", _Deadline(seconds, self._clock)
         try:
-            with self._session.get(
-                f"{self.url}/{path}", headers=headers, timeout=timeout, stream=True, allow_redirects=False
-            ) as response:
+            with (
+                deadline,
+                self._session.get(
+                    f"{self.url}/{path}", headers=headers, timeout=timeout, stream=True, allow_redirects=False
+                ) as response,
+            ):
                 trouble = f"the answer at /{path} broke off"
                 if response.status_code != 200:
                     kind = NotPinned if response.status_code == 404 else ModelClientError
@@ -142,44 +146,106 @@ class ModelClient:
                 for name, value in (expected or {}).items():
                     if response.headers.get(name) != value:
                         raise ModelClientError(f"the pin changed before /{path} was fetched: {name} is not {value}")
-                announced = response.headers.get("Content-Length", "")[:18]
-                if announced.isdecimal() and int(announced) > max_bytes:
-                    raise ModelClientError(f"the answer at /{path} is larger than {max_bytes} bytes")
-                while chunk := response.raw.read1(CHUNK):
-                    came += len(chunk)
-                    if came > max_bytes:
-                        raise ModelClientError(f"the answer at /{path} is larger than {max_bytes} bytes")
-                    if self._clock() > deadline:
-                        raise ModelClientError(f"the answer at /{path} took too long; {came} bytes had come")
-                    found.update(chunk)
-                    write(chunk)
-                if announced.isdecimal() and came != int(announced):
-                    raise ModelClientError(f"the answer at /{path} was cut short: {came} of {announced} bytes")
+                return _body(response, path, write, max_bytes, deadline)
         except (requests.RequestException, HTTPError, ConnectionError, TimeoutError) as error:
-            raise ModelClientError(f"{trouble} ({type(error).__name__})") from None
-        return found.hexdigest()
+            late = "; it took too long" if deadline.over else ""
+            raise ModelClientError(f"{trouble} ({type(error).__name__}{late})") from None
+
+
+def _body(
+    response: requests.Response, path: str, write: Callable[[bytes], object], max_bytes: int, deadline: _Deadline
+) -> str:
+    """Pass the body to ``write``, and return its SHA-256."""
+    found, came = hashlib.sha256(), 0
+    announced = response.headers.get("Content-Length", "")[:18]
+    if announced.isdecimal() and int(announced) > max_bytes:
+        raise ModelClientError(f"the answer at /{path} is larger than {max_bytes} bytes")
+    while chunk := response.raw.read1(CHUNK):
+        came += len(chunk)
+        if came > max_bytes:
+            raise ModelClientError(f"the answer at /{path} is larger than {max_bytes} bytes")
+        if deadline.over:
+            break
+        found.update(chunk)
+        write(chunk)
+    if deadline.over:  # the connection has ended then, which looks like the end of the answer
+        raise ModelClientError(f"the answer at /{path} took too long; {came} bytes had come")
+    if announced.isdecimal() and came != int(announced):
+        raise ModelClientError(f"the answer at /{path} was cut short: {came} of {announced} bytes")
+    return found.hexdigest()
+
+
+class _Deadline:
+    """Ends the connections of this thread that are used within it, once its time is ``over``. Nothing that is sent prolongs it.
+
+    A socket's own time-out begins anew with each byte.
+    """
+
+    _running = threading.local()
+
+    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._ended = False
+        self._clock, self._until = clock, clock() + seconds
+        self._held: list[socket.socket] = []
+        self._lock = threading.Lock()
+        self._timer = threading.Timer(seconds, self._end)
+        self._timer.daemon = True
+
+    def __enter__(self) -> _Deadline:
+        self._outer = getattr(self._running, "innermost", None)
+        self._running.innermost = self
+        self._timer.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._running.innermost = self._outer
+        self._timer.cancel()
+        with self._lock:
+            for held in self._held:
+                held.close()
+            self._held.clear()
+
+    @property
+    def over(self) -> bool:
+        """Whether the time is over."""
+        return self._ended or self._clock() > self._until
+
+    @classmethod
+    def holds(cls, used: socket.socket) -> None:
+        """A connection of this thread is used: the deadlines that run hold for it."""
+        deadline = getattr(cls._running, "innermost", None)
+        while deadline is not None:
+            held = socket.socket(fileno=os.dup(used.fileno()))  # TLS takes the descriptor away from the socket
+            with deadline._lock:
+                deadline._held.append(held)
+            if deadline._ended:
+                deadline._end()
+            deadline = deadline._outer
+
+    def _end(self) -> None:
+        self._ended = True
+        with self._lock:
+            for held in self._held:
+                with contextlib.suppress(OSError):
+                    held.shutdown(socket.SHUT_RDWR)
 
 
 class _Connection(HTTPConnection):
-    """Its time-out is for all headers of an answer together. A socket's time-out begins anew with each byte."""
+    """Its time-out is for all headers of an answer together."""
+
+    def _new_conn(self) -> socket.socket:
+        made = super()._new_conn()
+        _Deadline.holds(made)
+        return made
 
     def getresponse(self) -> Any:
-        late, connected = threading.Event(), self.sock
-
-        def end() -> None:
-            late.set()
-            with contextlib.suppress(OSError):
-                connected.shutdown(socket.SHUT_RDWR)
-
-        watchdog = threading.Timer(self.timeout or TIMEOUT, end)
-        watchdog.daemon = True
-        watchdog.start()
-        try:
-            return super().getresponse()
-        finally:
-            watchdog.cancel()
-            if late.is_set():  # what had come looks like all headers, since the connection has ended
-                raise TimeoutError
+        with _Deadline(self.timeout or TIMEOUT) as deadline:
+            _Deadline.holds(self.sock)
+            response = super().getresponse()
+        if deadline.over:  # what had come looks like all headers, since the connection has ended
+            response.close()
+            raise TimeoutError
+        return response
 
 
 class _SecureConnection(_Connection, HTTPSConnection):
@@ -208,13 +274,18 @@ class _Serving(msgspec.Struct):
     sha256: _Sha256
     allow: tuple[str, ...] = ()
 
-    def version(self, pin_id: str | None) -> PinnedVersion:
-        return PinnedVersion(self.sha256, pin_id or self.sha256, tuple(gate for gate in GATES if gate in self.allow))
+    def version(self, pin_id: str | None, share: float = 0.0) -> PinnedVersion:
+        lifted = tuple(gate for gate in GATES if gate in self.allow)
+        return PinnedVersion(self.sha256, pin_id or self.sha256, lifted, share)
+
+
+class _Answering(_Serving):
+    share: Annotated[float, msgspec.Meta(ge=0, le=50)] = 0.0
 
 
 class _Challenger(msgspec.Struct):
     pinned: object = None
-    serving: _Serving | None = None
+    serving: _Answering | None = None
     why_not: str | None = None
     id: _PinId | None = None
 

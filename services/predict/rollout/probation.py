@@ -22,6 +22,7 @@ from services.predict.gates.replay import Row, fit, probabilities
 
 SLOW = 0.01  # seconds a row, below which no model is slow
 TIMES = 20  # as long as the model before, from which a request counts as slow
+MOST_CRASHES = 1  # of workers; one may be a chance
 MANY = 20  # slow requests, which are also at least half of all, make a model unfit
 KEPT = 200  # times of slow requests
 ENOUGH = 100  # requests that are timed with both models; if most of them are not slow by then, no more are
@@ -31,7 +32,7 @@ class Evidence(msgspec.Struct):
     """What one worker saw of one ``generation``, or several workers together; counts of requests.
 
     ``failures`` are by what was wrong, ``misfits`` by feature and rule. ``slow`` has pairs of seconds a row: of the model, and of
-    the model before.
+    the model before. ``hangs`` and ``crashes`` count the workers that ended so.
     """
 
     generation: int
@@ -40,6 +41,8 @@ class Evidence(msgspec.Struct):
     misfits: dict[str, int] = {}
     slow_requests: int = 0
     slow: list[tuple[float, float]] = []
+    hangs: dict[str, int] = {}
+    crashes: dict[str, int] = {}
 
 
 class Trial:
@@ -61,7 +64,7 @@ class Trial:
         if each < SLOW or (self._timed >= ENOUGH and 2 * self._slow < self._timed):
             return
         self._timed += 1
-        took = self._score(_records(model, asked, range(len(answers))))
+        took = self._score(records(model, asked, range(len(answers))))
         if took is not None and each >= TIMES * took / len(answers):
             self._slow += 1
             self._times.append((each, took / len(answers)))
@@ -69,7 +72,7 @@ class Trial:
     def failed(self, model: Model, asked: One | Many, wrong: Mapping[int, str]) -> None:
         """A request had rows for which the model gave no probability. ``wrong`` maps their positions to why."""
         self._requests += 1
-        if self._score(_records(model, asked, list(wrong))) is not None:
+        if self._score(records(model, asked, list(wrong))) is not None:
             _count(self._failures, next(iter(wrong.values())))
 
     def refused(self, problems: Sequence[Problem], read: Callable[[Model], object]) -> None:
@@ -118,7 +121,7 @@ def _count(counts: dict[str, int], what: str) -> None:
     counts[what] = counts.get(what, 0) + 1
 
 
-def _records(model: Model, asked: One | Many, places: Sequence[int]) -> list[dict[str, Any]]:
+def records(model: Model, asked: One | Many, places: Sequence[int]) -> list[dict[str, Any]]:
     """The given rows of a valid request, by feature; null for what is missing."""
     if isinstance(asked, One):
         return [dict(zip(model.schema.names, asked.row, strict=True))]
@@ -135,9 +138,13 @@ def merged(generation: int, found: Sequence[Evidence]) -> Evidence:
     own = [one for one in found if one.generation == generation]
     failures: Counter[str] = Counter()
     misfits: Counter[str] = Counter()
+    hangs: Counter[str] = Counter()
+    crashes: Counter[str] = Counter()
     for one in own:
         failures.update(one.failures)
         misfits.update(one.misfits)
+        hangs.update(one.hangs)
+        crashes.update(one.crashes)
     return Evidence(
         generation,
         sum(one.requests for one in own),
@@ -145,6 +152,8 @@ def merged(generation: int, found: Sequence[Evidence]) -> Evidence:
         dict(misfits),
         sum(one.slow_requests for one in own),
         [pair for one in own for pair in one.slow],
+        dict(hangs),
+        dict(crashes),
     )
 
 
@@ -156,6 +165,10 @@ def verdict(seen: Evidence, allow: Sequence[str]) -> str:
             f"{_share(count, seen.requests)} got no probability ({max(seen.failures, key=seen.failures.__getitem__)});"
             " the model before scores these rows"
         )
+    if seen.hangs:
+        return f"a worker was ended: {next(iter(seen.hangs))}"
+    if (crashed := sum(seen.crashes.values())) > MOST_CRASHES:
+        return f"{crashed} workers crashed ({max(seen.crashes, key=seen.crashes.__getitem__)})"
     if seen.misfits and CONTRACT not in allow:
         count = sum(seen.misfits.values())
         why = max(seen.misfits, key=seen.misfits.__getitem__)

@@ -10,7 +10,7 @@ from enum import Enum
 FIRST_POLL = 0.5  # seconds that a poll may take while the replica starts, or a model is on probation
 POLL = 2.0  # seconds that another poll may take
 REFUSALS = (  # the classes of reasons
-    ("statement", "format", "runtime", "golden", "hash", "rehearsal", "contract", "scores", "veto", "late", "probation")
+    ("statement", "format", "runtime", "golden", "hash", "rehearsal", "contract", "scores", "veto", "probation")
 )
 
 
@@ -19,19 +19,28 @@ class PinnedVersion:
     """The version that the model service serves: its SHA-256, and the pin's own id, so that A, B, A are three pins.
 
     ``allow`` are the gates that the operator lifted for this pin; it does not tell two pins apart, since a new one has a new id.
+    ``share`` is the percentage of the records that a challenger is to answer; a champion, which answers the others, has 0.
     """
 
     sha256: str
     id: str
     allow: tuple[str, ...] = field(default=(), compare=False)
+    share: float = field(default=0.0, compare=False)
+
+
+NOBODY = PinnedVersion("", "")  # what is wanted where no challenger is to answer
 
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """A switch that happened: its number and the SHA-256 of the model it switched to. Number 0 has no model."""
+    """A switch that happened: its number, the SHA-256 of the model it switched to, and the share that this model answers.
+
+    Number 0 has no model, and neither has a generation that retired a challenger.
+    """
 
     number: int
     sha256: str
+    share: float = 0.0
 
 
 NOTHING = Generation(0, "")
@@ -39,18 +48,23 @@ NOTHING = Generation(0, "")
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A model that workers are asked to prepare. ``attempt`` is unique; ``after`` is the generation it would follow."""
+    """A model that workers are asked to prepare. ``attempt`` is unique; ``after`` is the generation it would follow.
+
+    ``pin`` is the id of the pin it is brought in for.
+    """
 
     attempt: str
     sha256: str
     after: int
+    pin: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Probation:
     """The current ``generation`` is watched until the Unix time ``until``. ``pin`` is what it was brought in for.
 
-    ``fallback`` is the SHA-256 of the model that takes over again where this one proves unfit.
+    ``fallback`` is the SHA-256 of the model that takes over again where this one proves unfit; empty for a challenger: then the
+    champion answers all records again.
     """
 
     generation: int
@@ -145,6 +159,11 @@ class Refuse:
 
 
 @dataclass(frozen=True, slots=True)
+class Retire:
+    """Make a generation without a model current: one rename. It needs no votes, since every worker has the champion."""
+
+
+@dataclass(frozen=True, slots=True)
 class Judge:
     """Read what the workers saw of the current model, which is on probation."""
 
@@ -187,6 +206,7 @@ Action = (
     | Commit
     | Withdraw
     | Refuse
+    | Retire
     | Judge
     | Revert
     | Acquit
@@ -202,6 +222,7 @@ Action = (
 class Recovered:
     """What the previous leader published, and whether the model service was asked in this session (``settled``).
 
+    ``strikes`` and ``resume`` are what the previous leader held against the pins.
     ``probation`` is that of the current generation. ``condemned`` says that the leader before refused it and did not return.
     """
 
@@ -211,11 +232,16 @@ class Recovered:
     settled: bool = False
     probation: Probation | None = None
     condemned: bool = False
+    strikes: int = 0
+    resume: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Polled:
-    """``pin`` is None where the model service gave no usable answer; ``current`` and ``refused`` are read from the store."""
+    """``pin`` is None where the model service gave no usable answer, :data:`NOBODY` where no model is wanted.
+
+    ``current`` and ``refused`` are read from the store.
+    """
 
     pin: PinnedVersion | None
     current: Generation = NOTHING
@@ -240,6 +266,7 @@ class Staged:
     outcome: Outcome
     reason: str = ""
     kind: str = "rehearsal"
+    now: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,7 +279,7 @@ class Proposed:
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """The vote of every live worker (None: not yet), with the reason of a veto."""
+    """The vote of every live worker (None: not yet), with the reason of a veto, or what a worker waits for."""
 
     votes: Mapping[str, Vote | None]
     now: float = 0.0
@@ -278,6 +305,8 @@ class Judged:
 @dataclass(frozen=True, slots=True)
 class Done:
     """An action without a result ended."""
+
+    now: float = 0.0
 
 
 Result = Recovered | Polled | Attested | Staged | Proposed | Counted | Committed | Judged | Done

@@ -1,42 +1,30 @@
 """Loads a model in a process of its own, within limits, before any worker touches it, and runs the gates there.
 
-``python -m services.predict.rollout.rehearsal JOB`` reads logged rows from stdin (:mod:`services.predictionlog.recent`). It
-prints a verdict as JSON and exits 0 when the model loads, reproduces its golden rows and passes the gates, and 3 when it does
-not. Any other end (a signal, out of memory) was caused by the model too.
+This is the leader's side; the process is :mod:`services.predict.examination`. It has nothing that the model should not have: see
+:mod:`services.sandbox`. Any end but a verdict (a signal, out of memory) was caused by the model too.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import resource
 import signal
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import msgspec
 
-from modelbundle import golden
-from modelbundle.format import bundle
-from modelbundle.model import Model
-from services.predict.gates.gate import Rules, Verdict, judge
-from services.predict.gates.replay import Row
+from services import sandbox
+from services.predict.gates.gate import Rules, Verdict
 from services.predict.settings import NO_LOG, Settings
 
 PASSED, REFUSED = 0, 3
-MOST_REASON = 800  # characters
-NICE = 3  # the workers come first, so that answers during a switch are hardly slower
-KINDS = {
-    "StatementError": "statement",
-    "FormatError": "format",
-    "RuntimeMismatch": "runtime",
-    "GoldenMismatch": "golden",
-    "HashMismatch": "hash",
-}
+LOOK = 0.5  # seconds between two looks whether the process has ended
 
 
 class RehearsalFailed(Exception):
@@ -91,14 +79,18 @@ def rehearse(
         settings.rehearsal_memory_mb,
         settings.allow_pickle,
     )
-    with _reading(settings, wanted=current is not None and not no_rows) as rows:
-        command = [sys.executable, "-m", "services.predict.rollout.rehearsal", msgspec.json.encode(job).decode()]
+    with (
+        tempfile.TemporaryDirectory(prefix="rehearsal-", ignore_cleanup_errors=True) as home,
+        _reading(settings, wanted=current is not None and not no_rows) as rows,
+    ):
+        command = [sys.executable, "-m", "services.predict.examination", msgspec.json.encode(job).decode()]
         process = subprocess.Popen(
             command,
-            env={"OPENBLAS_NUM_THREADS": "1", **os.environ},
+            env=sandbox.environment(Path(home)),
             stdin=rows.stdout if rows else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
+            start_new_session=True,
         )
         try:
             if rows and rows.stdout:
@@ -106,12 +98,11 @@ def rehearse(
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     rows.wait(settings.gate_seconds)
                 rows.kill()  # the process sees the end of its input, and that rows are missing
-            output, _ = process.communicate(timeout=settings.rehearsal_seconds)
+            output = _output(process, settings.rehearsal_seconds)
         except subprocess.TimeoutExpired:
             raise RehearsalFailed(f"not ready within {settings.rehearsal_seconds:g} s") from None
         finally:
-            process.kill()
-            process.wait()
+            _end(process)
     if process.returncode in (PASSED, REFUSED):
         with contextlib.suppress(msgspec.MsgspecError):
             verdict = msgspec.json.decode(output, type=Verdict)
@@ -122,6 +113,28 @@ def rehearse(
     raise RehearsalFailed(f"loading it ended the process ({end})")
 
 
+def _output(process: subprocess.Popen[bytes], seconds: float) -> bytes:
+    """What the process wrote. What it started and left running is ended when it ends, and holds nothing up."""
+    deadline = time.monotonic() + seconds
+    while True:
+        left = deadline - time.monotonic()
+        try:
+            return process.communicate(timeout=max(0.0, min(left, LOOK)))[0]
+        except subprocess.TimeoutExpired:
+            if left <= 0:
+                raise
+            if process.poll() is not None:
+                _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End it, and what it started."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.kill()
+    process.wait()
+
+
 @contextlib.contextmanager
 def _reading(settings: Settings, wanted: bool) -> Iterator[subprocess.Popen[bytes] | None]:
     """The process that reads the log, with its stdout; None where it is not ``wanted``."""
@@ -129,7 +142,7 @@ def _reading(settings: Settings, wanted: bool) -> Iterator[subprocess.Popen[byte
         yield None
         return
     arguments = [str(settings.data_dir / "spool"), str(settings.gate_rows)]
-    command = [sys.executable, "-m", "services.predictionlog.recent", *arguments]
+    command = [sys.executable, "-m", "services.predict.recent_rows", *arguments]
     environment = {**os.environ, "PREDICTION_LOG_URL": settings.prediction_log_url}
     with subprocess.Popen(
         command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
@@ -138,64 +151,3 @@ def _reading(settings: Settings, wanted: bool) -> Iterator[subprocess.Popen[byte
             yield reader
         finally:
             reader.kill()
-
-
-def main(argument: str) -> int:
-    """The child's side."""
-    os.nice(NICE)
-    job = msgspec.json.decode(argument, type=Job)
-    answer = os.dup(1)
-    os.dup2(2, 1)  # what a model prints is not the verdict
-    rows, trouble = ([], job.no_rows) if job.no_rows else read_rows(sys.stdin.buffer)
-    limit(job)
-    verdict = examine(job, rows, trouble)
-    verdict.reason = verdict.reason[:MOST_REASON]
-    os.write(answer, msgspec.json.encode(verdict))
-    return REFUSED if verdict.kind else PASSED
-
-
-def limit(job: Job) -> None:
-    """Set the limits of this process."""
-    signal.alarm(job.seconds + 5)  # should the parent be gone
-    resource.setrlimit(resource.RLIMIT_CPU, (job.seconds + 1, job.seconds + 5))
-    resource.setrlimit(resource.RLIMIT_AS, (job.megabytes << 20, job.megabytes << 20))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-
-
-def read_rows(source: BinaryIO) -> tuple[list[Row], str]:
-    """The rows, and why some are missing."""
-    rows: list[Row] = []
-    for line in source:
-        try:
-            found = msgspec.json.decode(line)
-        except msgspec.MsgspecError:
-            break  # the reader was killed
-        if isinstance(found, list):
-            return rows, str(found[1])
-        rows.append(found)
-    return rows, "the log could not be read in time"
-
-
-def examine(job: Job, rows: list[Row], trouble: str) -> Verdict:
-    """Load, check the golden rows, and run the gates."""
-    try:
-        candidate = bundle.read(Path(job.path), job.sha256, allow_pickle=job.allow_pickle)
-        golden.check(candidate)
-    except Exception as error:  # whatever it is, it is why this model is refused
-        name = type(error).__name__
-        return Verdict(KINDS.get(name, "rehearsal"), f"{name}: {(str(error).splitlines() or [''])[0]}")
-    if job.current is None:
-        return Verdict()
-    try:
-        current: Model = bundle.read(Path(job.current[1]), job.current[0], allow_pickle=job.allow_pickle)
-    except Exception as error:
-        return Verdict(facts={"not_compared": f"the current model cannot be loaded ({type(error).__name__})"})
-    try:
-        return judge(current, candidate, rows, trouble, job.rules)
-    except Exception as error:
-        name = type(error).__name__
-        return Verdict("rehearsal", f"{name}: {(str(error).splitlines() or [''])[0]}")
-
-
-if __name__ == "__main__":
-    os._exit(main(sys.argv[1]))

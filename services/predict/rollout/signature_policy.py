@@ -8,6 +8,7 @@ from pathlib import Path
 from modelbundle.errors import StatementError
 from modelbundle.format import statement
 from modelbundle.format.statement import CHAMPION, Statement
+from services import private
 from services.predict.rollout.state_dir import StateDir
 from services.predict.settings import Settings
 
@@ -17,8 +18,8 @@ class SignaturePolicy:
 
     The sequence is kept in ``DATA_DIR``, which outlives ``STATE_DIR``: a model service that was taken over cannot bring back an
     older model, however well it was signed then. Going back takes a new statement about the old model. Each role has statements
-    and a sequence of its own: nothing that was signed to be scored silently can be brought to answer, and neither raises the
-    other's sequence.
+    and a sequence of its own: nothing that was signed to be scored silently can be brought to answer, nor more than the
+    share that was signed, and neither raises the other's sequence.
     """
 
     def __init__(self, keys: Path, store: StateDir, ledger: Path, role: str = CHAMPION) -> None:
@@ -43,22 +44,28 @@ class SignaturePolicy:
             raise StatementError("the model is not signed, and MODEL_PUBLIC_KEY_FILE asks for a statement") from None
         return self._verify(raw, sha256)
 
-    def admit(self, sha256: str) -> None:
-        """Raise :class:`StatementError` unless the model may become the current one."""
+    def admit(self, sha256: str, share: float = 0.0) -> None:
+        """Raise :class:`StatementError` unless the model may become the current one, a challenger with this ``share``."""
         found = self.check(sha256)
+        if share > found.share:
+            said = f"a share of {found.share:g} %" if found.share else "no share"
+            raise StatementError(
+                f"the statement allows {said}, and the pin says {share:g} %: sign the model with the share"
+            )
         highest, owner = self.highest()
         if found.sequence < highest or (found.sequence == highest and sha256 != owner):
             raise StatementError(
                 f"the statement's sequence is {found.sequence}, and {highest} was accepted before: sign the model anew"
             )
 
-    def accept(self, sha256: str) -> None:
-        """Remember the sequence of a model that is about to become the current one, durably."""
+    def accept(self, sha256: str) -> Statement:
+        """Remember the sequence of a model that is about to become the current one, durably; returns the statement."""
         found = self.check(sha256)
         if found.sequence > self.highest()[0]:
-            self.ledger.parent.mkdir(parents=True, exist_ok=True)
+            private.directory(self.ledger.parent)
             content = json.dumps({"sequence": found.sequence, "sha256": sha256, "key": found.key})
             self.store.disk.write_file(self.ledger, content.encode(), durable=True)
+        return found
 
     def highest(self) -> tuple[int, str]:
         """The highest sequence that was accepted here, and of which model; 0 before the first."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import math
 import os
 from collections.abc import Callable
 from typing import Any
@@ -23,8 +24,8 @@ from services.predict.settings import Settings
 class Staging:
     """Brings models from the model service into ``store``.
 
-    They are compared with the current model of ``champion``, by default the same store. Where it is another one, the models are
-    challengers, which the scores gate only warns of: they do not answer.
+    They are compared with the current model of ``champion``, by default the same store. The scores gate only warns of ``silent``
+    models: they do not answer. A challenger that is to answer needs a statement of its share where models must be signed.
     """
 
     def __init__(
@@ -34,17 +35,27 @@ class Staging:
         client: ModelClient,
         policy: SignaturePolicy | None,
         champion: StateDir | None = None,
+        silent: bool = False,
     ) -> None:
         self.store = store
         self.champion = champion or store
+        self.silent = silent
         self.settings = settings
         self.client = client
         self.policy = policy
         self.request_id = ""  # of the last model's download, as in the model service's log; empty: none was needed
         self.evidence: dict[str, Any] = {}  # what the gates found about the last model
 
-    def stage(self, pin: PinnedVersion, keep: set[str], enter: Callable[[str], None] | None = None) -> Staged:
+    def stage(
+        self,
+        pin: PinnedVersion,
+        keep: set[str],
+        enter: Callable[[str], None] | None = None,
+        seconds: float = math.inf,
+    ) -> Staged:
         """Fetch, verify and rehearse a model. Before a download, files other than ``keep`` are removed.
+
+        The download takes at most ``seconds``, and what the settings say.
 
         ``enter`` is told which part begins: ``fetching``, then ``rehearsing``. After a rehearsal that passed, its journal entry
         remains: the caller calls :meth:`StateDir.end_rehearsal`.
@@ -53,14 +64,14 @@ class Staging:
         try:
             if enter:
                 enter("fetching")
-            self._fetch(pin, keep)
+            self._fetch(pin, keep, min(seconds, self.settings.fetch_seconds))
         except (ModelClientError, OSError) as error:
             return Staged(Outcome.RETRY, str(error), "fetch")
         try:
             if enter:
                 enter("rehearsing")
             if self.policy:
-                self.policy.admit(pin.sha256)  # before a byte of the model is parsed
+                self.policy.admit(pin.sha256, 0.0 if self.silent else pin.share)  # before a byte of the model is parsed
             if self.store.journal_rehearsal(pin) > state_machine.MOST_REHEARSALS:
                 raise RehearsalFailed(f"{state_machine.MOST_REHEARSALS} rehearsals of it began and none ended")
             self.evidence = self._rehearse(pin).evidence()
@@ -85,7 +96,7 @@ class Staging:
     def _rehearse(self, pin: PinnedVersion) -> Verdict:
         """Rehearse a model, with the gates. A model that answered before is only warned of; see :meth:`StateDir.answered`."""
         lifted, no_rows, current = set(self.allowed(pin)), "", self.champion.current()
-        if self.champion is not self.store:
+        if self.silent:
             lifted.add(SCORES)
         if self.store.answered(pin.sha256):
             lifted, no_rows = set(GATES), "it answered here before"
@@ -97,7 +108,7 @@ class Staging:
             no_rows,
         )
 
-    def _fetch(self, pin: PinnedVersion, keep: set[str]) -> None:
+    def _fetch(self, pin: PinnedVersion, keep: set[str], seconds: float) -> None:
         """Bring the bytes and their statement into the store. A file gets its name once it is verified and durable."""
         path, disk = self.store.bundle(pin.sha256), self.store.disk
         self.request_id = ""
@@ -106,7 +117,7 @@ class Staging:
             temporary = self.store.bundles / f".{pin.sha256}.part"
             descriptor = disk.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
             try:
-                self.client.fetch(pin, functools.partial(disk.write, descriptor), self.settings.fetch_seconds)
+                self.client.fetch(pin, functools.partial(disk.write, descriptor), seconds)
                 disk.fsync(descriptor)
             except BaseException:
                 temporary.unlink(missing_ok=True)

@@ -2,7 +2,7 @@
 
 ::
 
-    current              a link whose target is "<generation>-<sha256>": the commit point
+    current              a link whose target is "<generation>-<sha256>[-<share>]": the commit point
     previous             the same, for the generation before
     candidate.json       what the leader asks the workers to prepare
     bundles/<sha256>     verified model files, and .sig: the statement that came with it
@@ -13,10 +13,13 @@
     session.lock         locked (shared) by every gunicorn master and its workers; free: none is running
     settled              exists once the leader has asked the model service in this session
     rehearsals.json      rehearsals begun per pin, so that a crash loop ends
+    preparations.json    the same, of workers that load the candidate, and whether one of them hung
+    ended.json           the last worker that was ended because a model hung in it
     refused.json         the pin that was refused, and why
     gates.json           what the gates found about the model that was brought in last
     answered.json        the last models that answered here and were not taken back, and whether their probation ended well
     status.json          what the leader knows: confirmed, since when, wanted
+    share/               the same again, for the challenger that answers a share of the records; its link may name no model
 """
 
 from __future__ import annotations
@@ -33,9 +36,15 @@ from typing import Any
 
 from modelbundle.durable import Disk
 from modelbundle.format.statement import SUFFIX
+from services import private
 from services.predict.rollout.protocol import NOTHING, Candidate, Generation, PinnedVersion, Probation, Vote
 
+SHARE = "share"  # the directory, in STATE_DIR, of the challenger that answers a share of the records
 MOST_REMEMBERED = 100  # models
+SILENT = "a worker does not respond"
+CRASH = b"Fatal Python error: "  # how the interpreter begins to tell of a crash
+MASTER = b"/gunicorn/arbiter.py"  # in the main thread's stack, which is where a signal of the master arrives
+MOST_STACK = 32_768  # bytes of what it tells then
 
 
 class StateDir:
@@ -51,7 +60,7 @@ class StateDir:
         self.records = root / "probation"
         self.evidence = root / "evidence"
         for directory in (root, self.bundles, self.workers, self.entering, self.records, self.evidence):
-            directory.mkdir(parents=True, exist_ok=True)
+            private.directory(directory)
 
     # The current generation
 
@@ -73,15 +82,15 @@ class StateDir:
         """When the current link was made, in nanoseconds since 1970."""
         return os.lstat(self.link).st_mtime_ns
 
-    def commit(self, candidate: Candidate, probation: Probation | None = None) -> Generation:
+    def commit(self, candidate: Candidate, probation: Probation | None = None, share: float = 0.0) -> Generation:
         """Make the candidate current, on ``probation`` or not: one rename. The record is there before."""
         before = self.current()
-        after = Generation(before.number + 1, candidate.sha256)
+        after = Generation(before.number + 1, candidate.sha256, share)
         self._record(after, probation)
         for name, generation in (("previous", before), ("current", after)):
             if generation != NOTHING:
                 temporary = self.root / f".{name}.{uuid.uuid4().hex}"
-                self.disk.symlink(f"{generation.number}-{generation.sha256}", temporary)
+                self.disk.symlink(link_text(generation), temporary)
                 try:
                     self.disk.replace(temporary, self.root / name)
                 except BaseException:
@@ -95,15 +104,15 @@ class StateDir:
     def probation(self, generation: Generation | None = None) -> Probation | None:
         """That of a generation, by default of the current one; None where it is not on probation."""
         wanted = generation or self.current()
-        found = self._read(self.records / f"{wanted.number}-{wanted.sha256}")
+        found = self._read(self.records / link_text(wanted))
         if not found:
             return None
-        pin = PinnedVersion(wanted.sha256, found["id"], tuple(found["allow"]))
+        pin = PinnedVersion(wanted.sha256, found["id"], tuple(found["allow"]), wanted.share)
         return Probation(wanted.number, pin, found["fallback"], found["until"])
 
     def _record(self, generation: Generation, probation: Probation | None) -> None:
         """Write the record of a generation that is not current yet, or see that there is none."""
-        path = self.records / f"{generation.number}-{generation.sha256}"
+        path = self.records / link_text(generation)
         if probation is None:
             self.disk.unlink(path)
             return
@@ -114,7 +123,7 @@ class StateDir:
     def end_probation(self, keep: Generation = NOTHING) -> None:
         """Remove the records of all generations but ``keep``, and what was seen of them."""
         for path in (*self.records.iterdir(), *self.evidence.iterdir()):
-            if path.name != f"{keep.number}-{keep.sha256}":
+            if path.name != link_text(keep):
                 self.disk.unlink(path)
 
     def write_evidence(self, worker: str, content: bytes) -> None:
@@ -150,34 +159,95 @@ class StateDir:
 
     def propose(self, candidate: Candidate) -> None:
         """Write the candidate."""
-        content = {"attempt": candidate.attempt, "sha256": candidate.sha256, "after": candidate.after}
+        about = {"attempt": candidate.attempt, "sha256": candidate.sha256}
+        content = {**about, "after": candidate.after, "pin": candidate.pin}
         self.disk.write_file(self.root / "candidate.json", json.dumps(content).encode())
 
     def candidate(self) -> Candidate | None:
         """The candidate, if there is one."""
         data = self._read(self.root / "candidate.json")
-        return Candidate(data["attempt"], data["sha256"], data["after"]) if data else None
+        return Candidate(data["attempt"], data["sha256"], data["after"], data.get("pin", "")) if data else None
 
     def withdraw(self) -> None:
         """Remove the candidate."""
         self.disk.unlink(self.root / "candidate.json")
 
     def votes(self, attempt: str) -> tuple[dict[str, Vote | None], str]:
-        """Each live worker's vote on an attempt, and the reason of a veto. The files of dead workers are removed."""
+        """Each live worker's vote on an attempt, and the reason of a veto, or what a worker waits for.
+
+        The files of dead workers are removed. One that crashed is evidence against the model on probation.
+        """
         votes: dict[str, Vote | None] = {}
-        reason = ""
+        reason = waits = ""
         for path in self.workers.iterdir():
             with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
                 try:
                     fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
                 except BlockingIOError:  # its worker is alive
                     said = self._read(path) or {}
-                    votes[path.name] = Vote(said["vote"]) if said.get("attempt") == attempt else None
+                    own = said if said.get("attempt") == attempt else {}
+                    votes[path.name] = Vote(own["vote"]) if own.get("vote") else None
                     if votes[path.name] is Vote.VETO:
-                        reason = str(said.get("reason", ""))
+                        reason = str(own.get("reason", ""))
+                    elif votes[path.name] is None:
+                        waits = str(own.get("reason", SILENT))
                 else:
+                    self._bury(path.name, file.read(MOST_STACK))
                     self.disk.unlink(path)
-        return votes, reason
+        return votes, reason or waits
+
+    def _bury(self, worker: str, content: bytes) -> None:
+        """Keep how a worker died, if it crashed while a model was on probation; see :mod:`services.predict.rollout.roster`.
+
+        That its master ended it, after a machine or a container had paused, says nothing about the model.
+        """
+        probation = self.probation()
+        if probation is not None and content.startswith(CRASH) and MASTER not in content:
+            how = content.removeprefix(CRASH).partition(b"\n")[0].decode("ascii", "replace")
+            seen = {"generation": probation.generation, "crashes": {how: 1}}
+            self.write_evidence(f"{worker}.crash", json.dumps(seen).encode())
+
+    # Workers that load the candidate, one at a time
+
+    def begin_preparing(self, candidate: Candidate) -> tuple[int, str]:
+        """Count one more load of this pin's model; returns how many began and did not end, and why one hung, if it did."""
+        known = self._preparations(candidate)
+        content = {**known, "begun": known["begun"] + 1}
+        self.disk.write_file(self.root / "preparations.json", json.dumps(content).encode())
+        return content["begun"], known["hung"]
+
+    def end_preparing(self, candidate: Candidate) -> None:
+        """A load that :meth:`begin_preparing` counted has ended, with whatever result."""
+        known = self._preparations(candidate)
+        content = {**known, "begun": max(0, known["begun"] - 1)}
+        self.disk.write_file(self.root / "preparations.json", json.dumps(content).encode())
+
+    def _preparations(self, candidate: Candidate) -> dict[str, Any]:
+        known, own = self._read(self.root / "preparations.json"), {"id": candidate.pin, "sha256": candidate.sha256}
+        return known if known and known.items() >= own.items() else {**own, "begun": 0, "hung": ""}
+
+    def hung(self, sha256: str, reason: str, worker: str) -> None:
+        """A model hangs in a worker, which is ended: nobody loads it again for the same pin; on probation, it is unfit.
+
+        Where the model is in another slot, nothing is written.
+        """
+        known, probation = self._read(self.root / "preparations.json") or {}, self.probation()
+        preparing = known.get("sha256") == sha256 and known.get("begun")  # also where the candidate was withdrawn since
+        if not preparing and self.current().sha256 != sha256:
+            return
+        content = {"sha256": sha256, "reason": reason, "time": time.time()}
+        self.disk.write_file(self.root / "ended.json", json.dumps(content).encode())
+        if preparing:
+            self.disk.write_file(
+                self.root / "preparations.json", json.dumps({**known, "hung": reason}).encode(), durable=True
+            )
+        if probation is not None and probation.pin.sha256 == sha256:
+            seen = {"generation": probation.generation, "hangs": {reason: 1}}
+            self.write_evidence(f"{worker}.hang", json.dumps(seen).encode())
+
+    def last_hang(self) -> dict[str, Any] | None:
+        """The model that :meth:`hung` last: ``sha256``, ``reason`` and ``time``."""
+        return self._read(self.root / "ended.json")
 
     # What must outlive a leader
 
@@ -279,7 +349,7 @@ class StateDir:
         Returns a descriptor. Its shared lock lasts until the descriptor and all its copies in forked processes are closed. The
         first process of a session removes ``settled``: what was confirmed in an earlier session is not confirmed now.
         """
-        descriptor = os.open(self.root / "session.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        descriptor = os.open(self.root / "session.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self.disk.unlink(self.root / "settled")
@@ -298,58 +368,19 @@ class StateDir:
         return data if data and isinstance(data, dict) else None
 
 
-class WorkerEntry:
-    """A worker's entry in the roster: a file that it keeps locked. Make it after the fork, before a look at the candidate."""
-
-    def __init__(self, store: StateDir, worker: str | None = None) -> None:
-        self.id = worker or f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
-        self.path = store.workers / self.id
-        temporary = store.entering / self.id
-        self.descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-        try:
-            fcntl.flock(self.descriptor, fcntl.LOCK_EX)
-            os.replace(temporary, self.path)  # it appears locked, so it is not taken for a dead worker's
-        except OSError:
-            os.close(self.descriptor)
-            raise
-
-    def say(self, **words: Any) -> None:
-        """Write what the leader should know."""
-        data = json.dumps(words).encode()
-        os.ftruncate(self.descriptor, 0)
-        os.pwrite(self.descriptor, data, 0)
-
-    def leave(self) -> None:
-        """Remove the entry."""
-        self.path.unlink(missing_ok=True)
-        os.close(self.descriptor)
-
-
-class LeaderLock:
-    """The leader's lock. The worker that holds it leads. The kernel frees it when the process dies."""
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-
-    @classmethod
-    def take(cls, store: StateDir) -> LeaderLock | None:
-        """The lock, or None where another worker holds it."""
-        descriptor = os.open(store.root / "leader.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            return None
-        return cls(descriptor)
-
-    def release(self) -> None:
-        """Free the lock."""
-        os.close(self._descriptor)
+def link_text(generation: Generation) -> str:
+    """``"<generation>-<sha256>"``; ``"<generation>-<sha256>-<share>"`` with a share, ``"<generation>-"`` without a model."""
+    share = f"-{repr(generation.share).removesuffix('.0')}" if generation.share else ""
+    return f"{generation.number}-{generation.sha256}{share}"
 
 
 def parse_link(target: str) -> Generation:
-    """``"<generation>-<sha256>"`` as a generation."""
-    number, _, sha256 = target.partition("-")
-    if not number.isdigit() or len(sha256) != 64:
+    """A text of :func:`link_text` as a generation; :data:`NOTHING` for any other text."""
+    number, _, rest = target.partition("-")
+    sha256, _, share = rest.partition("-")
+    if not number.isdigit() or len(sha256) not in (0, 64):
         return NOTHING
-    return Generation(int(number), sha256)
+    try:
+        return Generation(int(number), sha256, float(share or 0))
+    except ValueError:
+        return NOTHING

@@ -10,7 +10,7 @@ explores every interleaving of three workers, crashes, lost messages and pins th
 
     WATCHING --new pin--> STAGING --passed--> PREPARING --all ready--> CONFIRMING --same pin--> COMMITTING --> WATCHING
        ^                     |                    |                        |
-       |                     | retry, refuse      | veto, or too late      | other pin, no answer
+       |                     | retry, refuse      | veto, or late          | other pin, no answer
        +---------------------+--------------------+------------------------+
 
     on probation, after each pause: WATCHING --> JUDGING --nothing--> WATCHING
@@ -23,6 +23,9 @@ it: a request reads the current generation from the directory, and a worker that
 
 A model that was switched to is on probation for a while: the model before stays loaded, and one rename returns to it. The refusal
 is written before that rename, and names the generation: a leader that finds it returns at once.
+
+A challenger that answers a share of the records is switched to in the same way, in a directory of its own. What takes over again
+is then the champion, so the generation that follows has no model, and so has the one that follows when no share is wanted.
 """
 
 from __future__ import annotations
@@ -33,6 +36,7 @@ from enum import Enum
 
 from services.predict.rollout.protocol import (
     FIRST_POLL,
+    NOBODY,
     POLL,
     Acquit,
     Action,
@@ -59,6 +63,7 @@ from services.predict.rollout.protocol import (
     Refuse,
     Rest,
     Result,
+    Retire,
     Revert,
     Stage,
     Staged,
@@ -69,6 +74,9 @@ from services.predict.rollout.protocol import (
 
 MOST_BACK_OFF = 1.0  # seconds between two attempts
 MOST_WATCH = 0.25  # seconds between two looks at a model on probation
+MOST_STRIKE = 30.0  # seconds without another try, after strikes in a row
+FORGIVEN = 10.0  # seconds without a strike after which they are forgotten
+MOST_STRIKES = 9  # that are counted
 MOST_FAILURES = 5  # that are counted: the back-off has reached its most by then
 MOST_FAILED_POLLS = 3
 MOST_REHEARSALS = 3
@@ -86,6 +94,7 @@ class Phase(Enum):
     CONDEMNING = "condemning"
     REVERTING = "reverting"
     ACQUITTING = "acquitting"
+    RETIRING = "retiring"
     COMMITTING = "committing"
     ENDING = "ending"
     LEAVING = "leaving"
@@ -117,6 +126,9 @@ class Leader:
     trouble: str = ""  # why the pinned model cannot be staged yet
     failed_polls: int = 0
     failures: int = 0  # pauses in a row that followed a failure
+    strikes: int = 0  # pins in a row that came to nothing
+    resume: float = 0.0  # monotonic; no pin is staged before
+    failed: PinnedVersion | None = None  # the pin that could not be staged last
 
 
 FIRST: Action = Recover()
@@ -125,10 +137,11 @@ FIRST: Action = Recover()
 def lead(leader: Leader, result: Result) -> tuple[Leader, Action]:
     """The leader's next state and action, given the result of the last action (the first one is :data:`FIRST`)."""
     match leader.phase, result:
-        case Phase.RECOVERING, Recovered(confirmed, since, challenger, settled, probation, condemned):
+        case Phase.RECOVERING, Recovered(confirmed, since, challenger, settled, probation, condemned, strikes, resume):
             known = Leader(
                 confirmed=confirmed, since=since, challenger=challenger, settled=settled, probation=probation
             )
+            known = replace(known, strikes=strikes, resume=resume)
             if probation and condemned:
                 return replace(known, phase=Phase.REVERTING), Revert(probation)
             return _watch(known)
@@ -144,37 +157,49 @@ def lead(leader: Leader, result: Result) -> tuple[Leader, Action]:
             return _judged(leader, leader.probation, reason, over)
         case Phase.CONDEMNING, Done() if leader.probation:
             return replace(leader, phase=Phase.REVERTING), Revert(leader.probation)
+        case Phase.RETIRING, Done(now):
+            return _watch(replace(_strike(leader, now), probation=None))
         case ((Phase.REVERTING | Phase.ACQUITTING), Done()):
             return _watch(replace(leader, probation=None))
         case Phase.STAGING, Staged(Outcome.DONE) if leader.target:
             return replace(leader, phase=Phase.PREPARING, trouble=""), Propose(leader.target)
         case Phase.STAGING, Staged(Outcome.REFUSED, reason, kind):
             return _refuse(leader, reason, kind)
-        case Phase.STAGING, Staged(Outcome.RETRY, reason):
-            return _rest(replace(leader, phase=Phase.WATCHING, trouble=reason), failing=True)
+        case Phase.STAGING, Staged(Outcome.RETRY, reason, _, now):
+            other = leader.failed not in (None, leader.target)
+            failed = replace(_strike(leader, now) if other else leader, failed=leader.target)
+            return _rest(replace(failed, phase=Phase.WATCHING, trouble=reason), failing=True)
         case Phase.PREPARING, Proposed(candidate, deadline):
             return replace(leader, candidate=candidate, deadline=deadline), Count(candidate)
         case Phase.PREPARING, Counted():
             return _counted(leader, result)
         case Phase.COMMITTING, Committed(time, probation):
-            switched = replace(leader, confirmed=True, since=time, attested=leader.target, probation=probation)
+            switched = replace(
+                leader, confirmed=True, since=time, attested=leader.target, probation=probation, failed=None
+            )
             return _rest(replace(switched, phase=Phase.WATCHING))
-        case Phase.ENDING, Done():
-            return _watch(replace(leader, target=None, candidate=None))
+        case Phase.ENDING, Done(now):
+            chance = (
+                leader.trouble or leader.pin is None
+            )  # a late vote, or a poll without an answer: no fault of the pin
+            own = leader if chance else _strike(leader, now)
+            return _rest(replace(own, phase=Phase.WATCHING), failing=True)
     raise ValueError(f"{type(result).__name__} does not follow in phase {leader.phase.value}")
 
 
 def _polled(leader: Leader, polled: Polled) -> tuple[Leader, Action]:
     pin = polled.pin
-    confirmed = pin is not None and pin.sha256 == polled.current.sha256
+    current = polled.current
+    confirmed = pin is not None and (pin.sha256, pin.share) == (current.sha256, current.share)
     if confirmed != leader.confirmed:
         leader = replace(leader, confirmed=confirmed, since=polled.time)
     if pin is None:
         failed = leader.failed_polls + 1
         leader = replace(leader, pin=None, error=polled.error, failed_polls=failed)
     else:
-        began = leader.began if pin == leader.pin else polled.now
-        leader = replace(leader, pin=pin, began=began, challenger=polled.challenger, error="", failed_polls=0)
+        began, trouble = (leader.began, leader.trouble) if pin == leader.pin else (polled.now, "")
+        known = replace(leader, pin=pin, began=began, trouble=trouble, challenger=polled.challenger)
+        leader = replace(known, error="", failed_polls=0)
     match leader.phase, pin:
         case Phase.CONFIRMING, PinnedVersion() if pin == leader.target and leader.candidate:
             return replace(leader, phase=Phase.COMMITTING), Commit(leader.candidate, pin, _fallback(leader, polled))
@@ -184,10 +209,14 @@ def _polled(leader: Leader, polled: Polled) -> tuple[Leader, Action]:
             return replace(leader, phase=Phase.LEAVING), StepDown()
         case _, None:
             return _rest(leader, failing=True)
-        case _, PinnedVersion() if confirmed and pin != leader.attested:
+        case _, PinnedVersion() if pin == NOBODY and not confirmed:
+            return replace(leader, phase=Phase.RETIRING, trouble=""), Retire()
+        case _, PinnedVersion() if confirmed and pin not in (leader.attested, NOBODY):
             return replace(leader, trouble=""), Attest(pin)
         case _, PinnedVersion() if confirmed or pin == polled.refused:
             return _rest(replace(leader, trouble=""))
+        case _, PinnedVersion() if polled.now < leader.resume:
+            return _wait(leader, leader.resume - polled.now)
         case _, PinnedVersion():
             return replace(leader, phase=Phase.STAGING, target=pin), Stage(pin)
 
@@ -196,6 +225,22 @@ def _watch(leader: Leader) -> tuple[Leader, Action]:
     """A poll that hangs must not keep a leader long from what it has to watch."""
     short = leader.probation is not None or not leader.settled
     return replace(leader, phase=Phase.WATCHING), Poll(FIRST_POLL if short else POLL)
+
+
+def _strike(leader: Leader, now: float) -> Leader:
+    """A pin came to nothing. The next ones wait, for longer each time: they may change for ever, and each costs a rehearsal.
+
+    A single one costs a tenth of a second, so that the right pin after a wrong one is visible soon.
+    """
+    strikes = min(leader.strikes + 1, MOST_STRIKES) if now < leader.resume + FORGIVEN else 1
+    return replace(leader, strikes=strikes, resume=now + min(0.05 * 2.0**strikes, MOST_STRIKE))
+
+
+def _wait(leader: Leader, seconds: float) -> tuple[Leader, Action]:
+    """Polls go on until the next pin may be tried."""
+    trouble = f"{leader.strikes} pins in a row came to nothing, so this one waits"
+    leader, rest = _rest(replace(leader, trouble=trouble if leader.strikes > 1 else ""))
+    return leader, Rest(min(rest.at_most, max(seconds, 0.01)))
 
 
 def _judged(leader: Leader, probation: Probation, reason: str, over: bool) -> tuple[Leader, Action]:
@@ -208,8 +253,13 @@ def _judged(leader: Leader, probation: Probation, reason: str, over: bool) -> tu
 
 
 def _fallback(leader: Leader, polled: Polled) -> str | None:
-    """What to return to after a switch: the current model, or what that would return to itself while it is on probation."""
+    """What to return to after a switch: the current model, or what that would return to itself while it is on probation.
+
+    From a challenger it is always nothing: the champion answers in its place.
+    """
     assert leader.candidate is not None
+    if leader.pin is not None and leader.pin.share:
+        return ""
     found = leader.probation.fallback if leader.probation else polled.current.sha256
     return found if found not in ("", leader.candidate.sha256) else None
 
@@ -219,11 +269,14 @@ def _counted(leader: Leader, counted: Counted) -> tuple[Leader, Action]:
     if Vote.VETO in votes:
         return _refuse(leader, f"a worker could not prepare it: {counted.reason}", "veto")
     if votes == {Vote.READY}:  # nobody is alive: no vote, and not all of them
-        return replace(leader, phase=Phase.CONFIRMING), Poll()
-    if counted.now > leader.deadline:
-        return _refuse(leader, "a worker did not prepare it in time", "late")
+        return replace(leader, phase=Phase.CONFIRMING, trouble=""), Poll()
+    if (
+        counted.now > leader.deadline
+    ):  # that is not the model's doing: a worker is stopped, or an answer holds an older model
+        late = f"late, and tried again: {counted.reason or 'no worker is alive'}"
+        return replace(leader, phase=Phase.ENDING, trouble=late), Withdraw()
     assert leader.candidate is not None
-    return leader, Count(leader.candidate)
+    return replace(leader, trouble=counted.reason), Count(leader.candidate)
 
 
 def _refuse(leader: Leader, reason: str, kind: str) -> tuple[Leader, Action]:
@@ -231,7 +284,7 @@ def _refuse(leader: Leader, reason: str, kind: str) -> tuple[Leader, Action]:
     return replace(leader, phase=Phase.ENDING, trouble=""), Refuse(leader.target, reason, kind)
 
 
-def _rest(leader: Leader, failing: bool = False) -> tuple[Leader, Action]:
+def _rest(leader: Leader, failing: bool = False) -> tuple[Leader, Rest]:
     """A pause that follows a failure doubles up to a second, so that a swap stays visible soon."""
     failures = min(leader.failures + 1, MOST_FAILURES) if failing else 0
     leader = replace(leader, failures=failures, target=None, candidate=None)
@@ -283,7 +336,7 @@ def follow(
     ``fallback`` of the current generation are what the store says *after* the worker entered the roster. A candidate takes the
     place of the fallback, because at most two models are alive.
     """
-    if current.number and current.sha256 not in loaded:
+    if current.sha256 and current.sha256 not in loaded:
         return Load(current)
     if candidate is not None and candidate.after == current.number:
         if voted != candidate.attempt:

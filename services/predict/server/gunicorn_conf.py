@@ -5,20 +5,22 @@ from __future__ import annotations
 import gc
 import os
 import shutil
+from pathlib import Path
 from typing import Any
 
-from prometheus_client import multiprocess
-
+from services.predict.metrics import counters
 from services.predict.server import companions
-from services.predict.server.worker_class import TwoPoolWorker, in_side_pool
+from services.predict.server.watchdog import Watchdog
+from services.predict.server.worker_class import TwoPoolWorker, shedding
 from services.predict.server.worker_threads import WorkerThreads
+from services.predict.serving import memory_budget
 from services.predict.settings import NO_LOG, Settings
 from services.predictionlog import shipper
-from services.web import json_logging
+from services.web import json_logging, process_metrics
 from services.web.telemetry import Telemetry
 
 DRAIN_SECONDS = 10.0
-COLLECT_AFTER = 30_000  # objects; four answers to 1,000 loans each make 20,000, and none of them is in a cycle
+COLLECT_AFTER = 30_000  # objects; four answers to 1,000 rows each make 20,000, and none of them is in a cycle
 
 settings = Settings.from_environment()
 
@@ -26,7 +28,14 @@ bind = f"{settings.host}:{settings.port}"
 workers = settings.workers
 threads = settings.threads
 worker_class = TwoPoolWorker
+worker_connections = 2000
+sendfile = False  # it would wait for the client
 TwoPoolWorker.max_in_flight = settings.max_in_flight
+TwoPoolWorker.max_body = settings.max_body_bytes
+TwoPoolWorker.head_seconds = settings.head_seconds
+TwoPoolWorker.body_seconds = settings.body_seconds
+TwoPoolWorker.answer_seconds = settings.answer_seconds
+TwoPoolWorker.spool_directory = settings.data_dir
 preload_app = True
 keepalive = 75
 graceful_timeout = 30
@@ -47,7 +56,9 @@ def on_starting(server: Any) -> None:
 
     The master has one thread and no open socket yet, so a copy inherits neither.
     """
-    server.session = server.app.wsgi().store.begin_session()
+    json_logging.log_uncaught()
+    application = server.app.wsgi()
+    server.session = application.store.begin_session(), application.share.begin_session()
     kept = []
     if settings.prediction_log_url != NO_LOG:
         kept = companions.preload(settings)
@@ -61,10 +72,13 @@ def on_starting(server: Any) -> None:
 def post_worker_init(worker: Any) -> None:
     """Prepare a new worker before it takes requests."""
     gc.set_threshold(COLLECT_AFTER)
-    worker.wsgi.full = in_side_pool
+    memory_budget.bound_heaps()
+    worker.wsgi.full = shedding
+    worker.ended = lambda reason: counters.ended.labels(reason).inc()
     worker.wsgi.observer.at_work = lambda: worker.in_flight
     worker.background = WorkerThreads(worker.wsgi, settings)
     worker.background.start()
+    Watchdog(worker, worker.background, settings).start()
     if settings.sentry_dsn or settings.otel_exporter_otlp_endpoint:
         routes = worker.wsgi.observer.routes
         worker.telemetry = Telemetry(
@@ -75,9 +89,9 @@ def post_worker_init(worker: Any) -> None:
 
 
 def child_exit(_: Any, worker: Any) -> None:
-    """Remove the gauges and the connection count of a worker that has ended. The master calls it."""
+    """Add up the counts of a worker that has ended and remove its connection count. The master calls it."""
     TwoPoolWorker.counts.publish(worker.age, None)
-    multiprocess.mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
+    process_metrics.fold(Path(os.environ[process_metrics.VARIABLE]))
 
 
 def on_exit(server: Any) -> None:
@@ -86,7 +100,7 @@ def on_exit(server: Any) -> None:
         os.close(descriptor)
     if settings.prediction_log_url != NO_LOG:
         shipper.drain(settings.data_dir / "spool", settings.prediction_log_url, DRAIN_SECONDS)
-    shutil.rmtree(os.environ.get("PROMETHEUS_MULTIPROC_DIR", ""), ignore_errors=True)
+    shutil.rmtree(os.environ.get(process_metrics.VARIABLE, ""), ignore_errors=True)
 
 
 def worker_exit(_: Any, worker: Any) -> None:

@@ -20,10 +20,14 @@ class WorkerThreads:
     def __init__(self, application: Application, settings: Settings) -> None:
         self.store = application.store
         self.models = application.models
-        self.worker = Worker(self.store, self.models, settings.prepare_seconds)
+        self.worker = Worker(self.store, self.models, reports=True)
+        self.share_worker = Worker(application.share, application.sharing)
         self.prediction_log = application.prediction_log
         self.observer = application.observer
         self.leader = LeaderThread(self.store, settings, write=self.prediction_log.note)
+        self.share_leader = LeaderThread(
+            application.share, settings, write=self.prediction_log.note, champion=self.store
+        )
         self.supervisors = companions.supervisors(settings, application.challenger, self.store)
 
     def start(self) -> None:
@@ -32,6 +36,8 @@ class WorkerThreads:
         self.observer.start()
         self.worker.start()
         self.leader.start()
+        self.share_worker.start()
+        self.share_leader.start()
         for supervisor in self.supervisors:
             supervisor.start()
 
@@ -48,8 +54,8 @@ class WorkerThreads:
 
     def stop(self) -> None:
         """Stop all threads. The shipper ends after the prediction log is closed, so it ships all of it."""
-        self.leader.stop()
-        self.worker.stop()
+        for thread in (self.share_leader, self.leader, self.share_worker, self.worker):
+            thread.stop()
         self.prediction_log.close()
         for supervisor in self.supervisors:
             supervisor.stop()

@@ -13,26 +13,37 @@ from modelbundle.model import Model
 from services.predict.rollout.probation import Evidence, Trial
 from services.predict.rollout.protocol import Generation
 from services.predict.rollout.state_dir import StateDir, parse_link
+from services.predict.serving import model_calls
+from services.predict.serving.model_calls import LOADING
 
 FORGET_FAILURE = 1.0  # seconds before a current model that could not be loaded is tried again
+HOLD = 60.0  # seconds that an answer may hold a model that is not wanted any more
 
 
 class NoModel(Exception):
     """No model can answer now; the message says why."""
 
 
+class Requests(deque[None]):
+    """An entry for each request that uses a model: the append and pop of a deque need no lock.
+
+    ``overdue`` says that they must end, because another model waits for the memory.
+    """
+
+    overdue = False
+
+
 @dataclass(frozen=True, slots=True)
 class Serving:
     """The model that one request uses from beginning to end: ``with serving:`` keeps it loaded.
 
-    ``requests`` has an entry for each request that uses the model. It is a deque, because its append and pop need no lock.
-    ``trial`` watches a model that came in on probation; None for others.
+    ``trial`` watches a model that came in on probation; None for others. A long answer looks at ``requests.overdue``.
     """
 
     link: str
     generation: Generation
     model: Model
-    requests: deque[None]
+    requests: Requests
     trial: Trial | None = None
 
     def __enter__(self) -> Serving:
@@ -46,15 +57,23 @@ class Serving:
 class Models:
     """Has the current model, at most one that is being prepared, and older ones until their last request ends.
 
-    ``load`` makes a model from a verified file in the store, given its SHA-256.
+    ``load`` makes a model from a verified file in the store, given its SHA-256. ``before`` gives the model that
+    one on probation is compared with, by default the loaded one of its fallback.
     """
 
-    def __init__(self, store: StateDir, load: Callable[[str], Model]) -> None:
+    def __init__(
+        self, store: StateDir, load: Callable[[str], Model], before: Callable[[str], Model | None] | None = None
+    ) -> None:
         self._store = store
+        self._before = before or self.get
+        self.answering = (
+            False  # whether there was a current model when :meth:`resolve` or :meth:`retire` was called last
+        )
         self._settled = False
         self._link = store.link
         self._load = load
-        self._loaded: dict[str, tuple[Model, deque[None]]] = {}
+        self._loaded: dict[str, tuple[Model, Requests]] = {}
+        self._unwanted: dict[str, float] = {}  # since when, monotonic
         self._serving: Serving | None = None
         self._lock = threading.Lock()
         self._failure: tuple[str, float, str] = ("", 0.0, "")
@@ -80,7 +99,15 @@ class Models:
 
     def resolve(self) -> Serving:
         """:meth:`current`, whether or not the replica has asked the model service."""
-        return self.current(settled=False)
+        serving = self.current(settled=False)
+        self.answering = True
+        return serving
+
+    def retire(self) -> None:
+        """There is no current model: let the last one go."""
+        if self._serving is not None or self.answering:
+            with self._lock:
+                self._serving, self.answering = None, False
 
     def _turn(self, link: str) -> Serving:
         with self._lock:
@@ -88,6 +115,9 @@ class Models:
             if failed == link and time.monotonic() < until:
                 raise NoModel(reason)
             generation = parse_link(link)
+            if not generation.sha256:
+                self._serving = None
+                raise NoModel("the current generation has no model")
             if (
                 generation.sha256 not in self._loaded
             ):  # at most two models are alive: what was prepared for another switch goes
@@ -101,7 +131,7 @@ class Models:
             serving = self._serving
             if serving is None or serving.generation.number <= generation.number or serving.link != link:
                 probation = self._store.probation(generation)
-                trial = Trial(generation.number, probation.fallback, self.get) if probation else None
+                trial = Trial(generation.number, probation.fallback, self._before) if probation else None
                 self._serving = serving = Serving(link, generation, model, requests, trial)
             return serving
 
@@ -110,9 +140,10 @@ class Models:
         with self._lock:
             self._get(sha256)
 
-    def _get(self, sha256: str) -> tuple[Model, deque[None]]:
+    def _get(self, sha256: str) -> tuple[Model, Requests]:
         if sha256 not in self._loaded:
-            self._loaded[sha256] = self._load(sha256), deque()
+            with model_calls.call(LOADING, sha256):
+                self._loaded[sha256] = self._load(sha256), Requests()
         return self._loaded[sha256]
 
     def get(self, sha256: str) -> Model | None:
@@ -138,11 +169,16 @@ class Models:
     def release(self, keep: frozenset[str]) -> bool:
         """Drop the models other than ``keep`` that no request uses; True when only those are left.
 
+        A request that still uses another one after :data:`HOLD` seconds is overdue.
         The follower's thread calls this, so that freeing a large model delays no request.
         """
         with self._lock:
             self._drop(keep)
-            return set(self._loaded) <= keep
+            left, now = set(self._loaded) - keep, time.monotonic()
+            self._unwanted = {sha256: self._unwanted.get(sha256, now) for sha256 in left}
+            for sha256, (_, requests) in self._loaded.items():
+                requests.overdue = now - self._unwanted.get(sha256, now) > HOLD
+            return not left
 
     def _drop(self, keep: frozenset[str]) -> None:
         serving = self._serving

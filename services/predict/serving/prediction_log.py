@@ -5,12 +5,16 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
+from modelbundle.durable import obstacle
 from services.predict.settings import NO_LOG, Settings
+from services.predictionlog.chain.head import published
 from services.predictionlog.spool import Writer
 from services.web import json_logging
 
 AGAIN = 1.0  # seconds before a DATA_DIR that cannot be written is tried again
+RECENT = 3.0  # seconds for which a row that was not logged counts as trouble
 SAY = 10.0  # seconds between complaints about a spool that takes nothing
 
 
@@ -27,6 +31,7 @@ class PredictionLog:
         self.writer: Writer | None = None
         self._url = settings.prediction_log_url
         self._said = -SAY
+        self._missed, self._missed_at = "", -RECENT  # the last error, and when
         self._why_not: OSError | None = None  # while DATA_DIR cannot be written
         self._closing = threading.Event()
 
@@ -70,6 +75,21 @@ class PredictionLog:
                 return False
         return True
 
+    def trouble(self) -> str:
+        """Why predictions may not be logged now; empty where nothing is known against it, and where the log is off."""
+        if self._url == NO_LOG:
+            return ""
+        found = obstacle(self.root.parent) if self.root.parent.exists() else ""
+        if not found and (self._why_not is not None or time.monotonic() - self._missed_at < RECENT):
+            found = self._missed
+        if not found and self.writer is not None:
+            found = self.writer.trouble
+        return f"DATA_DIR: {found}" if found else ""
+
+    def head(self) -> dict[str, Any] | None:
+        """The last batch of the chain of this spool, as the shipper wrote it down; None where nothing has been shipped."""
+        return published(self.root)
+
     def missed(self, rows: int, error: OSError | None = None) -> None:
         """``rows`` answers were not logged: the disk did not take them, or DATA_DIR cannot be written.
 
@@ -80,6 +100,7 @@ class PredictionLog:
             return
         self.lost(rows)
         now = time.monotonic()
+        self._missed, self._missed_at = error.strerror or str(error), now
         if now - self._said > SAY:
             self._said = now
             json_logging.emit("predictions not logged", "error", reason=str(error))

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, repeat
 from operator import attrgetter
+from threading import get_ident
 from typing import Any
 
 import msgspec
@@ -19,8 +20,12 @@ from modelbundle.model import NO_WARNINGS, Answer, Model
 from modelbundle.schema import Schema
 from modelbundle.validation.problems import Invalid, TooManyRows
 from modelbundle.validation.validator import Many, One
+from services.predict.serving import shares
 from services.predict.serving.loaded_models import Models, NoModel, Serving
+from services.predict.serving.memory_budget import FEW_ROWS, RELEASE, MemoryBudget
+from services.predict.serving.model_calls import SCORING, running
 from services.predict.serving.prediction_log import PredictionLog
+from services.predict.serving.shares import Part, Shares
 from services.predictionlog import record
 from services.web.request_ids import fresh, several
 
@@ -37,7 +42,7 @@ REFUSALS = (NoModel, Invalid, TooManyRows, InvalidKey)  # what :meth:`Predictor.
 
 
 class Predictions(msgspec.Struct, frozen=True, gc=False):
-    """The answers to one request, in order, and the model that gave them.
+    """The answers to one request, in order, and the model that gave them; the champion, where two models did.
 
     ``encoded`` is the answers as a JSON array; ``single`` says that one record was asked, not a list of one.
     """
@@ -50,18 +55,24 @@ class Predictions(msgspec.Struct, frozen=True, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class Predictor:
-    """Answers requests. ``bands`` is told the band of every row that was answered, ``warned`` the warnings of each request."""
+    """Answers requests. ``bands`` is told the band of every row that was answered, ``warned`` the warnings of each request.
+
+    ``shares`` has the challenger that answers a share of the records. A protocol whose answers do not name their model, one that
+    gives ``read``, is answered by the champion alone.
+    """
 
     models: Models
     log: PredictionLog
     max_rows: int
     bands: Callable[[Iterable[str | None]], None]
     warned: Callable[[Schema, Iterable[dict[str, str]]], None]
+    budget: MemoryBudget
+    shares: Shares | None = None
 
     def predict(
         self,
         document: object,
-        environ: Mapping[str, Any],
+        environ: dict[str, Any],
         every_term: bool = False,
         read: Callable[[Model], One | Many] | None = None,
     ) -> Predictions:
@@ -79,10 +90,48 @@ class Predictor:
                 if serving.trial is not None:
                     serving.trial.refused(invalid.problems, read or partial(self._read, document))
                 raise
+            shared = self.shares is not None and read is None and self.shares.models.answering
+            in_columns = shared and isinstance(document, dict) and list in map(type, document.values())
+            del document, read  # what was decoded is freed, before the answers take memory
+            if asked.rows > FEW_ROWS or RELEASE in environ:
+                self.budget.claim_rows(environ, asked.rows, every_term)
+            if shared:
+                return self.share(serving, asked, environ, key, every_term, in_columns=in_columns)
             return self.score(serving, asked, environ, key, every_term)
 
     def _read(self, document: object, model: Model) -> One | Many:
         return model.validator.read(document, self.max_rows)
+
+    def share(
+        self,
+        serving: Serving,
+        asked: One | Many,
+        environ: Mapping[str, Any],
+        key: str | None,
+        every_term: bool = False,
+        first: int = 0,
+        in_columns: bool = False,
+    ) -> Predictions:
+        """:meth:`score`, but a challenger that answers a share answers the records that fall to it, where it can."""
+        challenger = self.shares.now() if self.shares is not None else None
+        if challenger is None:
+            return self.score(serving, asked, environ, key, every_term, first)
+        caller = environ.get("request.key")
+        places = shares.chosen(challenger, asked, key or shares.of_caller(caller, environ["request.id"]), caller)
+        part = None
+        if places:
+
+            def scored(model: Model, own: One | Many, places: Sequence[int]) -> tuple[Iterable[Any], list[Answer]]:
+                return _answers(model, own, key, every_term, [first + place for place in places])
+
+            with challenger:
+                part = shares.answer(challenger, serving.model, asked, places, in_columns, scored)
+        if part is None:
+            return self.score(serving, asked, environ, key, every_term, first)
+        taken = set(part.places)
+        rest = [i for i in range(asked.rows) if i not in taken]
+        parts = [self._scored(serving, asked, key, every_term, first, rest), part] if rest else [part]
+        return self._finished(parts, environ, isinstance(asked, One))
 
     def score(
         self,
@@ -97,67 +146,124 @@ class Predictor:
 
         Raises :class:`Invalid` where the model gives no probability for a row.
         """
+        part = self._scored(serving, asked, key, every_term, first)
+        return self._finished([part], environ, isinstance(asked, One))
+
+    def _scored(
+        self,
+        serving: Serving,
+        asked: One | Many,
+        key: str | None,
+        every_term: bool,
+        first: int,
+        places: Sequence[int] | None = None,
+    ) -> Part:
+        """The answers of one model to the rows at ``places``, by default to all; raises :class:`Invalid`."""
         model, trial = serving.model, serving.trial
+        own, rows = (asked, range(asked.rows)) if places is None else (shares.subset(asked, places), places)
         began = time.perf_counter() if trial is not None else 0.0
         try:
-            inputs, answers = _answers(model, asked, key, every_term, first)
+            inputs, answers = _answers(model, own, key, every_term, [first + i for i in rows] if key else ())
         except CannotScore as error:
             if trial is not None:
-                trial.failed(model, asked, error.rows)
-            raise model.validator.unscorable(asked, error.rows) from None
+                trial.failed(model, own, error.rows)
+            raise model.validator.unscorable(asked, {rows[i]: why for i, why in error.rows.items()}) from None
         if trial is not None:
-            trial.answered(model, asked, answers, time.perf_counter() - began)
-        encoded = _encode(answers)  # once: what is sent is what is logged
+            trial.answered(model, own, answers, time.perf_counter() - began)
+        return Part(serving, rows, own, inputs, answers)
+
+    def _finished(self, parts: Sequence[Part], environ: Mapping[str, Any], single: bool) -> Predictions:
+        """Log and count the answers of each model, and put them in the order of the request."""
+        answers = parts[0].answers
+        if len(parts) == 1:
+            whole = _encode(answers)  # once: what is sent is what is logged
+            encoded = [whole]
+        else:
+            found = {place: answer for part in parts for place, answer in zip(part.places, part.answers, strict=True)}
+            texts = {place: _encode(answer) for place, answer in found.items()}
+            answers, whole = [found[place] for place in sorted(found)], _array(texts, sorted(texts))
+            encoded = [_array(texts, part.places) for part in parts]
         if (writer := self.log.writer) is None:
             self.log.missed(len(answers))
         else:
-            line = record.Line(
-                record.FORMAT,
-                time.time(),
-                serving.generation.number,
-                environ["request.id"],
-                environ.get("request.key"),
-                dict(zip(model.schema.names, inputs, strict=True)),
-                msgspec.Raw(encoded),
-            )
             try:
-                writer.append(record.encode_lines([line]))
+                writer.append(*[record.encode(_line(environ, *pair)) for pair in zip(parts, encoded, strict=True)])
             except OSError as error:
                 self.log.missed(len(answers), error)
         self.bands(map(_band, answers))
-        if asked.warnings:
-            given = asked.warnings if isinstance(asked, One) else chain.from_iterable(asked.warnings.values())
-            self.warned(model.schema, given)
-        return Predictions(serving, answers, encoded, isinstance(asked, One))
+        for part in parts:
+            if part.asked.warnings:
+                own = part.asked
+                given = own.warnings if isinstance(own, One) else chain.from_iterable(own.warnings.values())
+                self.warned(part.serving.model.schema, given)
+        return Predictions(parts[0].serving, answers, whole, single)
+
+
+def _array(texts: Mapping[int, bytes], places: Iterable[int]) -> bytes:
+    return b"[%b]" % b",".join([texts[place] for place in places])
+
+
+def _line(environ: Mapping[str, Any], part: Part, encoded: bytes) -> record.Line:
+    return record.Line(
+        record.FORMAT,
+        time.time(),
+        part.serving.generation.number,
+        environ["request.id"],
+        environ.get("request.key"),
+        dict(zip(part.serving.model.schema.names, part.inputs, strict=True)),
+        msgspec.Raw(encoded),
+    )
 
 
 def _answers(
-    model: Model, asked: One | Many, key: str | None, every_term: bool, first: int
+    model: Model, asked: One | Many, key: str | None, every_term: bool, positions: Sequence[int]
 ) -> tuple[Iterable[Any], list[Answer]]:
-    """The values that are scored, by feature, and the answers."""
+    """The values that are scored, by feature, and the answers. ``positions`` are those of the rows in the request."""
+    own = get_ident()
+    running[own] = SCORING, model.version, asked.rows
+    try:
+        return _answered(model, asked, key, every_term, positions)
+    finally:
+        del running[own]
+
+
+def _answered(
+    model: Model, asked: One | Many, key: str | None, every_term: bool, positions: Sequence[int]
+) -> tuple[Iterable[Any], list[Answer]]:
     if isinstance(asked, One):
-        own = fresh() if key is None else derived_ids([asked.row], key, model.version, first)[0]
+        own = fresh() if key is None else derived_ids([asked.row], [asked.id], key, model.version, positions)[0]
         return zip(asked.row), [model.answer(asked.row, every_term, own, asked.id, asked.warnings)]
     inputs = [column if isinstance(column, list) else column.tolist() for column in asked.columns]
-    ids = several(asked.rows) if key is None else derived_ids(zip(*inputs, strict=True), key, model.version, first)
+    if key is None:
+        ids = several(asked.rows)
+    else:
+        given = asked.ids or [None] * asked.rows
+        ids = derived_ids(zip(*inputs, strict=True), given, key, model.version, positions)
     warnings = map(asked.warnings.get, range(asked.rows), repeat(NO_WARNINGS))
     return inputs, model.answers(asked.columns, every_term, ids, asked.ids or repeat(None), warnings)
 
 
 def idempotency_key(environ: Mapping[str, Any]) -> str | None:
-    """The caller's key for this request, if there is one; raises :class:`InvalidKey`."""
+    """The Idempotency-Key of this request, if there is one, as that of its caller alone; raises :class:`InvalidKey`."""
     key: str | None = environ.get("HTTP_IDEMPOTENCY_KEY")
-    if key is not None and not _KEY.fullmatch(key):
+    if key is None:
+        return None
+    if not _KEY.fullmatch(key):
         raise InvalidKey("Idempotency-Key must be 1 to 255 visible ASCII characters.")
-    return key
+    return shares.of_caller(environ.get("request.key"), key)
 
 
-def derived_ids(rows: Iterable[Iterable[Any]], key: str, version: str, first: int) -> list[str]:
-    """One id of 32 hex digits per row, from the idempotency key, the row and the model's version."""
+def derived_ids(
+    rows: Iterable[Iterable[Any]], given: Iterable[str | None], key: str, version: str, positions: Iterable[int]
+) -> list[str]:
+    """One id of 32 hex digits per row: from the caller's idempotency key, the row with the id ``given`` to it, its position, and
+    the model's version."""
     start = hashlib.sha256(f"{version}\0{key}".encode("utf-8", "surrogateescape"))
     ids = []
-    for position, row in enumerate(rows, first):
+    for position, row, own in zip(positions, rows, given, strict=True):
         derived = start.copy()
         derived.update(f"\0{position}\0{[None if v != v else v for v in row]!r}".encode("utf-8", "surrogatepass"))
+        if own is not None:
+            derived.update(f"\0{own!r}".encode())
         ids.append(derived.hexdigest()[:32])
     return ids

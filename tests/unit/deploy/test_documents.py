@@ -44,7 +44,7 @@ def test_commands_exist(document: Path) -> None:
 
 
 PATH = re.compile(
-    r"(?:benchmarks|comparison|deploy|docs|env-setup|late_payers|learning|modelbundle|portfolio|services|tests)/[\w./-]*\w"
+    r"(?:benchmarks|comparison|deploy|docs|env-setup|fairness|late_payers|learning|modelbundle|notices|portfolio|services|tests)/[\w./-]*\w"
 )
 
 
@@ -82,7 +82,17 @@ def test_the_map_is_the_tree() -> None:
     assert sorted(path for path in set(paths) if paths.count(path) > 1) == []
     whole = tuple(path for path in paths if path.endswith(("/static/", "/templates/", "/migrations/")))
     modules = set()
-    for package in ("modelbundle", "services", "portfolio", "late_payers", "comparison", "learning"):
+    for package in (
+        "modelbundle",
+        "services",
+        "portfolio",
+        "late_payers",
+        "comparison",
+        "fairness",
+        "learning",
+        "logexport",
+        "notices",
+    ):
         for path in (ROOT / package).rglob("*.py"):
             own = str(path.relative_to(ROOT)).removesuffix("__init__.py")
             if not own.startswith(whole):

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.unit.deploy.rendered import ROOT
 
@@ -63,3 +64,24 @@ def test_what_runs_brings_nothing_of_the_build(name: str) -> None:
     assert "USER 10001:10001" in last
     labels = set(re.findall(r"org\.opencontainers\.image\.(\w+)=", last))
     assert {"title", "version", "revision", "created"} <= labels
+
+
+@images
+def test_no_image_has_the_evaluation_by_group(name: str) -> None:
+    """Neither its library nor its code: a group is known outside the service."""
+    locked = {
+        file: set(re.findall(r"^([\w.-]+)(?:\[.*\])?==", (ROOT / "env-setup" / file).read_text("utf-8"), re.MULTILINE))
+        for file in (f"{name}.txt", "fairness.txt", "dev.txt")
+    }
+    assert "fairlearn" in locked["fairness.txt"] & locked["dev.txt"]
+    assert "fairlearn" not in locked[f"{name}.txt"]
+    copies = re.findall(r"^COPY (.+)$", (ROOT / "services" / name / "Dockerfile").read_text("utf-8"), re.MULTILINE)
+    assert copies
+    assert not [line for line in copies if {"fairness", "fairness/", ".", "./"} & set(line.split()[:-1])]
+
+
+@pytest.mark.parametrize("file", ["docker-compose.yml", "deploy/swarm/stack.yml"])
+def test_no_container_dumps_its_memory(file: str) -> None:
+    """A proxy's or a database's memory has what callers sent, too."""
+    services = yaml.safe_load((ROOT / file).read_text("utf-8"))["services"]
+    assert {name: facts.get("ulimits") for name, facts in services.items()} == {name: {"core": 1} for name in services}

@@ -15,13 +15,15 @@ from sklearn.naive_bayes import GaussianNB
 from learning import dataset
 from learning.__main__ import main
 from learning.dataset import Query
+from learning.outcomes import OutcomesError
 from learning.recalibrate import Line, RecalibrationError, fit, recalibrate
 from modelbundle import golden
-from modelbundle.format import bundle, reference
+from modelbundle.format import archive, bundle, manifest, reference, values
 from modelbundle.publishing.publish import publish
 from modelbundle.scorers.probability import expit_array
 from modelbundle.statistics import log_odds
 from tests.conftest import GRADES, Made, make_book
+from tests.unit.modelbundle.test_fairness import GIVEN
 from tests.unit.services.logs import NOW, Written, iso
 
 ROWS = 12_000
@@ -140,7 +142,7 @@ def test_what_cannot_be_recalibrated_is_said(
     bundles: list[Made], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = logged(tmp_path, bundles[0].path, Line(1.0, -0.5), rows=60)
-    with pytest.raises(RecalibrationError, match="fewer than 20 of one kind"):
+    with pytest.raises(OutcomesError, match="fewer than 20 of one kind"):
         recalibrate(bundles[0].path, data, tmp_path / "new.bundle")
     frame, late = make_book(300)
     numbers = frame[["amount"]]
@@ -167,3 +169,16 @@ def test_the_intercept_makes_as_many_expected_as_came() -> None:
         labels = (rng.random(1500) < expit_array(odds[:1500])).astype(np.int64)
         slopes += fit(labels, odds[:1500], slope=True).factor != 1.0
     assert slopes <= 25  # about one in twenty
+
+
+def test_figures_by_group_are_not_taken_over(bundles: list[Made], tmp_path: Path) -> None:
+    """They are of the parent's probabilities: a recalibrated model refuses others."""
+    entries = archive.unpack(bundles[0].path.read_bytes())
+    about = values.loads(manifest.NAME, entries.pop(manifest.NAME))
+    entries[manifest.NAME] = manifest.dump({**about, "fairness": GIVEN})
+    parent = tmp_path / "parent.bundle"
+    parent.write_bytes(archive.pack(entries))
+    assert bundle.read(parent).manifest.fairness is not None
+    data = logged(tmp_path, parent, Line(1.0, -0.9))
+    made = recalibrate(parent, data, tmp_path / "new.bundle")
+    assert bundle.read(made.path).manifest.fairness is None

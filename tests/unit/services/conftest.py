@@ -22,6 +22,7 @@ def settings(tmp_path: Path) -> Settings:
         {
             "STATE_DIR": str(tmp_path / "state"),
             "DATA_DIR": str(tmp_path / "data"),
+            "ALLOW_PICKLE": "1",  # some tests serve a plain pipeline
             "MAX_ROWS": "50",
             "MAX_BODY_BYTES": "100000",
         }

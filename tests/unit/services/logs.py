@@ -65,7 +65,7 @@ class Written:
 def logged(inputs: dict[str, list[Any]], answers: list[Any], request: str = "request", key: str | None = None) -> bytes:
     """A line of the spool, as a worker writes it."""
     encoded = msgspec.Raw(msgspec.json.encode(answers))
-    return record.encode_lines([record.Line(record.FORMAT, time.time(), 3, request, key, inputs, encoded)])
+    return record.encode(record.Line(record.FORMAT, time.time(), 3, request, key, inputs, encoded))
 
 
 def drawn(row: dict[str, Any]) -> str:

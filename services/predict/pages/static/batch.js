@@ -249,7 +249,13 @@ function finish(word) {
   mixed(word);
 }
 
+/** Whether one model scored all rows, and it is the one that answers now. The page learns of a swap by and by, after the answers. */
+function current({ versions }) {
+  return versions.length === 1 && versions[0][0] === document.body.dataset.version;
+}
+
 function mixed(word) {
+  if (current(word)) alert_of("");
   if (word.versions.length < 2) return;
   const parts = word.versions.map(([version, rows]) => `${plural(rows, "row")} by ${version.slice(0, 12)}`).join(", ");
   const again = html("button", { type: "button", onclick: rescore }, "Score the whole book with the model that answers now");
@@ -268,5 +274,5 @@ async function rescore() {
 on("swap", () => {
   if (state === "checked") check();
   if (state === "scoring") alert_of("warn", "The model was replaced just now. The rest of the book is scored with the new one; afterwards the whole book can be scored again.");
-  if (state === "done" && latest?.rows) alert_of("warn", "Another model answers now than the one that scored this book. ", html("button", { type: "button", onclick: rescore }, "Score it again"));
+  if (state === "done" && latest?.rows && !current(latest)) alert_of("warn", "Another model answers now than the one that scored this book. ", html("button", { type: "button", onclick: rescore }, "Score it again"));
 });

@@ -2,13 +2,13 @@
 // news of a swap.
 
 import { html, svg } from "./dom.js";
-import { on, say } from "./page.js";
+import { headers, on, say } from "./page.js";
 
 const versions = document.getElementById("versions");
 
 async function served() {
   try {
-    const response = await fetch(versions.dataset.from);
+    const response = await fetch(versions.dataset.from, { headers: headers() });
     if (!response.ok) return;
     const switches = (await response.json()).events.filter(({ kind }) => kind === "switch");
     if (switches.length) versions.replaceChildren(table(switches));

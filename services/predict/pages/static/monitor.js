@@ -2,7 +2,7 @@
 
 import { html } from "./dom.js";
 import { SECTIONS, chip } from "./monitorparts.js";
-import { on } from "./page.js";
+import { headers, on } from "./page.js";
 
 const POLL = 10_000; // milliseconds
 const watch = document.getElementById("watch");
@@ -14,7 +14,7 @@ let range = null; // of the charts over time
 async function look() {
   if (document.hidden) return;
   try {
-    const response = await fetch("monitor.json", { cache: "no-cache", signal: AbortSignal.timeout(8000) });
+    const response = await fetch("monitor.json", { headers: headers(), cache: "no-cache", signal: AbortSignal.timeout(8000) });
     if (!response.ok) throw new Error(`The monitor cannot be read (${response.status}).`);
     const text = await response.text();
     facts = JSON.parse(text);
@@ -89,6 +89,7 @@ window.addEventListener("resize", () => {
   resized = setTimeout(() => facts && show(), 150);
 });
 document.addEventListener("visibilitychange", look);
+document.getElementById("key")?.addEventListener("change", look);
 for (const event of ["swap", "back"]) on(event, look);
 setInterval(look, POLL);
 setInterval(age, 1000);

@@ -1,7 +1,7 @@
 // The parts of the page that watches: each makes an element from {facts, model, range, choose, room}, or null where there is nothing to say.
 
 import { count, html, percent, plural, svg } from "./dom.js";
-import { pairs, series, when } from "./serieschart.js";
+import { evidence, pairs, series, when } from "./serieschart.js";
 
 /** A status as a coloured word. */
 export function chip(status, words) {
@@ -159,7 +159,7 @@ function performance({ model, room }) {
     row("Predicted to observed", interval(known.predicted_to_observed), "1: as many cases as expected"),
     row("Calibration slope", interval(known.calibration_slope), "1: neither too bold nor too timid"),
   ];
-  return card(title, 6, html("p", {}, known.text), html("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": "Measured performance" }, html("table", {}, html("caption", { class: "visually-hidden" }, "Measured performance"), html("tbody", {}, rows.filter(Boolean)))), known.curve.length > 1 ? calibration(known.curve, room(6)) : null);
+  return card(title, 6, html("p", {}, known.text), html("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": "Measured performance" }, html("table", {}, html("caption", { class: "visually-hidden" }, "Measured performance"), html("tbody", {}, rows.filter(Boolean)))), known.curve.length > 1 ? calibration(known.curve, room(6)) : null, shown(known.evidence, [["too_many", "current", "too many were predicted"], ["too_few", "before", "too few were predicted"]], room(6)));
 }
 
 function calibration(points, room) {
@@ -187,8 +187,16 @@ function challengers(view) {
       ["Mean difference", other.mean_difference === null ? "–" : `${other.mean_difference >= 0 ? "+" : "−"}${percent(Math.abs(other.mean_difference))} of probability`],
       ["ROC-AUC, difference", better ? `${better.value.toFixed(3)} (${better.low.toFixed(3)} to ${better.high.toFixed(3)})` : "not enough outcomes yet"],
     ];
-    return html("dl", { class: "facts" }, facts.map(([name, value]) => html("div", {}, html("dt", {}, name), html("dd", {}, value))));
+    const list = html("dl", { class: "facts" }, facts.map(([name, value]) => html("div", {}, html("dt", {}, name), html("dd", {}, value))));
+    return [list, ...shown(other.evidence, [["challenger", "current", "the challenger's log loss is lower"], ["champion", "before", "the model's that answers is lower"]], view.room(size))];
   }));
+}
+
+/** A sentence and a chart of evidence: `sides` are [name in the path, class, words]. Nothing where there is none. */
+function shown(found, sides, room) {
+  if (!found?.rows) return [];
+  const lines = sides.map(([name, kind, words]) => ({ kind, words, values: found.path.map((point) => point[name]) }));
+  return [html("p", { class: "small" }, found.text), evidence(found.path, { lines, room, label: `Evidence after each of ${plural(found.rows, "outcome")}` }), legend(lines.map(({ kind, words }) => [kind, words]))];
 }
 
 // What is, and what happened
@@ -228,6 +236,7 @@ function glossary() {
     ["PSI", "Population stability index: how differently two groups of rows are spread. Below 0.1 is little, above 0.25 is much. It says that something is different, not that it matters."],
     ["q", "How often a difference as large would come by chance, allowing for all features being looked at together (Benjamini-Hochberg)."],
     ["Moves the log-odds", "What the difference does to the average score. A feature may drift a lot and matter little."],
+    ["Evidence", "An e-value: how often a bet that a statement is wrong has multiplied its stake. Where the statement is true, it ever reaches 20 in at most 5 of 100 cases, however often one looks."],
     ["Estimated ROC-AUC", "How well the model would rank if its probabilities are right: an estimate before outcomes are known, no measurement."],
   ];
   return html("section", { class: "card" }, html("details", { id: "glossary" }, html("summary", {}, "What these words mean"), html("dl", { class: "glossary small" }, words.map(([word, meaning]) => [html("dt", {}, word), html("dd", {}, meaning)]))));

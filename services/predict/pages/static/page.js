@@ -2,6 +2,8 @@
 
 const POLL = 2000; // milliseconds between looks at /readyz, while the page is visible
 const READ = 12_000; // milliseconds that good news stays
+const READY = new URL("../../readyz", import.meta.url); // pages lie at several depths, scripts at one
+const LOOK_UP = [["predictions", "Look up"], ["deployments", "Deployments"]];
 const body = document.body;
 const notice = document.getElementById("notice");
 const key = document.getElementById("key");
@@ -80,7 +82,7 @@ function emit(event) {
 async function look() {
   if (!document.hidden) {
     try {
-      const response = await fetch("readyz", { cache: "no-store", signal: AbortSignal.timeout(5000) });
+      const response = await fetch(READY, { cache: "no-store", signal: AbortSignal.timeout(5000) });
       const facts = await response.json();
       if (facts.ready) report({ version: facts.model_version, generation: facts.generation });
       else report(null, "No model answers now.");
@@ -90,7 +92,24 @@ async function look() {
   }
 }
 
+/** Add the addresses that only some keys have to the navigation, where this tab's key is one of them. */
+export function offer() {
+  const list = document.querySelector("nav[aria-label=Pages] ul");
+  if (!sessionStorage.getItem("looks-up") || !list || list.querySelector(".look-up")) return;
+  for (const [address, words] of LOOK_UP) {
+    const link = document.createElement("a");
+    link.href = new URL(`../../${address}`, import.meta.url);
+    link.textContent = words;
+    if (location.pathname === link.pathname) link.setAttribute("aria-current", "page");
+    const item = document.createElement("li");
+    item.className = "look-up";
+    item.append(link);
+    list.append(item);
+  }
+}
+
 if (key) {
+  offer();
   key.value = sessionStorage.getItem("key") || "";
   key.addEventListener("input", () => sessionStorage.setItem("key", key.value));
 }

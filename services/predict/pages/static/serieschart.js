@@ -109,3 +109,27 @@ export function pairs(bins, { label, room, height = 120, names = true }) {
 function share(value) {
   return value === null ? "–" : `${(100 * value).toFixed(value < 0.0995 ? 1 : 0)} %`;
 }
+
+const ENOUGH = 20; // the evidence that is asked for
+
+/** Evidence after more and more outcomes, [{time, rows}]: `lines` are [{values, kind, words}], on a logarithmic axis from 1/100 up, with a line at 20. */
+export function evidence(points, { lines, room, label, height = 150 }) {
+  const width = Math.max(280, room);
+  const log = (value) => Math.log10(Math.max(value, 0.01));
+  const top = Math.max(2, ...lines.flatMap(({ values }) => values.map(log)));
+  const last = points.at(-1).rows;
+  const x = (i) => LEFT + (points[i].rows / last) * (width - LEFT - RIGHT);
+  const y = (value) => height - BOTTOM - ((log(value) + 2) / (top + 2)) * (height - TOP - BOTTOM);
+  const ticks = Array.from({ length: Math.floor(top) + 3 }, (_, i) => i - 2).filter((power) => power % Math.ceil(top / 5) === 0);
+  const days = [points[0].time, points.at(-1).time].map((time) => (time ? when(Date.parse(time)) : ""));
+  const drawn = [
+    ticks.map((power) => [svg("line", { class: "grid", x1: LEFT, x2: width - RIGHT, y1: y(10 ** power), y2: y(10 ** power) }), svg("text", { x: LEFT - 6, y: y(10 ** power) + 4, "text-anchor": "end" }, power < 0 ? `1/${10 ** -power}` : power > 4 ? `1e${power}` : (10 ** power).toLocaleString("en"))]),
+    lines.map(({ values, kind, words }) => svg("path", { class: `line ${kind}`, d: path(values, x, y) }, svg("title", {}, words))),
+    svg("line", { class: "level", x1: LEFT, x2: width - RIGHT, y1: y(ENOUGH), y2: y(ENOUGH) }),
+    svg("text", { class: "level-name", x: LEFT + 4, y: y(ENOUGH) - 4 }, `enough: ${ENOUGH}`),
+    svg("line", { class: "axis", x1: LEFT, x2: width - RIGHT, y1: height - BOTTOM, y2: height - BOTTOM }),
+    svg("text", { x: LEFT, y: height - 6 }, days[0]),
+    svg("text", { x: width - RIGHT, y: height - 6, "text-anchor": "end" }, days[1]),
+  ];
+  return html("figure", { class: "chart evidence" }, html("figcaption", {}, "Evidence, as outcomes became known"), svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": label }, drawn.flat(Infinity)));
+}

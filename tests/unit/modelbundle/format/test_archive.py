@@ -7,6 +7,7 @@ import io
 import stat
 import struct
 import zipfile
+from typing import Any
 
 import pytest
 
@@ -62,6 +63,7 @@ HOSTILE = {
 }
 
 
+@pytest.mark.attack("archives")
 @pytest.mark.parametrize("content", HOSTILE.values(), ids=HOSTILE.keys())
 def test_what_pack_does_not_write_is_refused(content: bytes) -> None:
     """Everything that a writer of bundles would not have produced is a FormatError."""
@@ -77,7 +79,8 @@ def test_a_name_that_stands_twice_is_refused() -> None:
         archive.unpack(content)
 
 
-def test_every_flipped_bit_is_noticed_or_harmless() -> None:
+@pytest.mark.attack("archives")
+def test_every_flipped_bit_is_noticed_or_harmless(record_property: Any) -> None:
     """A changed byte ends in a FormatError or in the same entries, never in others or in another exception."""
     packed = archive.pack(ENTRIES)
     for position in range(len(packed)):
@@ -85,16 +88,20 @@ def test_every_flipped_bit_is_noticed_or_harmless() -> None:
         damaged[position] ^= 0x41
         with contextlib.suppress(FormatError):
             assert archive.unpack(bytes(damaged)) == ENTRIES, position
+    record_property("sent", len(packed))
 
 
-def test_every_truncation_is_refused() -> None:
+@pytest.mark.attack("archives")
+def test_every_truncation_is_refused(record_property: Any) -> None:
     """A file that lost its end is never read."""
     packed = archive.pack(ENTRIES)
     for length in range(len(packed)):
         with pytest.raises(FormatError):
             archive.unpack(packed[:length])
+    record_property("sent", len(packed))
 
 
+@pytest.mark.attack("archives")
 def test_a_directory_that_claims_too_much_is_refused_before_it_is_read() -> None:
     """The counts in the last 22 bytes bound what the reader does."""
     packed = bytearray(archive.pack(ENTRIES))

@@ -61,6 +61,22 @@ def test_a_statement_says_which_gates_it_lifts(keys: tuple[Path, Path]) -> None:
     assert statement.verify(signed(keys), SHA256, trusted(keys)).allow == ()
 
 
+@pytest.mark.parametrize("share", [0.5, 10, 50.0])
+def test_a_statement_says_which_share_a_challenger_may_answer(keys: tuple[Path, Path], share: float) -> None:
+    """Without a word, none."""
+    raw = statement.sign(SHA256, "m", statement.read_private(keys[0]), 7, statement.CHALLENGER, share=share)
+    assert statement.verify(raw, SHA256, trusted(keys), statement.CHALLENGER).share == share
+    assert statement.verify(signed(keys), SHA256, trusted(keys)).share == 0
+
+
+@pytest.mark.parametrize("share", [float("nan"), float("inf"), -1, 101, True, "10", [10]])
+def test_a_share_that_is_no_percentage_is_refused(keys: tuple[Path, Path], share: Any) -> None:
+    """No comparison with it would hold, so it would allow any share."""
+    raw = statement.sign(SHA256, "m", statement.read_private(keys[0]), 7, statement.CHALLENGER, share=share)
+    with pytest.raises(StatementError, match="share that is no percentage"):
+        statement.verify(raw, SHA256, trusted(keys), statement.CHALLENGER)
+
+
 def test_without_a_number_the_clock_gives_one(keys: tuple[Path, Path]) -> None:
     """The default sequence is the time in milliseconds, so it rises with every statement."""
     first, second = (statement.verify(signed(keys, None), SHA256, trusted(keys)).sequence for _ in range(2))
@@ -110,6 +126,7 @@ def test_any_of_several_keys_will_do(keys: tuple[Path, Path], tmp_path: Path) ->
         statement.verify(signed(keys), SHA256, statement.read_public(tmp_path / "new-public.pem"))
 
 
+@pytest.mark.attack("statements")
 def test_another_file_is_not_meant(keys: tuple[Path, Path]) -> None:
     """A statement about other bytes is refused."""
     with pytest.raises(StatementError, match="is not about the model"):
@@ -127,6 +144,7 @@ def resigned(keys: tuple[Path, Path], change: Any) -> bytes:
     return json.dumps(document).encode()
 
 
+@pytest.mark.attack("statements")
 @pytest.mark.parametrize(
     "change",
     [
@@ -169,6 +187,7 @@ def original(keys: tuple[Path, Path]) -> bytes:
     return signed(keys)
 
 
+@pytest.mark.attack("statements")
 @given(data=st.data())
 @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 def test_no_changed_byte_is_accepted_with_another_meaning(
@@ -186,6 +205,7 @@ def test_no_changed_byte_is_accepted_with_another_meaning(
     assert (found.sha256, found.sequence) == (SHA256, 7)
 
 
+@pytest.mark.attack("statements")
 @pytest.mark.parametrize(
     "raw", [b"", b"{}", b"[]", b"null", b"[" * 60_000, b"x" * 70_000, b'{"dsseEnvelope": {"signatures": []}}', b"\xff"]
 )
@@ -195,6 +215,7 @@ def test_what_is_no_statement_is_refused(keys: tuple[Path, Path], raw: bytes) ->
         statement.verify(raw, SHA256, trusted(keys))
 
 
+@pytest.mark.attack("statements")
 def test_other_kinds_of_keys_are_refused(tmp_path: Path) -> None:
     """Only keys on P-256 are accepted."""
     for number, key in enumerate((ed25519.Ed25519PrivateKey.generate(), ec.generate_private_key(ec.SECP384R1()))):

@@ -240,3 +240,37 @@ def test_a_range_of_training_beyond_the_bounds_opens_none_of_them(value: float, 
         else:
             with pytest.raises(Invalid):
                 own.read(document, 10)
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"k" * 100_000: [1], "amount": [1, 2]},
+        {f"{i}{'k' * 5_000}": [1] for i in range(500)} | {"amount": [1, 2], "purpose": [1, 2]},
+        {"records": [GOOD], **{f"{i}{'k' * 5_000}": 1 for i in range(500)}},
+        {**GOOD, **{f"{i}{'k' * 5_000}": 1 for i in range(500)}},
+        [{"k" * 5_000: 1}] * 100,
+    ],
+)
+def test_problems_stay_small_however_long_the_names_are(document: Any) -> None:
+    """An answer must not repeat a body of megabytes."""
+    assert len(problems(document)) <= 100
+    assert sum(len(problem.pointer) + len(problem.detail) for problem in problems(document)) < 50_000
+
+
+def test_problems_of_a_wrapper_are_all_counted() -> None:
+    """Also those that are not named."""
+    with pytest.raises(Invalid) as caught:
+        VALIDATOR.read({"records": [GOOD], **{str(i): 1 for i in range(500)}}, 100)
+    assert (len(caught.value.problems), caught.value.total) == (100, 500)
+
+
+def test_hints_are_for_so_many_names_as_can_be_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Comparing each of a hundred unknown names with thousands of features took seconds."""
+    wide = Validator(Schema(tuple(Feature(f"f{i}", "number", False) for i in range(1_000))))
+    compared: list[str] = []
+    monkeypatch.setattr(Validator, "closest", lambda _, name: compared.append(name))
+    with pytest.raises(Invalid) as caught:
+        wide.read({f"g{i}": 1 for i in range(200)}, 100)
+    assert len(caught.value.problems) == 100
+    assert len(compared) == 5

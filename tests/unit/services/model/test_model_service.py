@@ -171,7 +171,7 @@ def test_a_challenger_is_handed_out_beside_the_champion(shop: Shop) -> None:
     assert shop.client.get("/challenger", headers={"If-None-Match": f'"{OTHER_SHA}"'}).status_code == 304
     assert shop.client.get("/challenger/statement").data == b"signed"
     facts = shop.client.get("/pin").get_json()["challenger"]
-    served = {"file": "b.bundle", "sha256": OTHER_SHA, "allow": []}
+    served = {"file": "b.bundle", "sha256": OTHER_SHA, "allow": [], "share": 0.0}
     assert facts == {"pinned": served, "serving": served, "id": response.headers["X-Pin-Id"], "why_not": None}
     assert shop.client.get("/pin").get_json()["id"] == champion
     for headers in ({}, {"If-None-Match": f'"{SHA}"'}):
@@ -279,3 +279,37 @@ def test_an_allowance_alone_sets_the_champions_pin_anew(shop: Shop) -> None:
     assert after["serving"]["allow"] == ["scores"]
     assert after["id"] != before["id"]
     assert after["challenger"]["id"] == before["challenger"]["id"]
+
+
+@pytest.mark.parametrize(
+    ("share", "found"), [(10, 10.0), (0.5, 0.5), ("12.5", 12.5), (50, 50.0), (0, 0.0), (None, 0.0)]
+)
+def test_a_challenger_may_have_a_share(shop: Shop, share: object, found: float) -> None:
+    """A share is a percentage, as a number or as text. Another share is another pin; the same champion stays."""
+    named = {"file": "b.bundle", "sha256": OTHER_SHA}
+    shop.challenge({**named, "share": 7})
+    before = shop.client.get("/pin").get_json()
+    shop.challenge({**named, "share": share})
+    after = shop.client.get("/pin").get_json()
+    assert after["challenger"]["serving"]["share"] == found
+    assert after["challenger"]["id"] != before["challenger"]["id"]
+    assert after["id"] == before["id"]
+
+
+@pytest.mark.parametrize("share", [-1, 50.1, 100, True, "a tenth", "nan", [10], {}])
+def test_another_share_is_an_error_of_the_challenger(shop: Shop, share: object) -> None:
+    shop.challenge({"file": "b.bundle", "sha256": OTHER_SHA, "share": share})
+    facts = shop.client.get("/pin").get_json()
+    assert "the challenger: the share must be a percentage" in facts["challenger"]["why_not"]
+    assert facts["why_not"] is None
+
+
+def test_the_environment_has_the_share_too(models: Path) -> None:
+    own = {"MODEL_FILE_NAME": "a.bundle", "MODEL_SHA256": SHA}
+    other = {**own, "CHALLENGER_FILE_NAME": "b.bundle", "CHALLENGER_SHA256": OTHER_SHA}
+    for text, share in (("2.5", 2.5), ("", 0.0)):
+        found = pins.from_environment({**other, "CHALLENGER_SHARE": text})[0].challenger
+        assert isinstance(found, Pin)
+        assert found.share == share
+    assert "the share must be" in str(pins.from_environment({**other, "CHALLENGER_SHARE": "51"})[0].challenger)
+    assert isinstance(pins.from_environment({**own, "CHALLENGER_SHARE": "10"})[0].challenger, pins.PinError)

@@ -12,6 +12,7 @@ import pytest
 from late_payers.simulation import simulate
 from modelbundle.format import bundle
 from modelbundle.model import Model
+from services.monitoring import unseen
 from services.monitoring.analysis.drift import verdict
 from tests.unit.services.logs import NOW, Written
 
@@ -61,7 +62,12 @@ def test_incomes_down_and_a_new_purpose_raise_those_two(tmp_path: Path, shipped:
     assert "Annual income is lower than in training" in by_name["annual_inc"]["text"]
     assert by_name["purpose"]["unseen_rate"] == pytest.approx(0.05, abs=0.01)
     assert [value["value"] for value in by_name["purpose"]["unseen_values"]] == ["wedding"]
-    assert "“wedding”" in by_name["purpose"]["text"]
+    (value,) = by_name["purpose"]["unseen_values"]
+    assert (value["length"], value["rows"] > 100) == (7, True)
+    assert f"such as a text of 7 characters in {value['rows']} rows: " in by_name["purpose"]["text"]
+    whole = {"models": [entry]}
+    assert "wedding" not in str(unseen.without_values(whole))
+    assert "such as “wedding”: " in str(unseen.with_values(whole))
     assert "Anna" not in str(entry)
     assert "Annual income" in entry["text"]
 

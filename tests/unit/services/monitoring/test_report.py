@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from modelbundle.format import bundle
-from services.monitoring import report
+from services.monitoring import report, unseen
 from services.monitoring.__main__ import DRIFTED, main
 from services.monitoring.summary import DAY
 from tests.conftest import Made, make_book
@@ -79,7 +79,7 @@ def test_what_callers_and_authors_wrote_is_text(tmp_path: Path, bundles: list[Ma
     log.judge(labelled, labels)
     content: dict[str, Any] = log.monitor(bundles[0].path.parent).summary(NOW)
     content["models"][0]["title"] = "<i>Late</i>"
-    page = report.page(content)
+    page = report.page(unseen.with_values(content))
     assert "&lt;b&gt;boat" in page
     assert "&lt;i&gt;Late" in page
     assert "<b>" not in page

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import stat
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -51,9 +53,7 @@ def test_erasure_takes_what_challengers_said_too(engine: sa.Engine) -> None:
         assert connection.execute(sa.select(challenges.c.prediction_id)).scalars().all() == ["p2"]
 
 
-def test_a_row_that_the_database_does_not_take_keeps_no_other_out(
-    engine: sa.Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_row_that_the_database_does_not_take_keeps_no_other_out(tmp_path: Path) -> None:
     """It is counted and set aside with its segment; the others are in."""
     from sqlalchemy.exc import DataError
 
@@ -62,13 +62,13 @@ def test_a_row_that_the_database_does_not_take_keeps_no_other_out(
     taken: list[Any] = []
 
     def picky(_: sa.Engine, rows: list[Any]) -> None:
-        if 3 in rows:
+        if any(row["prediction_id"] == "p3" for row in rows):
             raise DataError("INSERT", {}, Exception("too long"))
         taken.extend(rows)
 
-    monkeypatch.setattr(database, "insert", picky)
-    assert shipper.Shipper(tmp_path, "sqlite://")._insert(list(range(7))) == 1
-    assert taken == [0, 1, 2, 4, 5, 6]
+    rows = [prediction(number) for number in range(7)]
+    assert shipper.Shipper(tmp_path, "sqlite://")._insert(picky, rows, "prediction_id") == {"p3"}
+    assert taken == rows[:3] + rows[4:]
 
 
 def test_the_migrations_make_the_tables_that_the_code_names(engine: sa.Engine) -> None:
@@ -92,7 +92,7 @@ def test_an_event_that_is_written_twice_is_one_row_and_sits_beside_predictions_i
     writer.turn()
     with pytest.raises(spool.Full):
         writer.append(b"a prediction\n")
-    writer.append(event.encode("e1", event.SWITCH, 0.0, {}) + event.encode("e2", event.REFUSAL, 1.5, {}), whatever=True)
+    writer.append(event.encode("e1", event.SWITCH, 0.0, {}), event.encode("e2", event.REFUSAL, 1.5, {}), whatever=True)
     writer.close()
     event.append(root, event.DEPLOYMENT, {"user": "ann"})
     assert Shipper(root, f"sqlite:///{tmp_path}/log.sqlite").round()
@@ -159,3 +159,128 @@ def test_a_migration_that_fails_is_trouble_and_tried_again(
         assert not own.round()
     assert '"reason": "migrate: OperationalError"' in capfd.readouterr().out
     assert own.round()
+
+
+def emptied(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def tables_gone(path: Path) -> None:
+    with database.connect(f"sqlite:///{path}").begin() as connection:
+        database.metadata.drop_all(connection)
+        connection.execute(sa.text("DROP TABLE alembic_version"))
+
+
+def brought_back(path: Path) -> None:
+    """A copy of an older version's."""
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(database.__file__).with_name("migrations")))
+    with database.connect(f"sqlite:///{path}").begin() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0001")
+
+
+@pytest.mark.attack("database gone")
+@pytest.mark.parametrize("harm", [Path.unlink, emptied, tables_gone, brought_back])
+def test_a_database_that_is_emptied_while_the_shipper_runs_has_its_tables_again(
+    tmp_path: Path, harm: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Removed, truncated, its tables dropped, or replaced by an older copy: rows do not wait for another shipper."""
+    from services.predictionlog import shipper
+
+    path, root = tmp_path / "log.sqlite", tmp_path / "spool"
+    own = shipper.Shipper(root, f"sqlite:///{path}")
+    event.append(root, event.DEPLOYMENT, {"user": "ann"})
+    assert own.round()
+    harm(path)
+    if harm is brought_back:
+        monkeypatch.setattr(shipper, "LOOK", -1.0)
+    event.append(root, event.DEPLOYMENT, {"user": "ben"})
+    own.round()  # this one may find out only
+    assert own.round()
+    assert database.revision(own.engine) == database.HEAD
+    with own.engine.connect() as connection:
+        found = set(connection.execute(sa.select(database.events.c.detail)).scalars())
+    assert '{"user":"ben"}' in found
+    assert spool.oldest(root) is None
+
+
+def test_tables_that_are_missing_are_made_also_where_no_row_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Outcomes and the audit need them too."""
+    from services.predictionlog import shipper
+
+    own = shipper.Shipper(tmp_path / "spool", f"sqlite:///{tmp_path}/log.sqlite")
+    assert own.round()
+    (tmp_path / "log.sqlite").unlink()
+    monkeypatch.setattr(shipper, "LOOK", -1.0)
+    assert own.round()
+    assert database.revision(own.engine) == database.HEAD
+
+
+def test_outcomes_of_older_and_newer_versions_are_in_step(engine: sa.Engine) -> None:
+    """A version before outcomes had names writes and reads its column only."""
+
+    def rows() -> dict[str, tuple[Any, ...]]:
+        with engine.connect() as connection:
+            return {
+                own: (*row,)
+                for own, *row in connection.exec_driver_sql("SELECT prediction_id, is_late, name, value FROM outcomes")
+            }
+
+    with engine.begin() as connection:
+        connection.exec_driver_sql("INSERT INTO outcomes (prediction_id, is_late, time) VALUES ('old', true, 't')")
+        for own, value in (("new", "false"), ("text", '"paid"')):
+            row = {"prediction_id": own, "name": "is_late", "value": value, "time": "t"}
+            connection.execute(sa.insert(database.outcomes).values(**row))
+    assert rows() == {
+        "old": (True, "is_late", "true"),
+        "new": (False, "is_late", "false"),
+        "text": (None, "is_late", '"paid"'),
+    }
+    with engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE outcomes SET is_late = false WHERE prediction_id = 'old'")
+        mine = database.outcomes.c.prediction_id == "new"
+        connection.execute(sa.update(database.outcomes).where(mine).values(value="true"))
+    assert rows()["old"] == (False, "is_late", "false")
+    assert rows()["new"] == (True, "is_late", "true")
+
+
+def test_outcomes_recorded_before_they_had_names_keep_their_values(tmp_path: Path) -> None:
+    """The migration fills in the name and the value, and its way back takes them away."""
+    from alembic import command
+    from alembic.config import Config
+
+    engine = database.connect(f"sqlite:///{tmp_path}/old.sqlite")
+    config = Config()
+    config.set_main_option("script_location", str(Path(database.__file__).with_name("migrations")))
+
+    def move(to: str) -> None:
+        with engine.begin() as connection:
+            config.attributes["connection"] = connection
+            (command.downgrade if to == "0005" else command.upgrade)(config, to)
+
+    move("head")
+    move("0005")
+    with engine.begin() as connection:
+        for own, is_late in (("a", "true"), ("b", "false")):
+            connection.exec_driver_sql(
+                f"INSERT INTO outcomes (prediction_id, is_late, time) VALUES ('{own}', {is_late}, 't')"
+            )
+    move("head")
+    with engine.connect() as connection:
+        found = list(connection.execute(sa.select(database.outcomes.c.name, database.outcomes.c.value)))
+    assert found == [("is_late", "true"), ("is_late", "false")]
+
+
+def test_a_log_in_memory_changes_the_rights_of_no_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its name is empty, which as a path is the working directory."""
+    monkeypatch.chdir(tmp_path)
+    tmp_path.chmod(0o755)
+    with database.connect("sqlite://").connect() as connection:
+        connection.exec_driver_sql("SELECT 1")
+    assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o755

@@ -34,7 +34,7 @@ def test_however_long_nobody_ships_there_are_few_files_and_all_of_them_are_durab
     for line in written:
         writer.append(line)
         writer.turn()
-        assert sum(durable.values()) == sum(map(len, written[: int(line) + 1]))
+        assert sum(durable.values()) == sum(spool.CHECKSUM + len(one) for one in written[: int(line) + 1])
     assert len(files(writer)) == spool.FEW + 1
     for _ in range(2):  # the shipper is back, and nothing more is asked
         shipped = spool.segments(writer.root)
@@ -48,7 +48,7 @@ def test_however_long_nobody_ships_there_are_few_files_and_all_of_them_are_durab
 
 def test_a_large_segment_is_closed_whoever_waits(writer: spool.Writer) -> None:
     """So that none holds more than one turn's rows beyond a bound: the shipper reads them one by one."""
-    line = bytes(spool.LARGE // 8 - 1) + b"\n"
+    line = bytes(spool.LARGE // 8 - 1 - spool.CHECKSUM) + b"\n"
     for _ in range(spool.FEW):
         writer.append(b"small\n")
         writer.turn()
@@ -56,7 +56,7 @@ def test_a_large_segment_is_closed_whoever_waits(writer: spool.Writer) -> None:
         writer.append(line)
         writer.turn()
     sizes = [path.stat().st_size for path in files(writer)]
-    assert sizes == [6] * spool.FEW + [spool.LARGE] * 2 + [0]
+    assert sizes == [6 + spool.CHECKSUM] * spool.FEW + [spool.LARGE] * 2 + [0]
 
 
 def test_what_the_disk_takes_only_a_part_of_leaves_no_trace(
@@ -64,14 +64,28 @@ def test_what_the_disk_takes_only_a_part_of_leaves_no_trace(
 ) -> None:
     """The disk is full in the middle of a line: that line was not logged, and those before and after it are whole."""
     writev = os.writev
-    writer.append(b"[before", b"]\n")
+    writer.append(b"[before]\n")
     with monkeypatch.context() as full:
         full.setattr(os, "writev", lambda descriptor, parts: writev(descriptor, [*parts[:1], parts[1][:3]]))
         with pytest.raises(OSError, match="No space left"):
-            writer.append(b"[torn", memoryview(b", in two"), b"]\n")
+            writer.append(b"[torn, in two]\n")
     writer.append(b"[after]\n")
     writer.turn()
     assert [*spool.lines(files(writer)[0])] == [b"[before]\n", b"[after]\n"]
+    assert len([*spool.raw_lines(files(writer)[0])]) == 2
+
+
+def test_a_line_that_was_changed_is_known_and_those_of_older_versions_are_read(writer: spool.Writer) -> None:
+    """Whichever byte it is: a line is what was appended, or it is none. Without a checksum there is nothing to compare with."""
+    line = b'[2,1.0,"a number that is still a number",10000.0]\n'
+    writer.append(line)
+    writer.turn()
+    (path,) = files(writer)[:1]
+    raw = path.read_bytes()
+    assert [*spool.lines(path)] == [line]
+    for at in range(len(raw) - 1):
+        path.write_bytes(raw[:at] + bytes([raw[at] ^ 4]) + raw[at + 1 :] + line)
+        assert [*spool.lines(path)] == [line], f"byte {at}"
 
 
 def test_a_writer_is_not_taken_for_one_that_has_ended_while_it_begins(

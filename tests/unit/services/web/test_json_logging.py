@@ -7,6 +7,9 @@ import subprocess
 import sys
 from typing import Any
 
+import pytest
+
+from services.web import json_logging
 from tests.integration.system import ROOT
 
 PROGRAM = """
@@ -41,7 +44,38 @@ def test_a_stack_trace_stays_in_its_line() -> None:
     """The trace is a field of the line."""
     [line] = lines("try: 1 / 0\nexcept ZeroDivisionError: log.exception('request failed')")
     assert (line["level"], line["event"]) == ("error", "request failed")
-    assert "ZeroDivisionError" in line["trace"]
+    assert line["trace"].endswith("builtins.ZeroDivisionError")
+    assert 'File "<string>"' in line["trace"]
+
+
+def test_no_text_of_an_exception_is_logged() -> None:
+    """A library puts the value into it that it could not read. Those that led to it are there, with their types only."""
+    statements = "name = 'Margue' + 'rite'\ntry: {}[name]\nexcept KeyError:\n  "
+    statements += "try: int(name)\n  except ValueError: log.exception('no')"
+    [line] = lines(statements)
+    assert "builtins.KeyError" in line["trace"]
+    assert line["trace"].endswith("builtins.ValueError")
+    assert "Marguerite" not in json.dumps(line)
+
+
+@pytest.mark.parametrize("where", ["fail()", "threading.Thread(target=fail, name='writer').start()"])
+def test_what_no_code_catches_is_a_line_too(where: str) -> None:
+    """Nothing goes to stderr."""
+    program = "import threading\njson_logging.log_uncaught()\ndef fail(): int('Margue' + 'rite')\n" + where
+    command = [sys.executable, "-c", PROGRAM.format(statements=program)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.stderr == ""
+    [line] = map(json.loads, done.stdout.splitlines())
+    assert (line["level"], line["event"]) == ("error", "uncaught")
+    assert line["trace"].endswith("builtins.ValueError")
+    assert "Marguerite" not in done.stdout
+
+
+def test_a_chain_of_exceptions_has_an_end() -> None:
+    error = ValueError()
+    error.__context__ = TypeError()
+    error.__context__.__context__ = error
+    assert json_logging.trace(error).count("ValueError") <= json_logging.CHAIN
 
 
 def test_other_libraries_are_logged_from_info_on() -> None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from flask.testing import FlaskClient
 
-from tests.conftest import LOAN
-from tests.unit.services.predict.api.test_predict import post
+from services.predict.rollout.state_dir import StateDir
+from services.predict.settings import Settings
+from tests.conftest import LOAN, Made
+from tests.unit.services.predict.api.test_outcomes import make
+from tests.unit.services.predict.api.test_predict import assert_problem, post
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 SPAN = "00f067aa0ba902b7"
@@ -73,3 +77,48 @@ def test_a_streamed_answer_is_logged_when_it_ends(client: FlaskClient, capfd: py
     response.close()
     lines = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
     assert [(line["rows"], line.get("bad_rows")) for line in lines][1] == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("more", "refused"),
+    [
+        ({}, True),
+        ({"HOST": "0.0.0.0"}, False),
+        ({"ALLOWED_HOSTS": "rebound.example"}, False),
+        ({"ALLOWED_HOSTS": "other.example"}, True),
+        ({"HOST": "0.0.0.0", "ALLOWED_HOSTS": "other.example"}, True),
+        ({"ALLOWED_HOSTS": "*"}, False),
+    ],
+)
+def test_a_page_that_rebinds_its_name_reaches_nothing(
+    settings: Settings, store: StateDir, bundles: list[Made], more: dict[str, str], refused: bool
+) -> None:
+    """On loopback without keys, ``Host`` must be a name of this machine. Settings say otherwise."""
+    client = make(settings, store, bundles, **more)
+    response = client.get("/healthz", headers={"Host": "rebound.example"})
+    assert response.status_code == (421 if refused else 200)
+    if refused:
+        assert_problem(response, 421)
+
+
+def test_with_keys_any_name_will_do(settings: Settings, store: StateDir, bundles: list[Made], tmp_path: Path) -> None:
+    """A page of another site has no key."""
+    (tmp_path / "keys").write_text(f"desk {'0' * 64}\n", "utf-8")
+    client = make(settings, store, bundles, API_KEYS_FILE=str(tmp_path / "keys"))
+    assert client.get("/healthz", headers={"Host": "rebound.example"}).status_code == 200
+
+
+def test_a_log_line_has_no_name_that_a_caller_gave_to_a_field(
+    client: FlaskClient, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The answer has it; the log says that there was an unknown field, and the model's own names."""
+    response = post(client, {**LOAN, "Marguerite Example 1971": 1})
+    assert response.status_code == 422
+    assert response.get_json()["errors"][0]["pointer"] == "/Marguerite Example 1971"
+    [line] = map(json.loads, capfd.readouterr().out.splitlines())
+    assert line["problem"]["pointer"] == ""
+    assert line["problem"]["detail"].startswith("unknown field")
+    assert "Marguerite" not in json.dumps(line)
+    post(client, {**LOAN, "int_rate": "high"})
+    [line] = map(json.loads, capfd.readouterr().out.splitlines())
+    assert line["problem"]["pointer"] == "/int_rate"

@@ -10,11 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema_rs
+import numpy as np
+import pandas as pd
 import pytest
 import sqlalchemy as sa
 from flask import Flask
 from flask.testing import FlaskClient
+from sklearn.linear_model import LogisticRegression
 
+from modelbundle.publishing.publish import publish
 from services.predict.api import outcomes as view
 from services.predict.api.request_body import BodyReader
 from services.predict.app import create_app
@@ -273,22 +277,17 @@ def make(settings: Settings, store: StateDir, bundles: list[Made], **changes: st
 def test_beyond_this_machine_a_key_is_needed(
     settings: Settings, store: StateDir, bundles: list[Made], engine: sa.Engine, host: str, tmp_path: Path
 ) -> None:
-    """Without API_KEYS_FILE it is 403, and says what to set; with it, whoever has a key may, and is named."""
+    """Without API_KEYS_FILE it is 403, and says what to set; with it, a key of the role may, and is named."""
     claim = {"prediction_id": "p1", "is_late": True}
     assert "API_KEYS_FILE" in send(make(settings, store, bundles, HOST=host), claim, 403)["detail"]
     import hashlib
 
-    (tmp_path / "keys").write_text(f"desk {hashlib.sha256(b'secret').hexdigest()}\n", "utf-8")
+    (tmp_path / "keys").write_text(f"desk {hashlib.sha256(b'secret').hexdigest()} outcomes\n", "utf-8")
     client = make(settings, store, bundles, HOST=host, API_KEYS_FILE=str(tmp_path / "keys"))
     send(client, claim, 401)
     assert client.post("/outcomes", json=claim, headers={"X-API-Key": "secret"}).status_code == 200
     with engine.connect() as connection:
         assert connection.execute(sa.select(database.outcomes.c.key_name)).scalars().all() == ["desk"]
-
-
-@pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "[::1]", "localhost"])
-def test_on_this_machine_no_key_is_needed(host: str) -> None:
-    assert view.loopback(host)
 
 
 def test_without_a_log_there_is_nothing_to_add_to(settings: Settings, store: StateDir, bundles: list[Made]) -> None:
@@ -330,3 +329,31 @@ def test_a_sheet_as_data_frames_and_spreadsheets_write_it(client: FlaskClient, e
     assert lines[1:3] == ["p1,1.0,,recorded,", "p2,0.0,,recorded,"]
     assert "begins on line 4 and ends inside quotation marks: one of them is not closed" in "".join(lines[3:])
     assert stored(engine) == {"p1": True, "p2": False}
+
+
+def test_the_outcome_is_the_one_that_the_bundle_names(settings: Settings, engine: sa.Engine, tmp_path: Path) -> None:
+    """Three classes: their values are accepted in JSON and CSV, described, and refused where they are no values."""
+    frame = pd.DataFrame({"x": np.linspace(0, 1, 60)})
+    labels = pd.Series(["lost", "paid", "sold"] * 20, name="end/of it")
+    made = publish(LogisticRegression().fit(frame, labels), frame, labels, tmp_path / "three.bundle")
+    store = StateDir(settings.state_dir)
+    client = make(settings, store, [made])
+    assert client.get("/model").get_json()["outcome"] == {"name": "end/of it", "values": ["lost", "paid", "sold"]}
+    assert send(client, {"prediction_id": "p1", "end/of it": "sold"})["end/of it"] == "sold"
+    assert send(client, {"prediction_id": "p1", "end/of it": "lost"}, 409)["errors"][0]["pointer"] == "/end~1of it"
+    errors = send(client, [{"prediction_id": "p2", "end/of it": True}, {"prediction_id": "p2", "is_late": True}], 422)[
+        "errors"
+    ]
+    rule = 'must be one of "lost", "paid", "sold"'
+    assert {"pointer": "/0/end~1of it", "detail": rule} in errors
+    assert {"pointer": "/1/is_late", "detail": "unknown field"} in errors
+    assert {"pointer": "/1/end~1of it", "detail": f"missing; {rule}"} in errors
+    sheet = client.post("/outcomes", data="id,end/of it\nloan-2,paid\nloan-2,true\n", content_type="text/csv")
+    assert sheet.get_data(as_text=True).splitlines()[1:] == [
+        "loan-2,paid,recorded,",
+        f'loan-2,true,invalid,"end/of it {rule}"'.replace('"lost", "paid", "sold"', '""lost"", ""paid"", ""sold""'),
+    ]
+    found = [one["end/of it"] for own in ("p1", "p2") for one in audit.find(engine, own)]
+    assert found == ["sold", "paid"]
+    examples = client.get("/openapi.json").get_json()["paths"]["/outcomes"]["post"]["requestBody"]["content"]
+    assert examples["application/json"]["examples"]["one"]["value"]["end/of it"] == "sold"

@@ -198,16 +198,28 @@ def test_a_generation_that_cannot_be_loaded_is_a_503_and_never_the_old_model(
     assert client.get("/readyz").status_code == 503
 
 
-def test_a_bug_of_ours_is_a_problem_with_the_request_id_and_nothing_else(client: FlaskClient, monkeypatch: Any) -> None:
-    """No trace, no value, no path."""
+def test_a_bug_of_ours_is_a_problem_with_the_request_id_and_nothing_else(
+    client: FlaskClient, monkeypatch: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """No trace, no value, no path. The log has the frames and the types, and no exception's text."""
+
+    value = "SECRET"
 
     def broken(*_: Any) -> None:
-        raise ZeroDivisionError("SECRET")
+        try:
+            raise KeyError(value)
+        except KeyError as error:
+            raise ZeroDivisionError(value) from error
 
-    monkeypatch.setattr("services.predict.api.predict.parse", broken)
+    monkeypatch.setattr("services.predict.api.request_body.parse", broken)
     response = post(client, LOAN)
     assert_problem(response, 500)
     assert "SECRET" not in response.get_data(as_text=True)
+    bug, _ = map(json.loads, capfd.readouterr().out.splitlines())
+    assert "builtins.KeyError" in bug["trace"]
+    assert bug["trace"].endswith("builtins.ZeroDivisionError")
+    assert "in broken" in bug["trace"]
+    assert "SECRET" not in json.dumps(bug)
 
 
 def test_the_manifest_is_shown_without_its_golden_rows(client: FlaskClient, bundles: list[Made]) -> None:

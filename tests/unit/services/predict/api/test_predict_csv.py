@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import gc
 import io
+import weakref
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,9 @@ import joblib
 import pytest
 from flask.testing import FlaskClient
 
-from services.predict.api.predict_csv import ADDED, CHUNK
+from services.predict.api import csv_table
+from services.predict.api.csv_table import CHUNK_CHARACTERS, Table
+from services.predict.api.predict_csv import ADDED, CHUNK, Overdue
 from services.predict.app import Application, create_app
 from services.predict.rollout.state_dir import StateDir
 from services.predict.settings import Settings
@@ -205,3 +209,53 @@ def test_an_optional_column_in_another_case_is_taken_for_a_mistake(client: Flask
     assert error == {"pointer": "/EMP_LENGTH", "detail": "unknown field; did you mean `emp_length`?"}
     (error,) = post(client, {**LOAN, "Emp_Length": 3}).get_json()["errors"]
     assert error["detail"] == "unknown field; did you mean `emp_length`?"
+
+
+def test_an_answer_that_holds_a_former_model_for_too_long_is_broken_off(
+    application: Application, client: FlaskClient
+) -> None:
+    """What had been sent stays right; its client sees that the rest is missing."""
+    sent = "\n".join([HEADER, *[GOOD] * (3 * CHUNK)])
+    answer = client.post("/predict", data=sent, content_type="text/csv", buffered=False)
+    parts = iter(answer.response)
+    next(parts)
+    assert next(parts).count(b"\n") == CHUNK
+    application.models.current().requests.overdue = True
+    with pytest.raises(Overdue):
+        next(parts)
+
+
+def test_a_row_beyond_the_limit_ends_the_answer(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The row is named with its line; those before it are scored. One row must not take the memory of a whole body."""
+    longest = 1000
+    monkeypatch.setattr(csv_table, "LONGEST_ROW", longest)
+    header, row = HEADER, GOOD
+    for long in ('"' + "x" * longest, "x," * longest, '"x\n",' * (longest // 4)):
+        rows = rows_of(send(client, f"{header}\n{row}\n{long}\n{row}\n"))
+        assert [bool(found["error"]) for found in rows] == [False, True]
+        assert rows[1]["error"].startswith("begins on line 3 and has more than")
+    assert send(client, "x" * (longest + 1)).status_code == 400
+
+
+def test_only_a_little_of_a_table_is_read_at_a_time() -> None:
+    """However wide its rows are, and nothing keeps the body when the table is gone."""
+    body = b"a,b\n" + (b"ab," * 20_000 + b"\n") * 50
+    table = Table(body)
+    sizes = [len(rows) for rows in table.chunks(500)]
+    assert sum(sizes) == 50
+    assert max(sizes) <= 1 + CHUNK_CHARACTERS // 60_000
+    gone = weakref.ref(table)
+    gc.disable()
+    try:
+        del table
+        assert gone() is None
+    finally:
+        gc.enable()
+
+
+def test_the_line_of_a_byte_that_is_not_utf_8(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also far inside, and where a character is cut by the end."""
+    monkeypatch.setattr(csv_table, "CHUNK_CHARACTERS", 1000)
+    for before in (1, 999, 5_000):
+        assert "(line 2)" in send(client, b"a" * before + b"\n\xff").get_json()["detail"]
+    assert "(line 1)" in send(client, b"a" * 999 + b"\xc3").get_json()["detail"]

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from modelbundle.format import bundle
 from services.predict.challenger import process
-from services.predict.challenger.process import ChallengerProcess, Ended
+from services.predict.challenger.process import ChallengerProcess, Ended, Refused
 from services.predict.challenger.status import ChallengerStatus
 from services.predict.gates import replay
 from services.predict.gates.gate import Verdict
@@ -201,3 +201,20 @@ def test_a_challenger_that_is_no_more_leaves_nothing(
     assert not standing.calls(None)
     assert list(process.store.bundles.iterdir()) == []
     assert process.store.status() == {}
+
+
+@pytest.mark.parametrize(("ended", "code"), [(Ended("no challenger is pinned"), 0), (Refused("golden row 3"), 1)])
+def test_a_refusal_counts_as_a_failure(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, ended: Ended, code: int
+) -> None:
+    """So the supervisor starts the next ones after a pause that doubles, where a model service has other ones for ever."""
+
+    def rounds(_: ChallengerProcess) -> bool:
+        raise ended
+
+    monkeypatch.setattr(process.Settings, "from_environment", lambda: settings)
+    monkeypatch.setattr(process, "lower_priority", lambda _: None)
+    monkeypatch.setattr(process, "be", lambda *_: 1)
+    monkeypatch.setattr(process.select, "select", lambda *_: ([], [], []))
+    monkeypatch.setattr(ChallengerProcess, "round", rounds)
+    assert process.main() == code

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from modelbundle.explain.reasons import Reasons
-from modelbundle.format.manifest import Golden, Label, Manifest
+from modelbundle.format.manifest import Golden, Manifest
+from modelbundle.format.outcome import Label
 from modelbundle.model import Model
 from modelbundle.publishing.annotations import Band
 from modelbundle.schema import Feature, Schema

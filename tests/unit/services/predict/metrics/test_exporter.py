@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
+from urllib.parse import unquote
 
 import pytest
 from flask import Flask
@@ -204,3 +205,12 @@ def test_a_worker_that_ends_leaves_its_counts(client: FlaskClient) -> None:
     observer.finished.append(Finished("/predict", "POST", 299, 0.1, shed=False))
     observer.stop()
     assert measured(client)[name] == 1
+
+
+@pytest.mark.attack("metrics")
+@pytest.mark.parametrize("path", ["/metrics", "//metrics", "/%6detrics", "/v2/../metrics", "/docs/../metrics"])
+def test_a_replica_shows_no_metrics_to_who_came_through_a_proxy(client: FlaskClient, path: str) -> None:
+    """Whatever the proxy took the address for."""
+    own = {"PATH_INFO": unquote(path), "HTTP_X_FORWARDED_FOR": "203.0.113.9"}
+    assert client.get("/", environ_overrides=own).status_code == 404
+    assert client.get("/metrics").status_code == 200

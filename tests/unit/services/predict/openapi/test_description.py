@@ -119,7 +119,9 @@ def test_all_that_can_be_asked_is_described(client: FlaskClient, document: dict[
     pages = {"/", "/static/<digest>/first", "/docs", "/docs/first"}
     pages |= {"/batch", "/batch/model.json", "/batch/template.csv"}
     pages |= {"/model-card", "/model-card/card.md", "/model-card/card.html", "/model-card/curves.json", "/monitor"}
-    left_out = {"/metrics", "/ping", "/openapi.json", *pages}
+    audits = {f"/predictions{rest}" for rest in ("", ".json", "/<own>", "/<own>/model-card")}
+    audits |= {f"/deployments{rest}" for rest in ("", ".json", "/compare", "/compare.json")}
+    left_out = {"/metrics", "/ping", "/openapi.json", *pages, *audits}
     versions = {rule for rule in rules if "<version>" in rule}  # the same, for the one version that is served
     assert set(document["paths"]) == rules - left_out - versions
 

@@ -24,6 +24,9 @@ from services.predict.rollout.state_dir import StateDir
 from services.predict.settings import Settings
 from tests.conftest import Made
 
+GROUP: dict[str, Any] = {"rows": 500, "outcomes": 400, "unanswered": 0, "figures": {}, "notes": []}
+FAIRNESS = {"model": "a" * 64, "reference": "north", "least": 100, "fingerprint": "b" * 64, "unnamed": [2, 21]}
+
 
 @pytest.fixture
 def change(store: StateDir, settings: Settings, bundles: list[Made]) -> Callable[..., FlaskClient]:
@@ -83,6 +86,37 @@ def test_the_cards_words_are_text(change: Callable[..., FlaskClient]) -> None:
     assert "<img" not in text
     assert 'href="javascript' not in text
     assert "&lt;script&gt;alert(1)" in text
+
+
+def test_figures_by_group_are_shown_where_there_are_some(
+    change: Callable[..., FlaskClient], client: FlaskClient
+) -> None:
+    """With intervals, with what is too small and what is not named, and whatever is in the names and notes is text."""
+    assert 'id="groups"' not in client.get("/model-card").text
+    evil = '<script>alert(1)</script>"><img src=x onerror=alert(1)>'
+    groups = [
+        {**GROUP, "name": "north", "figures": {"refusal_rate": {"value": 0.125, "low": 0.1, "high": 0.15}}},
+        {
+            **GROUP,
+            "name": evil,
+            "figures": {"refusal_ratio": {"value": 2.0, "low": 1.5, "high": None}},
+            "notes": [evil],
+        },
+        {**GROUP, "name": None, "rows": 7, "outcomes": 0, "unanswered": 3, "notes": ["Too small: 7 rows."]},
+    ]
+    about = {"column": evil, "source": evil, "decision": evil, "method": evil, "notes": [evil], "groups": groups}
+    response = change(lambda data: data.update(fairness={**FAIRNESS, **about})).get("/model-card")
+    assert response.status_code == 200
+    section = response.text.partition('id="groups"')[2].partition("</section>")[0]
+    for markup in ("<script", "<img", ')"><'):
+        assert markup not in section
+    text = shown(section)
+    for words in ("12.50 %", "10.00 % to 15.00 %", "2.000", "from 1.500", "group not known: Too small: 7 rows."):
+        assert words in text
+    assert "north (reference)" in text
+    assert "3 more rows were not accepted by the model" in text
+    assert "Too small to be named: 2 more groups, 21 rows in all" in text
+    assert text.count("&lt;script&gt;alert(1)") > 6
 
 
 def test_a_bundle_without_card_curves_and_figures_says_what_is_missing(change: Callable[..., FlaskClient]) -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,18 @@ import pytest
 from flask.testing import FlaskClient
 
 from modelbundle.format import bundle
+from services.monitoring import unseen
 from services.monitoring.log_reader import request_counts
-from services.monitoring.process import FILE, Process
+from services.monitoring.process import Process
+from services.monitoring.summary import FILE, SummaryFile
+from services.predict.app import create_app
 from services.predict.rollout.state_dir import StateDir
 from services.predict.settings import Settings
 from services.supervisor import fork
 from tests.conftest import Made, make_book
+from tests.unit.services.conftest import make_current
 from tests.unit.services.logs import Written
+from tests.unit.services.predict.api.test_api_keys import line as line_of
 
 
 def process(settings: Settings, bundles: list[Made], url: str) -> Process:
@@ -69,6 +75,46 @@ def test_the_gauges_are_those_of_the_model_that_answers(
     assert float(values["peerloan_live_roc_auc"]) == model["performance"]["roc_auc"]["value"]
     assert float(values["peerloan_estimated_roc_auc"]) == model["estimated_roc_auc"]
     assert float(values["peerloan_expected_rate"]) == pytest.approx(sum(r["probability"] for r in rows) / 700)
+
+
+@pytest.mark.attack("names in wrong fields")
+@pytest.mark.parametrize("by_earlier_version", [False, True])
+def test_a_name_in_the_wrong_field_is_shown_to_auditors_only(
+    settings: Settings, store: StateDir, bundles: list[Made], tmp_path: Path, by_earlier_version: bool
+) -> None:
+    """Also where hundreds of rows have it. Others see how long it is and in how many rows; without keys, everybody is another."""
+    name = "Zaphod Beeblebrox"
+    log = Written(settings.data_dir)
+    frame, _ = make_book(700, seed=3)
+    log.add(bundle.read(bundles[0].path), frame.assign(purpose=name), time.time() - 65)
+    process(settings, bundles, log.url).compute(time.time())
+    if by_earlier_version:
+        path = settings.data_dir / FILE
+        content = unseen.with_values(json.loads(path.read_text("utf-8")))
+        for model in content["models"]:
+            for part in model["features"]:
+                part["unseen_values"] = [{k: v[k] for k in ("value", "share")} for v in part["unseen_values"]]
+        path.write_text(json.dumps(content), "utf-8")
+    (tmp_path / "keys").write_text(
+        line_of("desk", "desk") + line_of("auditor", "auditor").strip() + " audit\n", "utf-8"
+    )
+    make_current(store, bundles[0])
+    store.settle()
+    public = create_app(settings, store).flask.test_client()
+    keyed = create_app(replace(settings, api_keys_file=str(tmp_path / "keys")), store).flask.test_client()
+    shown = {
+        "public": public.get("/monitor.json", headers={"X-API-Key": "auditor"}),
+        "desk": keyed.get("/monitor.json", headers={"X-API-Key": "desk"}),
+        "auditor": keyed.get("/monitor.json", headers={"X-API-Key": "auditor"}),
+    }
+    assert [who for who, answer in shown.items() if name in answer.get_data(as_text=True)] == ["auditor"]
+    assert keyed.get("/monitor.json").status_code == 401
+    purpose = next(p for p in shown["desk"].get_json()["models"][0]["features"] if p["name"] == "purpose")
+    if not by_earlier_version:
+        assert f"a text of {len(name)} characters in 700 rows" in purpose["text"]
+        assert purpose["unseen_values"] == [{"length": len(name), "rows": 700, "share": 1.0}]
+    for page in (public.get("/monitor"), public.get("/metrics"), public.get("/readyz")):
+        assert name not in page.get_data(as_text=True)
 
 
 def test_what_is_old_is_called_stale(client: FlaskClient, settings: Settings, bundles: list[Made]) -> None:
@@ -202,3 +248,15 @@ def test_the_page_is_there_with_and_without_a_model(client: FlaskClient, store: 
     page = client.get("/monitor")
     assert page.status_code == 200
     assert "readyz" in page.text
+
+
+def test_readyz_says_the_evidence_of_the_two_models_that_are_there(tmp_path: Path) -> None:
+    """Without the path; of no other pair, and of none before the monitor wrote anything."""
+    file = SummaryFile(tmp_path, {"models": [], "computed": None})
+    assert file.evidence("a", "b") is None
+    found = {"rows": 3, "challenger": 2.0, "path": [1]}
+    others = [{"model_version": "b", "evidence": found}, {"model_version": "c", "evidence": None}]
+    written = {"models": [{"model_version": "a", "challengers": others}, {"model_version": "b"}], "computed": "now"}
+    (tmp_path / FILE).write_text(json.dumps(written), "utf-8")
+    assert file.evidence("a", "b") == {"rows": 3, "challenger": 2.0, "computed": "now"}
+    assert [file.evidence(*pair) for pair in (("b", "a"), ("a", "c"), ("a", None), (None, "b"))] == [None] * 4

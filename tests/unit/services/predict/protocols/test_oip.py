@@ -169,3 +169,17 @@ def test_the_description_names_the_outputs(client: FlaskClient) -> None:
     schema = body["content"]["application/json"]["schema"]["properties"]["outputs"]
     named = [output["name"] for output in client.get("/v2/models/first").get_json()["outputs"]]
     assert schema["items"]["properties"]["name"]["enum"] == named
+
+
+def test_rows_are_counted_before_values_are_made(client: FlaskClient) -> None:
+    """A shape beyond the limit is refused, and a binary tensor may not hold more than its shape says."""
+    response = send(client, {"inputs": [tensor("amount", [1.0], shape=[1_000_000])]})
+    assert_problem(response, 413)
+    assert response.get_json()["max_rows"] > 0
+    for datatype, rest in (("FP64", bytes(80)), ("BYTES", struct.pack("<I", 0) * 20)):
+        sized = {"name": "x", "datatype": datatype, "shape": [1], "parameters": {"binary_data_size": 80}}
+        head = json.dumps({"inputs": [sized]}).encode()
+        headers = {"Inference-Header-Content-Length": str(len(head))}
+        response = client.post(URL, data=head + rest, content_type="application/octet-stream", headers=headers)
+        assert_problem(response, 400)
+        assert response.get_json()["errors"][0]["detail"] == "has more values than its shape says"

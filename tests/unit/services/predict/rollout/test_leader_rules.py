@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from dataclasses import replace
 
 import pytest
@@ -147,7 +149,7 @@ def test_a_trouble_is_told_until_it_is_over() -> None:
 
 
 def test_votes_count_until_the_deadline() -> None:
-    """One that is missing then is a refusal; a veto is one at any time."""
+    """One that is missing then is tried again, which is named and no strike; a veto is a refusal at any time."""
     pin = PinnedVersion(A, "1")
     candidate = Candidate("t", A, 0)
     leader = watching(phase=state_machine.Phase.PREPARING, target=pin)
@@ -155,8 +157,13 @@ def test_votes_count_until_the_deadline() -> None:
     assert action == protocol.Count(candidate)
     some = {"1": Vote.READY, "2": None}
     assert state_machine.lead(leader, protocol.Counted(some, 5.0))[1] == protocol.Count(candidate)
-    late = state_machine.lead(leader, protocol.Counted(some, 5.1))[1]
-    assert late == protocol.Refuse(pin, "a worker did not prepare it in time", "late")
+    waiting, _ = state_machine.lead(leader, protocol.Counted(some, 5.0, "a worker does not respond"))
+    assert waiting.trouble == "a worker does not respond"
+    late, action = state_machine.lead(leader, protocol.Counted(some, 5.1, "a worker does not respond"))
+    assert action == protocol.Withdraw()
+    late, action = state_machine.lead(late, protocol.Done(5.2))
+    assert (late.trouble, late.strikes) == ("late, and tried again: a worker does not respond", 0)
+    assert state_machine.lead(late, protocol.Polled(pin, now=5.3))[1] == protocol.Stage(pin)
     veto = state_machine.lead(leader, protocol.Counted({"1": Vote.VETO, "2": None}, 0.0, "no memory"))[1]
     assert veto == protocol.Refuse(pin, "a worker could not prepare it: no memory", "veto")
 
@@ -182,3 +189,67 @@ def test_a_leader_that_rests_has_neither_a_target_nor_an_old_trouble() -> None:
     for polled in (protocol.Polled(pin, refused=pin), protocol.Polled(pin, Generation(1, B))):
         known = replace(leader, attested=pin)
         assert state_machine.lead(known, polled)[0].trouble == ""
+
+
+def tried(leader: state_machine.Leader, pins: int, every: float, kind: str) -> list[float]:
+    """When a pin is staged, for a model service that has a new pin at each poll, and none of them comes to anything."""
+    now, times, number = 1000.0, [], 0
+    while len(times) < pins:
+        number += 1
+        leader, action = state_machine.lead(leader, protocol.Polled(PinnedVersion(B, str(number)), now=now))
+        if isinstance(action, protocol.Stage):
+            times.append(now)
+            outcome = Outcome.RETRY if kind == "fetch" else Outcome.REFUSED
+            leader, action = state_machine.lead(leader, protocol.Staged(outcome, "no", kind, now))
+            if outcome is Outcome.REFUSED:
+                leader, action = state_machine.lead(leader, protocol.Done(now))
+        now += max(every, action.at_most) if action.at_most < math.inf else max(every, 1.0)  # type: ignore[union-attr]
+    return times
+
+
+@pytest.mark.attack("lying model service")
+@pytest.mark.parametrize("kind", ["statement", "fetch"])
+def test_a_model_service_that_lies_for_ever_costs_two_rehearsals_a_minute(kind: str) -> None:
+    """A new pin at each poll that is refused, or whose bytes do not fit: the pauses double up to half a minute."""
+    times = tried(watching(), 30, 0.001, kind)
+    gaps = [later - earlier for earlier, later in itertools.pairwise(times)]
+    assert gaps[0] < 1.2
+    assert all(gap >= state_machine.MOST_STRIKE - 5 for gap in gaps[-10:])
+    assert times[-1] - times[0] > 19 * (state_machine.MOST_STRIKE - 5)
+
+
+def test_a_good_pin_after_a_wrong_one_is_staged_at_once() -> None:
+    """One mistake costs a tenth of a second; the next leader knows of strikes, and they are forgotten after ten seconds."""
+    bad = PinnedVersion(BAD, "1")
+    leader = watching(phase=state_machine.Phase.STAGING, target=bad, pin=bad)
+    leader, _ = state_machine.lead(leader, protocol.Staged(Outcome.REFUSED, "no", "format"))
+    leader, action = state_machine.lead(leader, protocol.Done(100.0))
+    assert action == protocol.Rest(0.1)
+    good = PinnedVersion(B, "2")
+    early, action = state_machine.lead(leader, protocol.Polled(good, now=100.08))
+    assert isinstance(action, protocol.Rest)
+    assert action.at_most < 0.03
+    assert state_machine.lead(early, protocol.Polled(good, now=100.11))[1] == protocol.Stage(good)
+    nine = state_machine.Leader()
+    nine, _ = state_machine.lead(nine, protocol.Recovered(strikes=9, resume=130.0, settled=True))
+    waits, action = state_machine.lead(nine, protocol.Polled(good, now=129.0))
+    assert action == protocol.Rest(1.0)
+    assert "9 pins in a row" in waits.trouble
+    staging, _ = state_machine.lead(nine, protocol.Polled(good, now=141.0))
+    refused, _ = state_machine.lead(staging, protocol.Staged(Outcome.REFUSED, "no", "format"))
+    assert state_machine.lead(refused, protocol.Done(141.0))[0].strikes == 1
+
+
+@pytest.mark.attack("lying model service")
+def test_a_challenger_that_comes_and_goes_for_ever_waits_too() -> None:
+    """To retire one is done at once, always; to bring one in is not."""
+    leader, now, staged = watching(), 1000.0, 0
+    for _ in range(200):
+        leader, action = state_machine.lead(leader, protocol.Polled(protocol.NOBODY, Generation(1, A, 10.0), now=now))
+        assert action == protocol.Retire()
+        leader, _ = state_machine.lead(leader, protocol.Done(now))
+        leader, action = state_machine.lead(leader, protocol.Polled(PinnedVersion(A, str(now), share=10), now=now))
+        staged += isinstance(action, protocol.Stage)
+        leader = replace(leader, phase=state_machine.Phase.WATCHING)
+        now += 0.1
+    assert staged <= 9

@@ -143,11 +143,13 @@ def test_workers_are_added_up_and_other_generations_left_out() -> None:
         7,
         [
             Evidence(7, 10, {"a": 1}, {"x": 2}, 1, [(0.1, 0.001)]),
+            Evidence(7, hangs={"h": 1}, crashes={"c": 1}),
+            Evidence(7, crashes={"c": 1}),
             Evidence(6, 99, {"a": 99}, {"x": 99}, 99, [(9.0, 9.0)]),
             Evidence(7, 20, {"a": 1, "b": 1}, {}, 2, [(0.2, 0.002)]),
         ],
     )
-    assert found == Evidence(7, 30, {"a": 2, "b": 1}, {"x": 2}, 3, [(0.1, 0.001), (0.2, 0.002)])
+    assert found == Evidence(7, 30, {"a": 2, "b": 1}, {"x": 2}, 3, [(0.1, 0.001), (0.2, 0.002)], {"h": 1}, {"c": 2})
 
 
 @pytest.mark.parametrize(
@@ -165,10 +167,17 @@ def test_workers_are_added_up_and_other_generations_left_out() -> None:
         (Evidence(1, 41, {}, {}, 20, [(0.5, 0.001)]), (), ""),
         (Evidence(1, 19, {}, {}, 19, [(0.5, 0.001)]), (), ""),
         (Evidence(1, 2, {"a": 5}), (), "5 of 5 requests"),
+        (
+            Evidence(1, hangs={"scoring took longer than 30 s": 1}),
+            (),
+            "a worker was ended: scoring took longer than 30 s",
+        ),
+        (Evidence(1, crashes={"Aborted": 1}), (), ""),
+        (Evidence(1, crashes={"Aborted": 1, "Bus error": 2}), (), "3 workers crashed (Bus error)"),
     ],
 )
 def test_the_verdict(seen: Evidence, allow: tuple[str, ...], said: str) -> None:
-    """One failure or misfit is enough; slowness takes twenty requests, and half of all."""
+    """One failure, misfit or hang is enough, and two crashes; slowness takes twenty requests, and half of all."""
     found = verdict(seen, allow)
     assert found.startswith(said)
     assert bool(found) == bool(said)

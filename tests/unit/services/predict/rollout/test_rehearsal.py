@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import joblib
@@ -11,13 +19,17 @@ from modelbundle.format import bundle
 from modelbundle.format.archive import digest
 from modelbundle.publishing.annotations import Author
 from modelbundle.publishing.publish import Published, publish
+from services.predict import examination
+from services.predict.examination import ModelFile, examine
+from services.predict.gates.gate import Rules, Verdict
+from services.predict.pages import model_card
 from services.predict.rollout import rehearsal
 from services.predict.rollout.model_client import ModelClient
 from services.predict.rollout.protocol import Outcome, PinnedVersion
-from services.predict.rollout.rehearsal import RehearsalFailed, rehearse
+from services.predict.rollout.rehearsal import Job, RehearsalFailed, rehearse
 from services.predict.rollout.staging import Staging
 from services.predict.rollout.state_dir import StateDir
-from services.predict.settings import Settings
+from services.predict.settings import Settings, SettingsError
 from tests.conftest import WORDS, Made, make_book, make_logistic
 from tests.unit.services.conftest import make_current
 from tests.unit.services.logs import Written
@@ -85,7 +97,7 @@ def test_a_log_that_does_not_answer_is_given_up(
     real = rehearsal.subprocess.Popen
 
     def popen(command: list[str], **options: object) -> object:
-        hangs = "services.predictionlog.recent" in command
+        hangs = "services.predict.recent_rows" in command
         return real(["sleep", "60"] if hangs else command, **options)
 
     monkeypatch.setattr(rehearsal.subprocess, "Popen", popen)
@@ -115,12 +127,174 @@ class Leaves:
         return (exit, (0,))
 
 
+def dumped(model: object, tmp_path: Path) -> tuple[str, Path]:
+    path = tmp_path / "own.joblib"
+    joblib.dump(model, path)
+    return digest(path.read_bytes()), path
+
+
 def test_a_model_that_ends_the_process_in_good_order_is_refused(settings: Settings, tmp_path: Path) -> None:
     """Only a verdict lets a model through."""
-    path = tmp_path / "leaves.joblib"
-    joblib.dump(Leaves(), path)
     with pytest.raises(RehearsalFailed, match="ended the process"):
-        rehearse((digest(path.read_bytes()), path), settings)
+        rehearse(dumped(Leaves(), tmp_path), settings)
+
+
+class Forks:
+    """Leaves a process behind when it is unpickled, with all that it has open."""
+
+    def __reduce__(self) -> object:
+        return (exec, ("import os, time\nif os.fork() == 0:\n time.sleep(60)\nos._exit(7)",))
+
+
+def running(variable: str) -> list[Path]:
+    """The processes that live with a variable of their environment that begins so."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):
+            if variable.encode() in process.read_bytes():
+                found.append(process)
+    return found
+
+
+def test_what_a_model_started_ends_with_the_rehearsal(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And it does not hold up the verdict."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    own = replace(settings, rehearsal_seconds=30.0)
+    with pytest.raises(RehearsalFailed, match=r"ended the process \(exit 7\)"):
+        rehearse(dumped(Forks(), tmp_path), own)
+    deadline = time.monotonic() + 20
+    while left := running(f"HOME={tmp_path}/rehearsal-"):
+        assert time.monotonic() < deadline, left
+        time.sleep(0.05)
+
+
+LOOK = """
+import os, socket
+from pathlib import Path
+def reaches(do):
+    try:
+        do()
+    except OSError:
+        return 0
+    return 1
+os._exit(
+    100
+    + ("PREDICTION_LOG_URL" in os.environ or "SECRET" in os.environ)
+    + 2 * reaches(socket.socket)
+    + 4 * reaches(Path({data!r}).read_bytes)
+    + 8 * (not Path.cwd().name.startswith("rehearsal-"))
+)
+"""
+
+
+class Looks:
+    """Says in its exit code what the model reaches while it is unpickled: 1 secrets, 2 the network, 4 the log, 8 a directory."""
+
+    def __init__(self, data: Path) -> None:
+        self.data = data
+
+    def __reduce__(self) -> object:
+        return (exec, (LOOK.format(data=str(self.data)),))
+
+
+@pytest.mark.attack("pickles")
+def test_a_model_reaches_nothing_while_it_is_rehearsed(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither secrets nor the network, nor the log where the kernel closes files; its directory is its own, and goes."""
+    monkeypatch.setenv("SECRET", "x")
+    monkeypatch.setenv("PREDICTION_LOG_URL", "postgresql://user:password@host/db")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    data = tmp_path / "predictions.sqlite"
+    data.write_bytes(b"a borrower")
+    with pytest.raises(RehearsalFailed, match=r"ended the process \(exit 10[04]\)") as failed:
+        rehearse(dumped(Looks(data), tmp_path), settings)
+    files_are_closed = "files" in subprocess.run(
+        [sys.executable, "-c", "import sys; from pathlib import Path; from services import sandbox;"
+         " print(*sandbox.close(Path(sys.argv[1])))", str(tmp_path)],
+        capture_output=True, text=True, encoding="utf-8", timeout=60, check=True,
+    ).stdout  # fmt: skip
+    assert ("exit 100" in str(failed.value)) == files_are_closed
+    assert not list(tmp_path.glob("rehearsal-*"))
+
+
+class Touches:
+    """Leaves a file behind when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> object:
+        return (exec, (f"open({str(self.path)!r}, 'w').close()",))
+
+
+@pytest.mark.attack("pickles")
+def test_without_a_statement_nothing_is_unpickled(tmp_path: Path) -> None:
+    """By default, and it is said what would allow it."""
+    settings = Settings.from_environment({"STATE_DIR": str(tmp_path / "state"), "DATA_DIR": str(tmp_path / "data")})
+    marker = Path(tempfile.gettempdir()) / f"unpickled-{os.getpid()}"
+    with pytest.raises(
+        RehearsalFailed, match=r"Publish it as a bundle .*, or sign it .*, or set ALLOW_PICKLE=1"
+    ) as failed:
+        rehearse(dumped(Touches(marker), tmp_path), settings)
+    assert failed.value.verdict.kind == "format"
+    for page in re.findall(r"docs/\S+\.md", failed.value.verdict.reason):
+        assert Path(page).is_file()
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "keys", "allowed"),
+    [("", "", False), ("signed", "", False), ("", "k.pem", True), ("0", "k.pem", False), ("1", "", True)],
+)
+def test_what_allow_pickle_means(given: str, keys: str, allowed: bool) -> None:
+    """The default is ``signed``."""
+    environment = {"ALLOW_PICKLE": given, "MODEL_PUBLIC_KEY_FILE": keys}
+    assert Settings.from_environment(environment).allow_pickle is allowed
+    with pytest.raises(SettingsError, match="ALLOW_PICKLE must be 0, 1 or signed"):
+        Settings.from_environment({"ALLOW_PICKLE": "yes"})
+
+
+def test_a_bundle_whose_pages_fail_is_refused(
+    settings: Settings, bundles: list[Made], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The page is named, and what it raised."""
+
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    job = Job(bundles[0].sha256, str(bundles[0].path), None, Rules(), "", 60, 4096, False)
+    good, bad = (ModelFile.open(job.sha256, job.path) for _ in range(2))
+    (tmp_path / "good").mkdir()
+    (tmp_path / "bad").mkdir()
+    assert examine(job, good, None, tmp_path / "good", [], "") == Verdict()
+    good.file.close()
+    monkeypatch.setattr(model_card, "figures", fail)
+    verdict = examine(job, bad, None, tmp_path / "bad", [], "")
+    bad.file.close()
+    assert (verdict.kind, verdict.reason) == (
+        "rehearsal",
+        "PageFailed: /model-card answers 500 with it (ZeroDivisionError)",
+    )
+
+
+def test_a_gate_that_raises_quotes_no_row(bundles: list[Made], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reason goes into logs, and rows are borrowers'."""
+
+    def fail(*_: object) -> None:
+        raise ValueError("could not convert string to float: 'a borrower'")
+
+    monkeypatch.setattr(examination, "judge", fail)
+    first, second = bundles[:2]
+    job = Job(second.sha256, str(second.path), (first.sha256, str(first.path)), Rules(), "", 60, 4096, False)
+    files = ModelFile.open(second.sha256, str(second.path)), ModelFile.open(first.sha256, str(first.path))
+    verdict = examine(job, *files, tmp_path, [], "")
+    for each in files:
+        each.file.close()
+    assert verdict == Verdict("rehearsal", "ValueError while it was compared on logged rows")
 
 
 def staged(
@@ -129,7 +303,7 @@ def staged(
     """Stage a model whose file is there already."""
     store = StateDir(settings.state_dir / "challenger" if champion else settings.state_dir)
     store.bundle(made.sha256).write_bytes(made.path.read_bytes())
-    staging = Staging(store, settings, ModelClient("http://nowhere", max_bytes=1), None, champion)
+    staging = Staging(store, settings, ModelClient("http://nowhere", max_bytes=1), None, champion, champion is not None)
     return staging.stage(PinnedVersion(made.sha256, "1", allow), keep=set()).outcome, staging
 
 

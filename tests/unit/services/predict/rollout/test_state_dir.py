@@ -10,7 +10,8 @@ import pytest
 
 from modelbundle.durable import Disk
 from services.predict.rollout.protocol import NOTHING, Candidate, Generation, PinnedVersion, Vote
-from services.predict.rollout.state_dir import LeaderLock, StateDir, WorkerEntry
+from services.predict.rollout.roster import LeaderLock, WorkerEntry
+from services.predict.rollout.state_dir import StateDir
 
 A, B = "a" * 64, "b" * 64
 
@@ -94,7 +95,9 @@ def test_a_vote_counts_for_its_own_attempt_only(store: StateDir) -> None:
     """What a worker said about an earlier candidate is no vote on this one; a veto carries its reason."""
     seat = WorkerEntry(store, "w")
     seat.say(attempt="old", vote="ready")
-    assert store.votes("new") == ({"w": None}, "")
+    assert store.votes("new") == ({"w": None}, "a worker does not respond")
+    seat.say(attempt="new", vote=None, reason="a worker loads it")
+    assert store.votes("new") == ({"w": None}, "a worker loads it")
     seat.say(attempt="new", vote="veto", reason="golden row 3")
     assert store.votes("new") == ({"w": Vote.VETO}, "golden row 3")
     seat.leave()

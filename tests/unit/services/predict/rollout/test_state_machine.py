@@ -13,9 +13,10 @@ from dataclasses import replace
 import pytest
 
 from services.predict.rollout import protocol
-from services.predict.rollout.protocol import PinnedVersion
+from services.predict.rollout.protocol import NOBODY, PinnedVersion
 from tests.unit.services.predict.rollout.world import (
     BAD,
+    HANGS,
     A,
     B,
     C,
@@ -36,10 +37,10 @@ def check(before: World, after: World) -> None:
         assert not back or after.current.sha256 == before.probation.fallback, (
             "a condemned model was not taken back first"
         )  # type: ignore[union-attr]
-        assert after.current.sha256 in after.rehearsed, "a model that no rehearsal passed became current"
-        assert after.current.sha256 != BAD, "a bad model became current"
+        assert after.current.sha256 in {*after.rehearsed, ""}, "a model that no rehearsal passed became current"
+        assert after.current.sha256 not in (BAD, HANGS), "a bad model became current"
         for member in after.members:
-            if member.entered and member.voted is not None and not back:
+            if member.entered and member.voted is not None and after.current.sha256 and not back:
                 assert after.current.sha256 in member.loaded, "the flip came before a worker that had voted was ready"
     for member in after.members:
         assert len(member.loaded) <= 2, "more than two models are alive in a worker"
@@ -127,13 +128,15 @@ def played(world: World) -> World:
 
 def arrived(world: World) -> bool:
     """The pinned model is current, and every worker has it."""
-    ready = all(world.current.sha256 in member.loaded for member in world.members)
-    return world.current.sha256 == world.pin.sha256 and ready
+    ready = all(world.current.sha256 in {*member.loaded, ""} for member in world.members)
+    return (world.current.sha256, world.current.share) == (world.pin.sha256, world.pin.share) and ready
 
 
 PINS = {
     "A, B, A": (PinnedVersion(A, "1"), PinnedVersion(B, "2"), PinnedVersion(A, "3")),
     "A, bad, B": (PinnedVersion(A, "1"), PinnedVersion(BAD, "2"), PinnedVersion(B, "3")),
+    "A, hangs, B": (PinnedVersion(A, "1"), PinnedVersion(HANGS, "2"), PinnedVersion(B, "3")),
+    "A, hangs": (PinnedVersion(A, "1"), PinnedVersion(HANGS, "2")),
     "bad, bad again": (PinnedVersion(BAD, "1"), PinnedVersion(BAD, "2")),
 }
 
@@ -154,7 +157,35 @@ def test_every_interleaving_of_probations_returns_to_the_model_before_and_to_no_
             if C in unfit:
                 assert end.current.sha256 != C or end.seen != end.current.number, "an unfit model goes on answering"
             else:
-                assert arrived(end) or end.refused == pins[-1], "the pin was not reached without a restart"
+                assert arrived(end), "the pin was not reached without a restart"
+
+
+SHARES = {
+    "A, nobody, A": (PinnedVersion(A, "1", share=10), NOBODY, PinnedVersion(A, "3", share=10)),
+    "A, more of A, nobody": (PinnedVersion(A, "1", share=10), PinnedVersion(A, "2", share=20), NOBODY),
+    "A, bad, nobody": (PinnedVersion(A, "1", share=10), PinnedVersion(BAD, "2", share=10), NOBODY),
+    "A, B": (PinnedVersion(A, "1", share=10), PinnedVersion(B, "2", share=10)),
+}
+
+
+@pytest.mark.parametrize("unfit", [frozenset(), frozenset({A})], ids=["fit", "unfit"])
+@pytest.mark.parametrize("pins", SHARES.values(), ids=SHARES.keys())
+def test_every_interleaving_of_shares_ends_at_the_share_that_is_wanted(
+    pins: tuple[PinnedVersion, ...], unfit: frozenset[str]
+) -> None:
+    """A challenger that is unfit, or not wanted any more, is retired for the champion, and for no other challenger."""
+    worlds = explore(World(pins, faults=1, members=(Member(),) * 2, watches=True, unfit=unfit))
+    assert any(w.current.number > 1 and not w.current.sha256 for w in worlds) or not (unfit or NOBODY in pins)
+    assert all(r.fallback == "" for w in worlds for r in w.records), "a challenger would be followed by another one"
+    known: dict[World, World] = {}
+    for world in worlds:
+        if len(world.pins) > 1:
+            continue
+        end = settle(world, known)
+        assert end.current.sha256 not in unfit or end.seen != end.current.number, (
+            "an unfit challenger goes on answering"
+        )
+        assert arrived(end) or end.refused == pins[-1], "the share that is wanted was not reached without a restart"
 
 
 @pytest.mark.parametrize("pins", PINS.values(), ids=PINS.keys())
@@ -162,14 +193,18 @@ def test_every_interleaving_keeps_the_promises_and_reaches_the_pin(pins: tuple[P
     """At every step of every interleaving no promise is broken; from every state, once faults stop, the pin is reached."""
     worlds = explore(World(pins, faults=1))
     assert any(w.current.number >= 1 for w in worlds) or pins[0].sha256 == BAD
-    assert any(w.refused for w in worlds), "no run saw a refusal: the exploration proved less than it says"
+    bad = {pin for pin in pins if pin.sha256 in (BAD, HANGS)}
+    assert {w.refused for w in worlds} - {None} == bad, "a good pin was refused, or no run refused a bad one"
+    assert any(m.leader and m.leader.trouble.startswith("late") for w in worlds for m in w.members) or pins[0] in bad, (
+        "no vote was late: the exploration proved less than it says"
+    )
     final = pins[-1]
     known: dict[World, World] = {}
     for world in worlds:
         if len(world.pins) > 1:
             continue
         end = settle(world, known)
-        if final.sha256 == BAD or end.refused == final:
-            assert end.current.sha256 != BAD
+        if final.sha256 in (BAD, HANGS):
+            assert end.refused == final, "a model that can never answer was not refused"
         else:
             assert arrived(end), "the pin was not reached without a restart"

@@ -17,18 +17,16 @@ from services.predict.rollout.state_dir import StateDir
 from services.predict.settings import Settings
 from tests.conftest import Made, make_book, make_logistic
 from tests.unit.services.conftest import make_current
-from tests.unit.services.predict.rollout.test_leader import (  # noqa: F401
+from tests.unit.services.predict.rollout.test_leader import (
     Replica,
-    World,
     make,
-    rehearsals,
 )
 
 PROBLEMS = [Problem("/int_rate", "must be at most 0.2")]
 
 
 @pytest.fixture
-def replica(settings: Settings, bundles: list[Made], tmp_path: Path, rehearsals: list[str]) -> Any:  # noqa: F811
+def replica(settings: Settings, bundles: list[Made], tmp_path: Path, rehearsals: list[str]) -> Any:
     """The second bundle is on probation, the first is what it returns to, and one worker has both."""
     _, made = make(settings, bundles, tmp_path)
     made.pin(bundles[1], "2")
@@ -109,7 +107,7 @@ def test_what_is_not_watched(
     settings: Settings,
     bundles: list[Made],
     tmp_path: Path,
-    rehearsals: list[str],  # noqa: F811
+    rehearsals: list[str],
     change: dict[str, str],
     watched: bool,
 ) -> None:
@@ -132,7 +130,7 @@ def test_what_a_pin_lifts_is_remembered_for_the_next_leader(
     settings: Settings,
     bundles: list[Made],
     tmp_path: Path,
-    rehearsals: list[str],  # noqa: F811
+    rehearsals: list[str],
 ) -> None:
     """A meant change of the contract is not taken back for it."""
     _, made = make(settings, bundles, tmp_path)
@@ -152,7 +150,7 @@ def test_whichever_operation_fails_while_it_is_taken_back_the_next_leader_goes_o
     settings: Settings,
     bundles: list[Made],
     tmp_path: Path,
-    rehearsals: list[str],  # noqa: F811
+    rehearsals: list[str],
 ) -> None:
     """n = 1, 2, ... until a whole return runs with the failure unspent; in the end the first model answers, once."""
     n = 0

@@ -6,14 +6,15 @@ workers that are killed and replaced at any step, also in the middle of an actio
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 from services.predict.rollout import protocol, state_machine
-from services.predict.rollout.protocol import NOTHING, Candidate, Generation, Outcome, PinnedVersion, Vote
+from services.predict.rollout.protocol import NOBODY, NOTHING, Candidate, Generation, Outcome, PinnedVersion, Vote
 
 WORKERS = 3
 DEADLINE = 1.0  # of every vote; it is 0.0 o'clock until a vote is late
-A, B, C, BAD = "a" * 64, "b" * 64, "c" * 64, "0" * 64
+A, B, C, BAD, HANGS = "a" * 64, "b" * 64, "c" * 64, "0" * 64, "f" * 64
+LATER = 1e6  # o'clock, of every poll: what waited has waited long enough
 
 
 @dataclass(frozen=True)
@@ -36,9 +37,10 @@ class Member:
 class World:
     """Everything there is. ``faults`` is what may still go wrong.
 
+    ``hung`` are the pins whose model hung in a worker, which was ended; :data:`HANGS` hangs in every worker and in no rehearsal.
     ``records`` are the probations by generation, ``unfit`` the models that fail requests, ``seen`` the generation of which the
     workers have evidence, ``condemned`` the generation that the refusal names, ``doubted`` the models whose probation did not end
-    well.
+    well, ``gone`` whether an earlier pin took the challenger away.
     """
 
     pins: tuple[PinnedVersion, ...]
@@ -50,12 +52,14 @@ class World:
     refused: PinnedVersion | None = None
     rehearsed: frozenset[str] = frozenset()
     begun: int = 0
+    hung: frozenset[str] = frozenset()
     watches: bool = False
     unfit: frozenset[str] = frozenset()
     records: frozenset[protocol.Probation] = frozenset()
     seen: int = 0
     condemned: int = 0
     doubted: frozenset[str] = frozenset()
+    gone: frozenset[PinnedVersion] = frozenset()
 
     @property
     def probation(self) -> protocol.Probation | None:
@@ -84,7 +88,7 @@ def results(world: World, i: int, faults: bool) -> list[tuple[World, protocol.Re
             condemned = record is not None and world.condemned == record.generation
             return [(replace(world, candidate=None), protocol.Recovered(probation=record, condemned=condemned))]
         case protocol.Poll():
-            told = [(world, protocol.Polled(world.pin, world.current, world.refused))]
+            told = [(world, protocol.Polled(world.pin, world.current, world.refused, now=LATER))]
             return told + ([(harmed, protocol.Polled(None, world.current, error="lost"))] if lossy else [])
         case protocol.Attest(pin):
             assert pin.sha256 == world.current.sha256, "a statement about another model was asked for"
@@ -100,7 +104,7 @@ def results(world: World, i: int, faults: bool) -> list[tuple[World, protocol.Re
             passed = replace(ended, rehearsed=world.rehearsed | {pin.sha256})
             return [*lost, (passed, protocol.Staged(Outcome.DONE))]
         case protocol.Propose(pin):
-            candidate = Candidate(f"t{world.attempts}", pin.sha256, world.current.number)
+            candidate = Candidate(f"t{world.attempts}", pin.sha256, world.current.number, pin.id)
             written = replace(world, candidate=candidate, attempts=world.attempts + 1)
             return [(written, protocol.Proposed(candidate, DEADLINE))]
         case protocol.Count(candidate):
@@ -110,9 +114,10 @@ def results(world: World, i: int, faults: bool) -> list[tuple[World, protocol.Re
                 if m.entered
             }
             counted = [(world, protocol.Counted(votes))]
-            return counted + ([(harmed, protocol.Counted(votes, DEADLINE + 1))] if lossy else [])
+            return counted + ([(harmed, protocol.Counted(votes, DEADLINE + 1, "late"))] if lossy else [])
         case protocol.Commit(candidate, pin, fallback):
-            after = tidied(renamed(recorded(world, candidate, pin, fallback), candidate.sha256))
+            assert pin != NOBODY, "nobody was brought in"
+            after = tidied(renamed(recorded(world, candidate, pin, fallback), candidate.sha256, pin.share))
             return [(after, protocol.Committed(probation=after.probation))]
         case protocol.Judge(probation):
             assert probation == world.probation, "a leader judges what is not current"
@@ -124,6 +129,9 @@ def results(world: World, i: int, faults: bool) -> list[tuple[World, protocol.Re
             assert world.condemned == probation.generation, "a model was taken back before that was remembered"
             assert probation.fallback not in world.doubted, "a model in doubt is returned to"
             return [(tidied(renamed(world, probation.fallback)), protocol.Done())]
+        case protocol.Retire():
+            assert world.pin == NOBODY or NOBODY in world.gone, "a challenger was retired that nobody took away"
+            return [(tidied(renamed(world, "")), protocol.Done())]
         case protocol.Acquit(probation):
             acquitted = replace(world, records=frozenset(), seen=0, doubted=world.doubted - {probation.pin.sha256})
             return [(acquitted, protocol.Done())]
@@ -140,16 +148,16 @@ def results(world: World, i: int, faults: bool) -> list[tuple[World, protocol.Re
 
 def recorded(world: World, candidate: Candidate, pin: PinnedVersion, fallback: str | None) -> World:
     """The record of the next generation is written; the link is not renamed yet."""
-    after = Generation(world.current.number + 1, candidate.sha256)
-    record = protocol.Probation(after.number, pin, fallback, 0.0) if fallback and world.watches else None
+    after = Generation(world.current.number + 1, candidate.sha256, pin.share)
+    record = protocol.Probation(after.number, pin, fallback, 0.0) if fallback is not None and world.watches else None
     others = {r for r in world.records if (r.generation, r.pin.sha256) != (after.number, after.sha256)}
     return replace(world, records=frozenset(others | ({record} if record else set())))
 
 
-def renamed(world: World, sha256: str) -> World:
+def renamed(world: World, sha256: str, share: float = 0.0) -> World:
     """The link is renamed; nothing is tidied up yet. A model that leaves while it is on probation stays in doubt."""
     doubted = world.doubted | ({world.current.sha256} if world.probation else frozenset())
-    after = replace(world, current=Generation(world.current.number + 1, sha256), doubted=doubted)
+    after = replace(world, current=Generation(world.current.number + 1, sha256, share), doubted=doubted)
     return after if after.probation else replace(after, doubted=after.doubted - {sha256})
 
 
@@ -164,9 +172,11 @@ def halfway(world: World, i: int) -> list[World]:
     match world.members[i].action:
         case protocol.Commit(candidate, pin, fallback):
             written = recorded(world, candidate, pin, fallback)
-            return [written, renamed(written, candidate.sha256)]
+            return [written, renamed(written, candidate.sha256, pin.share)]
         case protocol.Revert(probation):
             return [renamed(world, probation.fallback)]
+        case protocol.Retire():
+            return [renamed(world, "")]
         case protocol.Refuse(pin, _, _, generation):
             return [replace(world, refused=pin, condemned=generation)]
     return []
@@ -193,7 +203,7 @@ def work_steps(world: World, i: int) -> list[World]:
     me = world.members[i]
     if not me.entered:
         return [world.member(i, entered=True)]
-    fallback = world.probation.fallback if world.probation else None
+    fallback = world.probation.fallback or None if world.probation else None
     match state_machine.follow(me.loaded, me.voted, world.current, world.candidate, fallback):
         case state_machine.Load(generation):
             kept = me.loaded & {me.serving}  # what was prepared for another switch goes
@@ -201,8 +211,12 @@ def work_steps(world: World, i: int) -> list[World]:
         case state_machine.Prepare(candidate):
             # the oldest model has gone before a third is loaded
             kept = me.loaded & {world.current.sha256}
-            loaded = kept | {candidate.sha256}
             now = world.current.sha256
+            if candidate.pin in world.hung:
+                return [world.member(i, loaded=kept, serving=now, voted=candidate.attempt, vote=Vote.VETO)]
+            if candidate.sha256 == HANGS:  # its watchdog says so and ends the process
+                return [replace(world.member(i, **vars_of(Member())), hung=world.hung | {candidate.pin})]
+            loaded = kept | {candidate.sha256}
             return [world.member(i, loaded=loaded, serving=now, voted=candidate.attempt, vote=Vote.READY)]
         case state_machine.Hold(fallback):
             kept = me.loaded & {world.current.sha256, fallback}
@@ -211,6 +225,11 @@ def work_steps(world: World, i: int) -> list[World]:
         case state_machine.Keep(keep):
             return [world.member(i, loaded=me.loaded & keep, serving=world.current.sha256)]
     raise AssertionError
+
+
+def vars_of(member: Member) -> dict[str, object]:
+    """The fields of a member."""
+    return {each.name: getattr(member, each.name) for each in fields(member)}
 
 
 def steps(world: World, faults: bool = True) -> list[World]:
@@ -224,7 +243,7 @@ def steps(world: World, faults: bool = True) -> list[World]:
     if failing(world):
         found.append(replace(world, seen=world.current.number))
     if len(world.pins) > 1:
-        found.append(replace(world, pins=world.pins[1:]))
+        found.append(replace(world, pins=world.pins[1:], gone=world.gone | ({world.pin} & {NOBODY})))
     return found
 
 
@@ -244,7 +263,8 @@ def killed(world: World, i: int) -> World:
 def check_status(world: World, leader: state_machine.Leader | None) -> None:
     """What is published while the leader rests is true."""
     assert leader is not None
-    current = leader.pin is not None and leader.pin.sha256 == world.current.sha256
+    now = (world.current.sha256, world.current.share)
+    current = leader.pin is not None and (leader.pin.sha256, leader.pin.share) == now
     assert leader.confirmed == current, "confirmed is not what the last poll and the current generation say"
     assert not (current and leader.trouble), "a trouble of an earlier pin is still reported"
     assert bool(leader.error) == (leader.pin is None), "a poll without an answer is not reported"

@@ -41,7 +41,7 @@ def test_a_request_keeps_its_model_and_new_ones_get_the_new_one(
     models: Models, store: StateDir, bundles: list[Made], alive: weakref.WeakSet[Model]
 ) -> None:
     """Held at generation 1 while 2 is current: it answers as 1; released, the old model goes, and not on the request's thread."""
-    worker = Worker(store, models, prepare_seconds=1)
+    worker = Worker(store, models)
     make_current(store, bundles[0])
     old = models.current()
     old.__enter__()
