@@ -27,7 +27,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from notices.letter import Creditor, Letters, NoNotice
 from services.places import bundle_directories
-from services.predictionlog import audit, event
+from services.predictionlog import audit
 from services.predictionlog.__main__ import existing_log
 
 COLUMNS = ("id", "recipient", "action")
@@ -85,7 +85,7 @@ def write(engine: sa.Engine, letters: Letters, line: dict[str, str], options: ar
     save(options.to, name, "html", letter.html)
     reasons = [reason["feature"] for reason in found["reasons"]]
     with engine.begin() as connection:
-        audit.note(connection, event.NOTICE, {"prediction_id": name, "reasons": reasons, "by": getpass.getuser()})
+        audit.note_letter(connection, name, reasons, getpass.getuser())
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -31,6 +31,7 @@ CHALLENGES = (
     .where(challenges.c.prediction_id == sa.bindparam("prediction_id"))
     .order_by(challenges.c.time, challenges.c.model_version)
 )
+AT_ONCE = 8  # letters that are looked for at a time
 
 
 class NotFound(LookupError):
@@ -38,9 +39,9 @@ class NotFound(LookupError):
 
 
 def find(engine: sa.Engine, wanted: str) -> list[dict[str, Any]]:
-    """The predictions with this prediction id, request id or caller's own id, oldest first, each with its outcome and the
-    challengers' scores. An outcome is there as ``outcome``, and under its own name. ``damaged`` names the columns, if any, that
-    hold no JSON, as no version writes them."""
+    """The predictions with this prediction id, request id or caller's own id, oldest first, each with its outcome, the
+    challengers' scores and the letters (:func:`notices`). An outcome is there as ``outcome``, and under its own name. ``damaged``
+    names the columns, if any, that hold no JSON, as no version writes them."""
     named = (predictions.c.prediction_id, predictions.c.request_id, predictions.c.record_id)
     return _found(engine, sa.or_(*(column == wanted for column in named)))
 
@@ -64,6 +65,7 @@ def _found(engine: sa.Engine, condition: sa.ColumnElement[bool]) -> list[dict[st
         for row in rows:
             said = connection.execute(CHALLENGES, {"prediction_id": row["prediction_id"]})
             row["challenges"] = [dict(each) for each in said.mappings()]
+            row["notices"] = notices(connection, row["prediction_id"])
     return [_read(row) for row in rows]
 
 
@@ -176,10 +178,34 @@ def correct(engine: sa.Engine, prediction_id: str, value: Label, by: str) -> Non
         note(connection, event.CORRECTION, {"prediction_id": prediction_id, **change, "by": by})
 
 
-def note(connection: sa.Connection, kind: str, detail: dict[str, Any]) -> None:
-    """Record an event."""
-    row = {"event_id": uuid.uuid4().hex, "kind": kind, "time": timestamps.now(), "detail": json.dumps(detail)}
+def note(connection: sa.Connection, kind: str, detail: dict[str, Any], own: str | None = None) -> None:
+    """Record an event; ``own`` is its id, if it is to be found by that."""
+    row = {"event_id": own or uuid.uuid4().hex, "kind": kind, "time": timestamps.now(), "detail": json.dumps(detail)}
     connection.execute(sa.insert(events).values(**row))
+
+
+def notices(connection: sa.Connection, prediction_id: str) -> list[dict[str, Any]]:
+    """The letters that were written about a prediction, in order: ``time``, ``by`` whom, and the features that are its
+    ``reasons``."""
+    letters: list[dict[str, Any]] = []
+    while True:
+        ids = [_of_letter(prediction_id, len(letters) + i) for i in range(AT_ONCE)]
+        query = sa.select(events.c.event_id, events.c.time, events.c.detail).where(events.c.event_id.in_(ids))
+        found = {own: {"time": time, **json.loads(detail)} for own, time, detail in connection.execute(query)}
+        letters += [{name: found[own][name] for name in ("time", "by", "reasons")} for own in ids if own in found]
+        if len(found) < AT_ONCE:
+            return letters
+
+
+def note_letter(connection: sa.Connection, prediction_id: str, reasons: list[str], by: str) -> None:
+    """Record that a letter was written. Raises :class:`sqlalchemy.exc.IntegrityError` where another is recorded meanwhile."""
+    number = len(notices(connection, prediction_id))
+    detail = {"prediction_id": prediction_id, "reasons": reasons, "by": by}
+    note(connection, event.NOTICE, detail, _of_letter(prediction_id, number))
+
+
+def _of_letter(prediction_id: str, number: int) -> str:
+    return event.identity(event.NOTICE, prediction_id, number)
 
 
 def erase(

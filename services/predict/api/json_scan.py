@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from itertools import islice
 
+import numpy as np
+
 from modelbundle.schema import MAX_TEXT
 from modelbundle.validation.problems import MOST_PROBLEMS, Problem, escape
 
@@ -27,8 +29,8 @@ def weigh(body: bytes, most_objects: float, most_bytes: int) -> tuple[int, int]:
     Where a limit is exceeded, this stops there. Marks inside strings count only until they would exceed a limit.
     """
     width = _width(body)
-    objects, size = body.count(b"{"), width * len(body)
-    size += sum(body.count(mark) * each for mark, each in _BYTES.items())
+    objects, size = occurrences(body, b"{"), width * len(body)
+    size += sum(occurrences(body, mark) * each for mark, each in _BYTES.items())
     if objects <= most_objects and size <= most_bytes:
         return objects, size
     objects = size = 0
@@ -48,16 +50,23 @@ def weigh(body: bytes, most_objects: float, most_bytes: int) -> tuple[int, int]:
 
 def _width(body: bytes) -> int:
     """The most bytes that one byte of a string becomes: CPython gives every character of a string the same width."""
-    if body.isascii() and b"\\u" not in body:
+    if body.isascii() and (b"\\" not in body or b"\\u" not in body):  # one byte is found much faster than two
         return 1
     return 4 if _ASTRAL.search(body) else 2
+
+
+def occurrences(body: bytes, mark: bytes) -> int:
+    """How often the one byte ``mark`` is in ``body``; ``bytes.count`` is slow where it is dense."""
+    if len(body) < 4096:
+        return body.count(mark)
+    return int(np.count_nonzero(np.frombuffer(body, np.uint8) == mark[0]))
 
 
 def quotation_marks(body: bytes) -> int:
     """The quotation marks in valid JSON that begin or end a string."""
     if b"\\" in body:
         body = body.replace(b"\\\\", b"").replace(b'\\"', b"")
-    return body.count(b'"')
+    return occurrences(body, b'"')
 
 
 def repeated_keys(body: bytes) -> list[Problem]:

@@ -20,7 +20,7 @@ import msgspec
 from flask import Request
 
 from modelbundle.validation.problems import Problem
-from services.predict.api.json_scan import quotation_marks, repeated_keys, weigh
+from services.predict.api.json_scan import occurrences, quotation_marks, repeated_keys, weigh
 from services.predict.serving.memory_budget import TIMES_BODY, MemoryBudget
 from services.web.problem import Refused
 
@@ -119,7 +119,7 @@ def parse(body: bytes) -> Any:
         document = _by_standard_library(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Refused(400, _why(body, error)) from None
-    if body.count(b'"') != 2 * _strings(document) and quotation_marks(body) != 2 * _all_strings(document):
+    if occurrences(body, b'"') != 2 * _strings(document) and quotation_marks(body) != 2 * _all_strings(document):
         del document  # the search takes as much memory
         raise _repeated(repeated_keys(body))
     return document

@@ -19,8 +19,8 @@ from services.predict.server.answers import BufferedSocket, UnsentBytes
 from services.predict.server.request_collector import RequestCollector
 from services.web.malformed_requests import as_problem
 
-RECEIVE = 1 << 14  # bytes that are read at a time of a head
-RECEIVE_BODY = 1 << 18  # and of a large body
+RECEIVE = 1 << 16  # bytes that are read at a time of a head: each reading waits for the interpreter
+RECEIVE_BODY = 1 << 18  # and of a body
 EVEN = 2.0  # seconds after which a large body must arrive at an even pace
 PATIENCE = 10.0  # seconds that an answer may wait for its client at first
 LEAST_RATE = 1 << 16  # bytes a second that a client must read then
@@ -163,7 +163,7 @@ class Connections:
     def _receive(self, conn: Connection) -> None:
         collector = conn.collector
         try:
-            data = conn.sock.recv(RECEIVE_BODY if conn.room else RECEIVE)
+            data = conn.sock.recv(RECEIVE if collector.request is None else RECEIVE_BODY)
         except BlockingIOError:
             self._watch(conn, EVENT_READ)
             return
@@ -195,6 +195,7 @@ class Connections:
                 self._watch(conn, 0)
                 self._enter(conn, State.WAITING, self.body_seconds)
                 self._for_room.append(conn)
+                self._hold(conn, collector.held)
                 return
             self._grant(conn, size)
         if conn.room:

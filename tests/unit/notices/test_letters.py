@@ -286,6 +286,8 @@ def test_a_letter_is_written_for_its_owner_only_and_recorded(
         kind, detail = connection.execute(sa.select(database.events.c.kind, database.events.c.detail)).one()
     assert kind == "notice"
     assert json.loads(detail)["prediction_id"] == found["prediction_id"]
+    (letter,) = audit.one(log.engine, found["prediction_id"])["notices"]
+    assert letter["reasons"] == [reason["feature"] for reason in found["reasons"]]
     assert capsys.readouterr().out == "letters written to letters, and recorded: 1\n"
 
 

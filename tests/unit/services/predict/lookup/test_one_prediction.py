@@ -12,7 +12,7 @@ from flask.testing import FlaskClient
 from services.predict.app import Application
 from services.predict.rollout.state_dir import StateDir
 from services.predict.settings import Settings
-from services.predictionlog import database
+from services.predictionlog import audit, database
 from services.predictionlog.__main__ import main
 from tests.conftest import LOAN, Made
 from tests.unit.services.conftest import make_current
@@ -32,6 +32,9 @@ def test_one_prediction_is_told_as_the_audit_tells_it(
         connection.execute(sa.insert(database.outcomes).values(**row))
         said = {"model_version": "b" * 64, "probability": 0.25, "time": "2026-12-02T00:00:00.000000+00:00"}
         connection.execute(sa.insert(database.challenges).values(prediction_id=own, **said))
+        for by in ("ann", "bob") * 5:  # more than are looked for at a time
+            audit.note_letter(connection, own, ["amount"], by)
+        audit.note_letter(connection, logged[0]["prediction_id"], ["amount"], "another")
     told = client.get(f"/predictions/{own}.json", headers=AUDITOR).get_json()
     assert told == client.get(f"/predictions/{own}", headers={**AUDITOR, "Accept": "application/json"}).get_json()
     monkeypatch.setenv("PREDICTION_LOG_URL", settings.prediction_log_url)
@@ -43,8 +46,12 @@ def test_one_prediction_is_told_as_the_audit_tells_it(
     assert told == story
     assert told["reproduced"] is True
     assert (told["outcome"], told["challenges"]) == ({"name": "is_late", "value": True}, [said])
+    letters = [(letter["by"], letter["reasons"]) for letter in told["notices"]]
+    assert letters == [("ann", ["amount"]), ("bob", ["amount"])] * 5
     page = client.get(f"/predictions/{own}", headers=AUDITOR).text
     shown = text(page)
+    assert (page.count("by ann"), page.count("by another")) == (5, 0)
+    assert "make notice" not in shown, "there is no reason to tell"
     for part in ("bit for bit", "is_late: true", "25.0", "b" * 12, "order-17", "loan-2", "desk", told["model_version"]):
         assert part in shown, part
     for reason in told["reasons"]:
@@ -55,6 +62,24 @@ def test_one_prediction_is_told_as_the_audit_tells_it(
     assert page.count('class="term ') == len(LOAN) + 2
     card = client.get(f"/predictions/{own}/model-card", headers=AUDITOR)
     assert told["model_version"] in card.text
+
+
+def test_the_page_of_a_prediction_with_reasons_has_the_command_for_a_letter(
+    client: FlaskClient, logged: Logged, ship: Ship
+) -> None:
+    """Of one without reasons it has none; nor of one whose id, written by hand, is more than a word of a command."""
+    reasons = json.dumps([{"feature": "amount", "text": "The amount is high", "contribution": 0.5}])
+    command = "make notice ID="
+    own, other = logged[0]["prediction_id"], logged[1]["prediction_id"]
+    assert command not in client.get(f"/predictions/{own}", headers=AUDITOR).text
+    table = database.predictions
+    with ship().begin() as connection:
+        connection.execute(sa.update(table).where(table.c.prediction_id == own).values(reasons=reasons))
+        odd = sa.update(table).where(table.c.prediction_id == other)
+        connection.execute(odd.values(reasons=reasons, prediction_id="a;reboot"))
+    assert f'{command}{own} ACTION="…"' in text(client.get(f"/predictions/{own}", headers=AUDITOR).text)
+    shown = client.get("/predictions/a;reboot", headers=AUDITOR)
+    assert (shown.status_code, command in shown.text) == (200, False)
 
 
 @pytest.mark.parametrize(
