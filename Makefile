@@ -197,6 +197,10 @@ test-zoo: $(VENV)/zoo ## that the trees of other packages give the same answers
 bench-against: $(VENV)/development ## this checkout and REVISION=… of it in turn: ratios of rate, p99 and memory
 	@$(PY) -m benchmarks.against "$(REVISION)" $(ARGS)
 
+.PHONY: bench-lookup
+bench-lookup: $(VENV)/development ## how fast /predictions answers with ten million rows in SQLite and in PostgreSQL (a container)
+	@$(PY) -m benchmarks.lookup $(ARGS)
+
 .PHONY: score-10m
 score-10m: $(VENV)/development ## ten million simulated loans scored, against scikit-learn, and after a kill -9; writes benchmarks/portfolio.json
 	@$(PY) -m benchmarks.portfolio
