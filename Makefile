@@ -170,7 +170,7 @@ test: $(VENV)/development ## all tests but the slow ones; those that need Docker
 	@$(PY) -m pytest -n $(JOBS) --no-loadscope-reorder -m "not slow" $(TESTS)
 
 .PHONY: test-slow
-test-slow: $(VENV)/development ## the tests that take about a minute each: a short soak, ten thousand hostile bodies, the tutorial
+test-slow: $(VENV)/development ## the tests that take ten seconds or more: containers that are killed, full disks, a short soak, the tutorial
 	@$(PY) -m pytest -n $(JOBS) --no-loadscope-reorder -m slow $(TESTS)
 
 .PHONY: test-variations

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
 
 from modelbundle.format import archive
 from tests.conftest import Made
@@ -24,7 +24,8 @@ FLAGS = [
     "--disable-sync",
 ]
 SHIPPED = ROOT / "models" / "late-payers.bundle"
-WAIT = 15_000  # milliseconds until a page that does not do what it should fails its test
+WAIT = 30_000  # milliseconds until a page that does not do what it should fails its test
+expect.set_options(timeout=WAIT)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -175,6 +175,7 @@ def test_the_api_goes_away_and_comes_back(pair: System, open_page: Open, trouble
     assert probability(page) == shown(page)
 
 
+@pytest.mark.slow
 def test_with_keys_the_page_takes_one(open_page: Open, tmp_path: Path, troubles: Troubles, bundles: list[Made]) -> None:
     """It is kept for the tab, in no cookie, and the answer follows it."""
     troubles.expected = ("401",)

@@ -46,6 +46,7 @@ def wrong(port: int, good: Callable[[], int]) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 def test_through_the_proxy_each_hostile_request_gets_its_status(fresh: Project) -> None:
     """The same replica answers on."""
     before = fresh.containers("predict"), fresh.containers("proxy")

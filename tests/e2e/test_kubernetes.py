@@ -86,6 +86,7 @@ def serving(cluster: Cluster, made: Made) -> None:
         )
 
 
+@pytest.mark.slow
 def test_a_new_pin_swaps_every_replica_and_restarts_nothing(
     cluster: Cluster, signed: Signed, bundles: list[Made]
 ) -> None:
@@ -103,6 +104,7 @@ def test_a_new_pin_swaps_every_replica_and_restarts_nothing(
     assert all(cluster.facts(pod)["State"]["OOMKilled"] is False for pod in cluster.pods)
 
 
+@pytest.mark.slow
 def test_the_proxy_answers_in_the_apis_shape_and_keeps_metrics_inside(cluster: Cluster) -> None:
     """Without a key 401; /metrics is for Prometheus, which asks the pod; limits count whom the Ingress names."""
     assert ask(cluster.port, "POST", "/predict", b"{}", {"Content-Type": "application/json"})[0] == 401
@@ -111,6 +113,7 @@ def test_the_proxy_answers_in_the_apis_shape_and_keeps_metrics_inside(cluster: C
     assert json.loads(raw)["status"] == 404
 
 
+@pytest.mark.slow
 def test_a_replica_that_dies_costs_no_request_and_its_successor_remembers(
     cluster: Cluster, signed: Signed, bundles: list[Made]
 ) -> None:
@@ -128,6 +131,7 @@ def test_a_replica_that_dies_costs_no_request_and_its_successor_remembers(
     assert (facts["model_version"], facts["confirmed"]) == (bundles[1].sha256, False)
 
 
+@pytest.mark.slow
 def test_a_replica_that_is_scaled_down_ships_its_log_first(cluster: Cluster, bundles: list[Made]) -> None:
     """preStop, SIGTERM, and it has ended by itself: no request failed, and each row it answered is in the database once."""
 

@@ -110,6 +110,7 @@ def prometheus(project: Project, path: str) -> Any:
     return json.loads(ask(int(project.environment["PROMETHEUS_PORT"]), "GET", f"/api/v1/{path}")[2])["data"]
 
 
+@pytest.mark.slow
 def test_postgres_is_killed_under_load_and_prometheus_sees_all_of_it(observed: Project, bundles: list[Made]) -> None:
     """kill -9 of the database, again and again: no request fails, and each answer is in it once. Every replica is scraped."""
     (database,) = observed.containers("postgres")
@@ -161,6 +162,7 @@ def test_postgres_is_killed_under_load_and_prometheus_sees_all_of_it(observed: P
         assert facts["CapDrop"] == ["ALL"]
 
 
+@pytest.mark.slow
 def test_what_is_killed_behind_the_proxy_loses_no_row_and_makes_none_up(observed: Project) -> None:
     """kill -9 of the replicas' processes: what clients were told is logged, what else there is was an answer that was lost."""
     with Asking(observed.port, clients=6) as asking:
@@ -175,6 +177,7 @@ def test_what_is_killed_behind_the_proxy_loses_no_row_and_makes_none_up(observed
     assert unexplained(observed, asking) == {}
 
 
+@pytest.mark.slow
 def test_one_request_id_from_the_proxy_to_the_api(fresh: Project) -> None:
     """What the caller calls a request is in the API's line; what the proxy could not bring through is in the proxy's."""
     status, headers, _ = fresh.post(LOAN, **{"X-Request-Id": "callers-own.1"})

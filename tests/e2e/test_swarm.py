@@ -94,6 +94,7 @@ def stack(
             docker("volume", "rm", "-f", volume)
 
 
+@pytest.mark.slow
 def test_nothing_fails_while_replicas_come_go_and_die_and_models_change(stack: Stack, bundles: list[Made]) -> None:
     """Three replicas, another model, one killed, scaled to one and back: 0 failed, 0 stale; only the model's task is new."""
     before = set(stack.replicas())
@@ -112,6 +113,7 @@ def test_nothing_fails_while_replicas_come_go_and_die_and_models_change(stack: S
     assert len(load.answers) > 1000
 
 
+@pytest.mark.slow
 def test_through_the_stacks_proxy_each_hostile_request_gets_its_status(stack: Stack) -> None:
     """The same replicas answer on."""
     before = set(stack.replicas())

@@ -45,10 +45,13 @@ def connected(port: int) -> bool:
     return any(int(line[1].rpartition(":")[2], 16) == port and line[3] not in gone for line in lines)
 
 
+PATIENCE = 60.0  # seconds that a machine may need for what takes one
+
+
 def until(condition: Callable[[], Any], seconds: float, what: str) -> Any:
-    """The first true value of ``condition``; fails the test with ``what`` after ``seconds``. A server that is not there yet, and
-    a database without its tables, are waited for."""
-    deadline = time.monotonic() + seconds
+    """The first true value of ``condition``; fails the test with ``what`` after ``seconds``, but gives a busy machine its time. A
+    server that is not there yet, and a database without its tables, are waited for."""
+    deadline = time.monotonic() + max(seconds, PATIENCE)
     while time.monotonic() < deadline:
         with contextlib.suppress(OSError, http.client.HTTPException, ValueError, sqlite3.OperationalError):
             if value := condition():

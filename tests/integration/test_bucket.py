@@ -131,6 +131,7 @@ def test_reading_is_whole_bounded_and_says_why_not(weed: Weed, account: dict[str
         Bucket("models", "live", seconds=0).read("a.bundle", 1 << 30)
 
 
+@pytest.mark.slow
 def test_the_store_can_go_away(
     weed: Weed, account: dict[str, str], tmp_path: Path, bundles: list[Made], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -188,6 +189,7 @@ def serve_from(system: System, place: str, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(system, "_spawn", elsewhere)
 
 
+@pytest.mark.slow
 def test_a_book_in_the_store_is_scored_into_the_store(
     weed: Weed, account: dict[str, str], bundles: list[Made], tmp_path: Path
 ) -> None:

@@ -84,6 +84,7 @@ def test_a_challenger_is_scored_with_the_bits_that_it_would_answer(serving: Syst
     assert serving.readyz()[1]["generation"] == 1
 
 
+@pytest.mark.slow
 def test_a_refused_challenger_harms_nobody(serving: System, bundles: list[Made]) -> None:
     """Bad golden rows, then one that kills who loads it: why stands at /readyz; the champion answers, ready and confirmed; and
     the next challenger is taken."""
@@ -109,6 +110,7 @@ def test_a_refused_challenger_harms_nobody(serving: System, bundles: list[Made])
     reaches(serving, "scoring", other.sha256)
 
 
+@pytest.mark.slow
 def test_a_killed_challenger_comes_back_and_misses_nothing(serving: System, bundles: list[Made]) -> None:
     """kill -9 of its process: another one takes up what waits; the workers are the same."""
     champion, other = bundles[:2]
@@ -125,6 +127,7 @@ def test_a_killed_challenger_comes_back_and_misses_nothing(serving: System, bund
     assert serving.workers() == workers
 
 
+@pytest.mark.slow
 def test_a_challenger_s_statement_never_lets_it_answer(system: System, bundles: list[Made], tmp_path: Path) -> None:
     """Signed as challenger it is scored, raises no champion's sequence, and pinned as champion it is refused; an older
     challenger is refused as one."""

@@ -70,6 +70,7 @@ def test_the_leader_is_killed_in_the_middle_of_a_download(gated: System, gate: G
     assert [p.name for p in (gated.state / "bundles").iterdir() if p.name.endswith(".part")] == []
 
 
+@pytest.mark.slow
 def test_a_damaged_download_is_tried_again(system: System, gate: Gate, bundles: list[Made]) -> None:
     """Cut short, a bit flipped, or never ending: named at /readyz, not refused; the next good one is taken."""
     system.environment["FETCH_SECONDS"] = "1"
@@ -106,6 +107,7 @@ def test_a_bundle_that_is_too_large_is_not_taken(system: System, bundles: list[M
     system.serving(bundles[1].sha256)
 
 
+@pytest.mark.slow
 def test_a_pin_that_comes_and_goes_while_it_is_fetched_never_answers(
     gated: System, gate: Gate, bundles: list[Made]
 ) -> None:
@@ -161,6 +163,7 @@ def remount(disk: Path, options: str) -> None:
     subprocess.run(["mount", "-o", f"remount,{options}", str(disk)], check=True)
 
 
+@pytest.mark.slow
 def test_a_full_disk_keeps_the_old_model_answering(system: System, small_disk: Path, bundles: list[Made]) -> None:
     """No room for the new model, then for nothing at all while the workers are killed: others take their place and answer, though
     there is no room for them in the roster; with room, the pin is reached."""
@@ -203,6 +206,7 @@ time.time = jumping
 """
 
 
+@pytest.mark.slow
 def test_a_clock_that_jumps_does_not_matter(system: System, bundles: list[Made], tmp_path: Path) -> None:
     """More than a year back, or ahead, between two looks: still confirmed, still ready, and the next pin is reached."""
     offset = tmp_path / "offset"

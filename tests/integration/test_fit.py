@@ -81,6 +81,7 @@ def refused(system: System, published: Any, *allow: str) -> dict[str, Any]:
     return dict(until(news, 60, f"{published.path.stem} is refused"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", GATES)
 def test_a_bundle_that_would_misread_the_traffic_never_answers(
     watched: System, bundles: list[Made], made: Any, what: str
@@ -116,6 +117,7 @@ def test_a_change_that_is_meant_goes_through(watched: System, bundles: list[Made
     back(watched, bundles[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["raises", "nan", "slow"])
 def test_a_bundle_that_fails_requests_is_taken_back_for_all_workers_at_once(
     watched: System, bundles: list[Made], made: Any, what: str

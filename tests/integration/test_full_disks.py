@@ -66,6 +66,7 @@ def unlogged(system: System) -> int:
     return int(sum(float(line.split()[1]) for line in lines if line.startswith("peerloan_predictions_unlogged_total")))
 
 
+@pytest.mark.slow
 @pytest.mark.attack("full disk")
 @pytest.mark.parametrize("harm", [no_room, no_inodes])
 def test_a_full_disk_stops_no_answer_and_heals(

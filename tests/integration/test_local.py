@@ -129,6 +129,7 @@ sys.exit(command.main(["deploy", {str(bundles[1].path)!r}]))
     assert place.command("rollback").returncode == 0
 
 
+@pytest.mark.slow
 def test_what_cannot_be_served_is_not_deployed(place: Place, bundles: list[Made], tmp_path: Path) -> None:
     """A damaged file never becomes the pin; a name that is taken is not overwritten; the old model answers on."""
     place.start()
@@ -151,6 +152,7 @@ def test_what_cannot_be_served_is_not_deployed(place: Place, bundles: list[Made]
     assert place.version() == bundles[0].sha256
 
 
+@pytest.mark.slow
 def test_a_model_that_the_replica_refuses_is_taken_back(place: Place, bundles: list[Made]) -> None:
     """The file vanishes between the check and the service: the reason is shown and the pin is what it was."""
     place.start()
@@ -193,6 +195,7 @@ def test_a_taken_port_is_named(place: Place) -> None:
     assert not (place.root / "run").exists()
 
 
+@pytest.mark.slow
 def test_the_services_come_back_or_the_command_ends(place: Place) -> None:
     """A killed model service is started again; when the prediction API ends, so does the command, with a word why."""
     place.start()
@@ -221,6 +224,7 @@ def _confirmed_since(place: Place, moment: datetime) -> bool:
     return bool(facts["confirmed"]) and datetime.fromisoformat(facts["checked"]) > moment
 
 
+@pytest.mark.slow
 def test_a_model_that_was_taken_back_is_never_gone_back_to(place: Place, bundles: list[Made], tmp_path: Path) -> None:
     """It is deployed, fails a request, and is taken back by the replica; what is deployed next goes back past it."""
     place.start()

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from modelbundle.format import statement
 from services.predict.serving.shares import falls
 from tests.conftest import Made
 from tests.integration.place import Place
 
 
+@pytest.mark.slow
 def test_a_challenger_is_set_promoted_and_rolled_back(place: Place, bundles: list[Made]) -> None:
     """Silent until it is promoted; then it answers and challenges nobody; going back goes to the old champion."""
     place.start()
@@ -53,6 +56,7 @@ def test_a_challenger_is_set_promoted_and_rolled_back(place: Place, bundles: lis
     ]
 
 
+@pytest.mark.slow
 def test_a_challenger_answers_a_share_is_silent_again_and_is_promoted_from_a_share(
     place: Place, bundles: list[Made]
 ) -> None:
@@ -81,6 +85,7 @@ def test_a_challenger_answers_a_share_is_silent_again_and_is_promoted_from_a_sha
     assert "share" not in (place.root / "run" / "pin.json").read_text("utf-8")
 
 
+@pytest.mark.slow
 def test_deploying_with_a_key_signs_and_so_does_going_back(place: Place, bundles: list[Made]) -> None:
     """Where models must be signed, each step is a new statement; without the key, nothing moves."""
     private, public = place.root / "secrets" / "signing-key.pem", place.root / "keys" / "model-public.pem"

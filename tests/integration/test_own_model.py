@@ -28,6 +28,7 @@ def shop(place: Place) -> Place:
     return place
 
 
+@pytest.mark.slow
 def test_wines_are_published_deployed_and_asked(shop: Place) -> None:
     """Each command of the page, with make's variables as its targets pass them on."""
     publish, check, deploy = (shlex.split(line) for line in blocks(PAGE, "sh")[0].splitlines())

@@ -158,6 +158,7 @@ def test_parquet_in_is_csv_in(bundles: list[Made], tmp_path: Path) -> None:
     assert a.select(read.schema.names).equals(read)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kill", [1, 3, 4, 5, 6, 7])
 def test_a_run_that_is_killed_goes_on(bundles: list[Made], tmp_path: Path, kill: int) -> None:
     """Killed with SIGKILL after any durable step, the same command ends with the same bytes and scores nothing twice."""

@@ -85,6 +85,7 @@ def shippers(system: System) -> list[int]:
     return system.called("shipper")
 
 
+@pytest.mark.slow
 @pytest.mark.attack("kills")
 def test_kills_lose_and_double_nothing(serving: System, record_property: Any) -> None:
     """kill -9 of workers, of the shipper, of the master, again and again under load: each answer once."""
@@ -182,6 +183,7 @@ def test_replicas_that_end_together_ship_what_each_of_them_left(
     assert spool.oldest(root) is None
 
 
+@pytest.mark.slow
 def test_the_database_may_be_away(system: System, tmp_path: Path) -> None:
     """No failed request; all rows arrive once it is there; a stop in between loses nothing."""
     away = tmp_path / "mounted" / "log.sqlite"
@@ -222,6 +224,7 @@ def test_a_full_spool_is_said_and_answers_go_on(system: System, tmp_path: Path) 
     assert spool.size(tmp_path / "data" / "spool") < 200_000
 
 
+@pytest.mark.slow
 def test_a_prediction_is_reproduced_bit_for_bit_after_two_swaps(serving: System, bundles: list[Made]) -> None:
     """Its input, version, reasons, request and caller; from the log and the bundle alone. And it can be forgotten."""
     loans: list[dict[str, Any]] = [

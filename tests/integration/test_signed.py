@@ -93,6 +93,7 @@ def test_a_stranger_s_signature_and_an_old_one_are_refused(signed: Signed, tmp_p
     system.serving(first)
 
 
+@pytest.mark.slow
 @pytest.mark.attack("pickles")
 def test_a_pickle_is_taken_only_with_a_statement(signed: Signed) -> None:
     """``ALLOW_PICKLE`` is as it comes."""
@@ -145,6 +146,7 @@ def test_a_restart_without_the_model_service_checks_again(signed: Signed) -> Non
     system.serving(signed.bundles[0].sha256)
 
 
+@pytest.mark.slow
 def test_keys_are_exchanged_without_a_restart(signed: Signed) -> None:
     """Both trusted, the model signed anew with the new one, the old one withdrawn; it answers all the while."""
     system = started(signed)

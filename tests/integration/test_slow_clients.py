@@ -53,6 +53,7 @@ def answers_others(system: System) -> None:
             assert ask(system.port, "GET", path)[0] == 200
 
 
+@pytest.mark.slow
 @pytest.mark.attack("slow senders")
 def test_who_sends_slowly_holds_nobody_up(system: System) -> None:
     """Many more than there are threads are held while others are answered; then each is told that it was too slow."""
@@ -132,6 +133,7 @@ def count(system: System, series: str) -> float:
     return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(series))
 
 
+@pytest.mark.slow
 def test_an_answer_that_is_not_read_ends(tmp_path: Path, bundles: list[Made]) -> None:
     """After ANSWER_SECONDS at the latest, and it is counted."""
     with running(tmp_path, WORKERS="1", ANSWER_SECONDS="2", PREDICTION_LOG_URL="none") as system:
