@@ -96,4 +96,12 @@ ATTACKS = {
         "erasures while the shipper is paused, and of rows in damaged segments, in the challenger's queue and in free pages",
         "the row does not come later; the command is done once no file of `DATA_DIR` has a byte of it",
     ),
+    "look-ups": (
+        "look-ups without the role `audit`; scripts in ids, names of models and texts of bundles",
+        "the answer of an address at which there is nothing; texts are inert; each look-up is an event",
+    ),
+    "altered log": (
+        "rows and batches of the log changed, removed, added, exchanged or hashed again by hand",
+        "`make verify-log` names each",
+    ),
 }

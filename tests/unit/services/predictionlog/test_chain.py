@@ -77,6 +77,7 @@ def accepted(capsys: pytest.CaptureFixture[str]) -> str:
     return capsys.readouterr().out
 
 
+@pytest.mark.attack("altered log")
 @pytest.mark.parametrize(
     "change",
     ["probability = 0.100001", "band = 'low'", "input = '{}'", "record_id = 'x'", "time = '2090-01-01'", "generation = 2",
@@ -91,6 +92,7 @@ def test_a_changed_row_is_named(place: Place, capsys: Any, change: str) -> None:
     assert finding.startswith(f"changed: the prediction {named()} (row 4 of batch 3 of the chain ")
 
 
+@pytest.mark.attack("altered log")
 def test_a_removed_and_an_added_row_are_named(place: Place, capsys: Any) -> None:
     fill(place)
     execute(place, "DELETE FROM predictions WHERE prediction_id = :own", own=named())
@@ -113,6 +115,7 @@ def test_an_added_row_of_old_times_is_counted(place: Place, capsys: Any) -> None
     assert found(capsys) == ["changed: 1 predictions from before the chains began are there, and 0 should be"]
 
 
+@pytest.mark.attack("altered log")
 def test_renamed_and_reordered_rows(place: Place, capsys: Any) -> None:
     """Two rows that take each other's ids, and a batch whose list has another order."""
     fill(place)
@@ -134,6 +137,7 @@ def test_renamed_and_reordered_rows(place: Place, capsys: Any) -> None:
     assert {text.split(":")[0] for text in found(capsys)} <= {"changed", "reordered"}
 
 
+@pytest.mark.attack("altered log")
 @pytest.mark.parametrize("number", [1, 2, 4])
 def test_a_removed_batch_is_found(place: Place, capsys: Any, number: int) -> None:
     """With its rows; the last one too, because its head was published."""
@@ -148,6 +152,7 @@ def test_a_removed_batch_is_found(place: Place, capsys: Any, number: int) -> Non
         assert "is not there with the hash that was published" in findings[0]
 
 
+@pytest.mark.attack("altered log")
 def test_a_batch_that_is_hashed_again_breaks_the_next_link(place: Place, capsys: Any) -> None:
     """Who rewrites one batch must rewrite all that follow, up to the head that others know."""
     fill(place)
@@ -220,6 +225,7 @@ def test_what_was_there_before_the_migration_is_counted(
     own.writer.close()
 
 
+@pytest.mark.attack("altered log")
 def test_a_tombstone_without_an_erasure_is_found(place: Place, capsys: Any) -> None:
     """A row that is removed by hand, and made to look erased."""
     fill(place)

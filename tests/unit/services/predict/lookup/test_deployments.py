@@ -88,6 +88,7 @@ def told(log: Log, bundles: list[Made], store: StateDir) -> None:
     log.add(event.LOOKUP, {"by": "auditor", "what": "search"})
 
 
+@pytest.mark.attack("look-ups")
 def test_without_the_role_there_is_nothing_here(client: FlaskClient, told: None) -> None:
     """Whatever the method and the key; with the role, they are only read."""
     for path in ADDRESSES:
@@ -181,6 +182,7 @@ def test_a_wrong_parameter_is_named(client: FlaskClient, told: None, query: str)
     assert 'role="alert"' in page.text
 
 
+@pytest.mark.attack("look-ups")
 def test_texts_of_others_are_inert(
     client: FlaskClient, application: Application, log: Log, bundles: list[Made]
 ) -> None:

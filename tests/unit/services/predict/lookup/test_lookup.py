@@ -60,6 +60,7 @@ def events(ship: Ship) -> list[dict[str, Any]]:
         return [json.loads(detail) for detail in connection.execute(query.order_by(database.events.c.id)).scalars()]
 
 
+@pytest.mark.attack("look-ups")
 @pytest.mark.parametrize("headers", [{}, HTML])
 def test_without_the_role_there_is_nothing_here(
     client: FlaskClient, logged: Logged, headers: dict[str, str], ship: Ship
@@ -197,6 +198,7 @@ def test_several_wrong_parameters_are_named_at_once(client: FlaskClient, logged:
     }
 
 
+@pytest.mark.attack("look-ups")
 def test_every_look_up_is_an_event(client: FlaskClient, logged: Logged, ship: Ship) -> None:
     """Who, when, what was seen and how it was searched for; never an id that a caller chose. ``/monitor`` says nothing of it."""
     own = logged[1]["prediction_id"]
@@ -250,6 +252,7 @@ def test_no_log_line_has_an_id(client: FlaskClient, logged: Logged, capfd: pytes
         assert secret not in said
 
 
+@pytest.mark.attack("look-ups")
 def test_texts_of_others_are_inert(client: FlaskClient, ship: Ship, settings: Settings) -> None:
     """Scripts in ids, inputs, bands, keys' names, versions, outcomes and reasons, on every page and in every input."""
     hostile = HOSTILE[:64]
