@@ -50,6 +50,7 @@ def ship(application: Application, settings: Settings) -> Ship:
     def ship() -> sa.Engine:
         assert application.prediction_log.writer is not None
         application.prediction_log.writer.turn()
+        database.migrate(database.connect(settings.prediction_log_url))  # the shipper starts a process for that
         assert Shipper(settings.data_dir / "spool", settings.prediction_log_url).round()
         return database.connect(settings.prediction_log_url)
 
