@@ -201,6 +201,10 @@ bench-against: $(VENV)/development ## this checkout and REVISION=… of it in tu
 bench-lookup: $(VENV)/development ## how fast /predictions answers with ten million rows in SQLite and in PostgreSQL (a container)
 	@$(PY) -m benchmarks.lookup $(ARGS)
 
+.PHONY: bench-slow
+bench-slow: $(VENV)/development ## one loan's p99 beside 1,000 slow connections of each kind, without a proxy
+	@$(PY) -m benchmarks.slow $(ARGS)
+
 .PHONY: score-10m
 score-10m: $(VENV)/development ## ten million simulated loans scored, against scikit-learn, and after a kill -9; writes benchmarks/portfolio.json
 	@$(PY) -m benchmarks.portfolio
