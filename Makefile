@@ -166,8 +166,8 @@ notebook: $(VENV)/development ## run improve_model.ipynb from a clean kernel, in
 	@$(PY) -m nbconvert --to notebook --execute --inplace --ExecutePreprocessor.timeout=1200 improve_model.ipynb
 
 .PHONY: test
-test: $(VENV)/development ## all tests but the slow ones; those that need Docker skip, with a reason, where there is no engine
-	@$(PY) -m pytest -n $(JOBS) --no-loadscope-reorder -m "not slow" $(TESTS)
+test: $(VENV)/development ## all tests but the slow ones and the zoo; those that need Docker skip, with a reason, where there is no engine
+	@$(PY) -m pytest -n $(JOBS) --no-loadscope-reorder -m "not slow and not zoo" $(TESTS)
 
 .PHONY: test-slow
 test-slow: $(VENV)/development ## the tests that take ten seconds or more: containers that are killed, full disks, a short soak, the tutorial
@@ -190,8 +190,8 @@ zoo: $(VENV)/zoo ## every kind of classifier published and scored, also XGBoost'
 	@$(PY) -m benchmarks.zoo
 
 .PHONY: test-zoo
-test-zoo: $(VENV)/zoo ## that the trees of other packages give the same answers
-	@REQUIRE_ZOO=1 $(PY) -m pytest tests/integration/test_zoo.py
+test-zoo: $(VENV)/zoo ## that every kind of classifier gives the same answers as its library, also XGBoost's, LightGBM's and CatBoost's
+	@REQUIRE_ZOO=1 $(PY) -m pytest -n $(JOBS) tests/integration/test_zoo.py
 
 .PHONY: bench-against
 bench-against: $(VENV)/development ## this checkout and REVISION=… of it in turn: ratios of rate, p99 and memory

@@ -16,6 +16,7 @@ from modelbundle import golden
 from modelbundle.format import bundle
 
 
+@pytest.mark.zoo
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_it_gives_the_answers_of_its_library(case: Case, tmp_path: Path) -> None:
     """By the scorer that it should get; row by row, in columns and as a book the same bits; and what it predicts."""
