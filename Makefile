@@ -3,6 +3,7 @@
 SHELL := /bin/sh
 VENV ?= .venv
 SPARK_VENV ?= .venv-spark
+SERVERS_VENV ?= .venv-servers
 PY := $(VENV)/bin/python
 PORT ?= 5000
 MODEL ?= models/late-payers.bundle
@@ -205,6 +206,17 @@ bench-lookup: $(VENV)/development ## how fast /predictions answers with ten mill
 bench-slow: $(VENV)/development ## one loan's p99 beside 1,000 slow connections of each kind, without a proxy
 	@$(PY) -m benchmarks.slow $(ARGS)
 
+# What is in the development environment is found through the .pth file.
+$(SERVERS_VENV)/made: env-setup/servers.txt | $(VENV)/development
+	@test -d $(SERVERS_VENV)/bin || PYTHON=$(PY) sh env-setup/make-venv.sh $(SERVERS_VENV)
+	@$(SERVERS_VENV)/bin/python -m pip install --quiet --no-deps --require-hashes -r env-setup/servers.txt
+	@$(PY) -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > "$$($(SERVERS_VENV)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/development.pth"
+	@touch $@
+
+.PHONY: bench-servers
+bench-servers: $(SERVERS_VENV)/made ## the API behind our worker, gunicorn's own, waitress and granian in turn: rate, memory, slow clients, graceful stop
+	@$(SERVERS_VENV)/bin/python -m benchmarks.servers $(ARGS)
+
 .PHONY: score-10m
 score-10m: $(VENV)/development ## ten million simulated loans scored, against scikit-learn, and after a kill -9; writes benchmarks/portfolio.json
 	@$(PY) -m benchmarks.portfolio
@@ -315,4 +327,4 @@ prometheus-rule: $(VENV)/development ## the alerts for the Prometheus operator, 
 
 .PHONY: clean
 clean: ## remove the environment, caches and what `make run` left behind
-	rm -rf $(VENV) $(SPARK_VENV) .venv-newest dist site run .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(SPARK_VENV) $(SERVERS_VENV) .venv-newest dist site run .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

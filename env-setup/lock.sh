@@ -10,3 +10,4 @@ $compile fairness.in -c dev.txt -o fairness.txt
 $compile telemetry.in -c dev.txt -o telemetry.txt
 $compile spark.in -c dev.txt -o spark.txt
 $compile --no-deps zoo.in -c dev.txt -o zoo.txt
+$compile --no-deps servers.in -c dev.txt -o servers.txt

@@ -25,16 +25,31 @@ class Round:
 
 
 class Client:
-    """One kept connection. ``parts``, put together, are what has come of the answer."""
+    """One kept connection. ``parts``, put together, are what has come of the answer; ``closes`` says that it is the last.
 
-    def __init__(self, port: int, request: bytes) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port))
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    ``timeout`` is in seconds, for each wait for the server.
+    """
+
+    def __init__(self, port: int, request: bytes, timeout: float | None = None) -> None:
+        self.port = port
+        self.timeout = timeout
         self.request = request
         self.parts: list[bytes] = []
         self.missing = -1  # bytes of its body; negative until the head is complete
         self.status = 0
+        self.closes = False
         self.sent = 0.0
+        self.connect()
+
+    def connect(self) -> None:
+        """Open the connection."""
+        self.socket = socket.create_connection(("127.0.0.1", self.port), self.timeout)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def reconnect(self) -> None:
+        """Open another connection in place of this one."""
+        self.socket.close()
+        self.connect()
 
     def send(self) -> None:
         """Send the request."""
@@ -58,6 +73,7 @@ class Client:
             at = head.index(b"content-length:") + 15
             self.missing = int(head[at : head.index(b"\r\n", at)])
             self.status = int(head[9:12])
+            self.closes = b"\r\nconnection: close" in head
         self.missing -= count
         return None if self.missing > 0 else self.status
 
@@ -75,8 +91,10 @@ def post(body: bytes, path: str = "/predict") -> bytes:
     return head.encode() + body
 
 
-def run(port: int, request: bytes, seconds: float, connections: int = 8) -> Round:
+def run(port: int, request: bytes, seconds: float, connections: int = 8, reopen: bool = False) -> Round:
     """Ask without pause for ``seconds``; raises :class:`ConnectionError` where the server hangs up.
+
+    With ``reopen``, an answer may say that it is the last of its connection. The next request then opens another, which counts.
 
     Each connection is opened, and has had an answer, before the next is: opened at once, all of them often land in the queue of
     one worker, which would measure that.
@@ -89,10 +107,11 @@ def run(port: int, request: bytes, seconds: float, connections: int = 8) -> Roun
     latencies: list[float] = []
     failed = 0
     with selectors.DefaultSelector() as selector:
-        for client in clients:
-            selector.register(client.socket, selectors.EVENT_READ, client)
         began = time.perf_counter()
         for client in clients:
+            if reopen and client.closes:
+                client.reconnect()
+            selector.register(client.socket, selectors.EVENT_READ, client)
             client.send()
         while (now := time.perf_counter()) - began < seconds:
             for key, _ in selector.select(1.0):
@@ -103,6 +122,10 @@ def run(port: int, request: bytes, seconds: float, connections: int = 8) -> Roun
                 now = time.perf_counter()
                 latencies.append(now - client.sent)
                 failed += status != 200
+                if reopen and client.closes:
+                    selector.unregister(client.socket)
+                    client.reconnect()
+                    selector.register(client.socket, selectors.EVENT_READ, client)
                 client.send()
         took = now - began
     for client in clients:

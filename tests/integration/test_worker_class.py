@@ -154,6 +154,44 @@ def test_a_silent_connection_does_not_hold_a_stop(server: Server) -> None:
 
 
 @pytest.mark.attack("slow senders")
+def test_a_stop_answers_who_waits_to_be_accepted(server: Server) -> None:
+    """A client that has connected does not know that nobody has accepted it: it is answered, not reset."""
+    (worker,) = children(server.process.pid)
+    os.kill(worker, signal.SIGSTOP)
+    with ExitStack() as stack:
+        waiting = [stack.enter_context(begin(server.port, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")) for _ in range(8)]
+        server.process.terminate()
+        until(lambda: is_pending(worker, signal.SIGTERM), 20, "the master tells the worker to stop")
+        os.kill(worker, signal.SIGCONT)
+        assert {answer(client) for client in waiting} <= {b"main", b"side"}  # and each is answered, with 200
+    assert server.process.wait(20) == 0
+
+
+def is_pending(pid: int, sent: signal.Signals) -> bool:
+    """Whether a process that is stopped has not yet received a signal."""
+    line = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("ShdPnd:"))
+    return bool(int(line.split()[1], 16) & 1 << sent - 1)
+
+
+def test_a_worker_that_stops_refuses_connections(server: Server) -> None:
+    """While it finishes an answer: whoever is refused asks another replica."""
+    with begin(server.port, b"GET /hold HTTP/1.1\r\nHost: a\r\n\r\n") as held:
+        until(lambda: server.in_flight() == 2, 20, "it is at work, and who asks")
+        server.process.terminate()
+
+        def refused() -> bool:
+            try:
+                socket.create_connection(("127.0.0.1", server.port), timeout=30).close()
+            except ConnectionRefusedError:
+                return True
+            return False
+
+        until(refused, 20, "connections are refused")
+        server.open.touch()
+        assert answer(held) == b"main"
+    assert server.process.wait(20) == 0
+
+
 def test_the_slowest_connection_goes_when_there_are_too_many(server: Server) -> None:
     """Whoever opens more connections than a worker has does not keep others out."""
     with ExitStack() as stack:

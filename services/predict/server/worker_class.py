@@ -106,7 +106,22 @@ class TwoPoolWorker(Connections, ProblemErrors, ThreadWorker):  # type: ignore[m
         self.accepting = enabled
         self.nr_conns = self.connections
         if not self.alive:
+            self.stop_listening()
             self.stop_idle()
+
+    def stop_listening(self) -> None:
+        """Take the connections that wait to be accepted, then close the listener, so that the system refuses later ones.
+
+        gunicorn leaves its listener open until the worker ends, which resets all that has connected meanwhile.
+        """
+        listeners: list[Any] = self.sockets
+        for listener in listeners:
+            with suppress(OSError):  # no more are waiting
+                for _ in range(self.cfg.backlog):
+                    sock, client = listener.accept()
+                    self.begin(sock, client, listener.getsockname())
+            listener.close()
+        listeners.clear()
 
     def accept(self, listener: Any) -> None:
         """Accept a connection, unless a worker with fewer connections is accepting."""

@@ -1,0 +1,1 @@
+"""The prediction API behind our worker and behind other WSGI servers: speed, memory, slow clients and a graceful stop."""
