@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import os
 import statistics
 import tempfile
 import time
@@ -30,6 +31,15 @@ def proportional_set_size(pid: int) -> int:
         lines = Path(f"/proc/{member}/smaps_rollup").read_text("utf-8").splitlines()
         total += sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
     return total
+
+
+def processor_seconds(pid: int) -> float:
+    """Seconds of processor time that the living processes of a tree have taken so far."""
+    ticks = 0
+    for member in tree(pid):
+        after_name = Path(f"/proc/{member}/stat").read_text("utf-8").rpartition(")")[2].split()
+        ticks += int(after_name[11]) + int(after_name[12])  # in user mode and in the kernel
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def measure(model: Path, body: bytes, starts: int = 5) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import selectors
 import socket
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 
@@ -48,8 +49,12 @@ class Client:
 
     def reconnect(self) -> None:
         """Open another connection in place of this one."""
-        self.socket.close()
+        self.close()
         self.connect()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self.socket.close()
 
     def send(self) -> None:
         """Send the request."""
@@ -99,14 +104,16 @@ def run(port: int, request: bytes, seconds: float, connections: int = 8, reopen:
     Each connection is opened, and has had an answer, before the next is: opened at once, all of them often land in the queue of
     one worker, which would measure that.
     """
-    clients = []
-    for _ in range(connections):
-        client = Client(port, request)
-        client.ask()
-        clients.append(client)
     latencies: list[float] = []
     failed = 0
-    with selectors.DefaultSelector() as selector:
+    with ExitStack() as stack:
+        clients = []
+        for _ in range(connections):
+            client = Client(port, request)
+            stack.callback(client.close)
+            client.ask()
+            clients.append(client)
+        selector = stack.enter_context(selectors.DefaultSelector())
         began = time.perf_counter()
         for client in clients:
             if reopen and client.closes:
@@ -128,6 +135,4 @@ def run(port: int, request: bytes, seconds: float, connections: int = 8, reopen:
                     selector.register(client.socket, selectors.EVENT_READ, client)
                 client.send()
         took = now - began
-    for client in clients:
-        client.socket.close()
     return Round(len(latencies) / took, sorted(latencies), failed)

@@ -16,7 +16,7 @@ from importlib import metadata
 from pathlib import Path
 
 from benchmarks.__main__ import loans
-from benchmarks.footprint import proportional_set_size
+from benchmarks.footprint import processor_seconds, proportional_set_size
 from benchmarks.load import closed_loop
 from benchmarks.servers import slow_clients, stopping
 from benchmarks.servers.report import Found, tables
@@ -91,11 +91,14 @@ def turns(
     for turn in range(options.rounds + 1):
         say(f"{rows} loans: round {turn} of {options.rounds}")
         for server in running if turn % 2 else reversed(running):
+            before = processor_seconds(server.pid)
             seen = closed_loop.run(server.port, request, options.seconds, reopen=True)
+            took = processor_seconds(server.pid) - before
             if seen.failed:
                 raise AssertionError(f"{server.name}: {seen.failed} requests failed: nothing is measured")
             if turn:
                 found[server.name].rounds.setdefault(rows, []).append(seen)
+                found[server.name].processor.setdefault(rows, []).append(took / len(seen.latencies))
 
 
 def say(what: str) -> None:

@@ -16,10 +16,12 @@ from benchmarks.servers.stopping import Stop
 class Found:
     """What was measured of one server; ``rounds`` by the number of loans in a request, ``slow`` by the kind of client.
 
+    ``processor`` has the seconds of processor time for each request of a round, by the number of loans.
     ``probes`` are answers to probes while twice as many clients as there are threads ask for 1,000 loans each.
     """
 
     rounds: dict[int, list[Round]] = field(default_factory=dict)
+    processor: dict[int, list[float]] = field(default_factory=dict)
     megabytes: float = 0.0
     slow: dict[str, Healthy] = field(default_factory=dict)
     probes: Healthy | None = None
@@ -39,10 +41,10 @@ def tables(found: Mapping[str, Found]) -> Iterator[str]:
 
 
 def speed(found: Mapping[str, Found]) -> str:
-    """Rates, p99 and memory, each with its ratio to ours."""
+    """Rates, p99, processor time of a request and memory, each with its ratio to ours."""
     lines = [
-        "| server | one loan, requests/s | p99, ms | 1,000 loans, requests/s | p99, ms | memory, MB |",
-        "|---|---|---|---|---|---|",
+        "| server | one loan, requests/s | p99, ms | processor, ms | 1,000 loans, requests/s | p99, ms | processor, ms | MB |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     ours = found[OURS]
     for name, these in found.items():
@@ -52,6 +54,7 @@ def speed(found: Mapping[str, Found]) -> str:
             digits = 0 if rows == 1 else 1
             cells.append(_cell([r.rate for r in seen], [r.rate for r in base], 1.0, digits))
             cells.append(_cell([r.percentile(0.99) for r in seen], [r.percentile(0.99) for r in base], 1e3, 1))
+            cells.append(_cell(these.processor[rows], ours.processor[rows], 1e3, 2))
         cells.append(_cell([these.megabytes], [ours.megabytes], 1.0, 0))
         lines.append(_row(cells))
     return "\n".join(lines)

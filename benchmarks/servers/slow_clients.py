@@ -68,7 +68,7 @@ def ask_once(port: int, request: bytes, due: float) -> float | None:
         try:
             status = client.ask()
         finally:
-            client.socket.close()
+            client.close()
     except (OSError, ValueError):
         return None
     took = time.monotonic() - due

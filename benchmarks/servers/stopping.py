@@ -43,8 +43,10 @@ class Asking(Background):
                     self.failed.append(f"status {status}")
                 if not client.closes:
                     continue
-            client.socket.close()
+            client.close()
             client = None
+        if client is not None:
+            client.close()
 
 
 @dataclass(frozen=True, slots=True)
