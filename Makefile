@@ -204,7 +204,7 @@ bench-lookup: $(VENV)/development ## how fast /predictions answers with ten mill
 
 .PHONY: bench-slow
 bench-slow: $(VENV)/development ## one loan's p99 beside 1,000 slow connections of each kind, without a proxy
-	@$(PY) -m benchmarks.slow $(ARGS)
+	@$(PY) -m benchmarks.servers.slow $(ARGS)
 
 # What is in the development environment is found through the .pth file.
 $(SERVERS_VENV)/made: env-setup/servers.txt | $(VENV)/development

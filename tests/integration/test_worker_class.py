@@ -169,7 +169,9 @@ def test_a_stop_answers_who_waits_to_be_accepted(server: Server) -> None:
 
 def is_pending(pid: int, sent: signal.Signals) -> bool:
     """Whether a process that is stopped has not yet received a signal."""
-    line = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("ShdPnd:"))
+    line = next(
+        line for line in Path(f"/proc/{pid}/status").read_text("utf-8").splitlines() if line.startswith("ShdPnd:")
+    )
     return bool(int(line.split()[1], 16) & 1 << sent - 1)
 
 

@@ -11,7 +11,8 @@ Threads mostly wait for the interpreter, and each system call releases it. The w
 an answer is one write. ``docs/decisions/013`` has the measurements.
 
 The worker overrides only public methods of :class:`gunicorn.workers.gthread.ThreadWorker`, but it relies on how that class calls
-them. 27.0.1 is the locked release. ``docs/decisions/013`` lists the releases that were tried.
+them. 27.0.1 is the locked release. ``docs/decisions/013`` lists the releases that were tried. ``docs/decisions/015`` compares the
+worker with gunicorn's own workers, waitress and granian.
 """
 
 from __future__ import annotations

@@ -98,7 +98,7 @@ def measure(port: int, request: bytes, kind: str, options: argparse.Namespace) -
 
 def main() -> int:
     """Measure and print; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.slow", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.servers.slow", description=__doc__)
     parser.add_argument("--slow", type=int, default=1000, help="connections of each kind (1000)")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=2.0)
