@@ -103,9 +103,19 @@ def _drop(home: Path) -> bool:
 
 
 def _python() -> list[str]:
-    """The directories that Python imports from."""
+    """The directories that Python imports from, and those to which links in them lead: some installers link each file."""
     found = (sys.prefix, sys.base_prefix, *sys.path, *os.environ.get("LD_LIBRARY_PATH", "").split(":"))
-    return [path for path in dict.fromkeys(found) if path and os.path.isdir(path)]
+    places = [path for path in dict.fromkeys(found) if path and os.path.isdir(path)]
+    linked = [os.path.join(path, name) for path in sys.path if os.path.isdir(path) for name in os.listdir(path)]
+    packages = [path for path in linked if os.path.islink(path) and os.path.exists(os.path.join(path, "__init__.py"))]
+    files = [getattr(module, "__file__", None) for module in [*sys.modules.values()]]
+    loaded = [os.path.dirname(os.path.realpath(file)) for file in files if file]
+    known = [*SYSTEM, *map(os.path.realpath, places)]
+    for path in sorted({*map(os.path.realpath, packages), *loaded}):
+        if not any(os.path.commonpath((path, own)) == own for own in known):
+            known.append(path)
+            places.append(path)
+    return places
 
 
 def _restrict_files(libc: ctypes.CDLL, home: Path, readable: Iterable[Path]) -> bool:

@@ -45,7 +45,7 @@ def connected(port: int) -> bool:
     return any(int(line[1].rpartition(":")[2], 16) == port and line[3] not in gone for line in lines)
 
 
-PATIENCE = 60.0  # seconds that a machine may need for what takes one
+PATIENCE = 120.0  # seconds that a machine may need for what takes one
 
 
 def until(condition: Callable[[], Any], seconds: float, what: str) -> Any:

@@ -81,6 +81,39 @@ def test_a_process_that_is_closed_in(tmp_path: Path, user: str) -> None:
         assert found["user"] == os.getuid()
 
 
+def test_a_package_that_is_linked_can_be_read(tmp_path: Path) -> None:
+    """The project's, and one whose files are links; what else is where they lead to is not opened."""
+    real, place, home = tmp_path / "real", tmp_path / "place", tmp_path / "home"
+    for folder in (real / "whole", real / "store" / "some", place / "some", home):
+        folder.mkdir(parents=True)
+    for package in (real / "whole", real / "store" / "some"):
+        (package / "__init__.py").write_text("", encoding="utf-8")
+        (package / "words.txt").write_text("read", encoding="utf-8")
+    (real / "secret").write_text("a borrower", encoding="utf-8")
+    (place / "whole").symlink_to(real / "whole")
+    for file in (real / "store" / "some").iterdir():
+        (place / "some" / file.name).symlink_to(file)
+    program = f"""
+import some, sys
+from pathlib import Path
+from services import sandbox
+closed = sandbox.close(Path({str(home)!r}), other_user=False)
+import whole
+for package in (some, whole):
+    print(Path(package.__file__).with_name("words.txt").read_text())
+try:
+    print(Path({str(real / "secret")!r}).read_text())
+except OSError:
+    print("closed")
+print("files" in closed)
+"""
+    environment = {**sandbox.environment(home), "PYTHONPATH": os.pathsep.join([str(place), str(ROOT)])}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, timeout=60, check=True)
+    *read, secret, files = done.stdout.decode().split()
+    assert read == ["read", "read"]
+    assert files == "False" or secret == "closed"
+
+
 @pytest.mark.skipif(
     sys.platform != "linux" or os.uname().machine not in sandbox.CALLS, reason="no filter for this machine"
 )
