@@ -23,6 +23,7 @@ from modelbundle.format.outcome import encoded
 from services import private
 from services.places import bundle_directories, data_dir, log_url
 from services.predictionlog import audit, erasure, event, spool
+from services.predictionlog.chain import EVENTS, OUTCOMES, ROWS
 from services.predictionlog.chain import verify as chains
 from services.predictionlog.database import BEFORE, HEAD, RECORD, REQUEST, connect, events, migrate, revision
 from services.predictionlog.erasure import Erasure
@@ -132,9 +133,15 @@ def verify(engine: sa.Engine, root: Path) -> int:
         print(finding)
     if found.wrong > len(found.findings):
         print(f"and {found.wrong - len(found.findings):,} more")
+    rows, happened, known = (found.counts[kind] for kind in (ROWS, EVENTS, OUTCOMES))
     print(
-        f"{found.rows:,} predictions in {found.batches:,} batches, {found.erased:,} erased,"
-        f" {found.unchained:,} from before the chains: {f'{found.wrong:,} findings' if found.wrong else 'all as it was'}"
+        f"{rows.rows:,} predictions in {found.batches:,} batches, {rows.erased:,} erased,"
+        f" {rows.unchained:,} from before the chains: {f'{found.wrong:,} findings' if found.wrong else 'all as it was'}"
+    )
+    print(f"{happened.rows:,} events, {happened.unchained:,} from before the chains")
+    print(
+        f"{known.rows:,} outcomes, {known.erased:,} erased, {known.corrected:,} corrected,"
+        f" {known.unchained:,} from before the chains"
     )
     for name, (number, own) in sorted(found.heads.items()):
         print(f"head of {name}: {number} {own}")

@@ -17,7 +17,11 @@ from modelbundle.model import Answer, Model
 from modelbundle.scorers.base import Row
 from modelbundle.validation.problems import Invalid, Problem
 from services.predictionlog import event
-from services.predictionlog.database import challenges, events, outcomes, predictions
+from services.predictionlog.chain import DIRECT
+from services.predictionlog.chain.batch import append
+from services.predictionlog.chain.tables import EVENTS, OUTCOMES
+from services.predictionlog.chain.tombstones import replace
+from services.predictionlog.database import TOGETHER, challenges, events, outcomes, predictions
 from services.web import timestamps
 
 JSON = ("probabilities", "input", "reasons", "warnings")
@@ -170,18 +174,23 @@ def correct(engine: sa.Engine, prediction_id: str, value: Label, by: str) -> Non
     """Replace a wrong outcome, and record an event; raises :class:`NotFound` where there is no outcome."""
     mine = outcomes.c.prediction_id == prediction_id
     with engine.begin() as connection:
-        before = connection.execute(sa.select(outcomes.c.value).where(mine)).scalar_one_or_none()
-        if before is None:
+        if engine.dialect.name == "postgresql":
+            connection.execute(TOGETHER)  # an erasure waits
+        found = connection.execute(sa.select(outcomes).where(mine).with_for_update()).mappings().one_or_none()
+        if found is None:
             raise NotFound(f"no outcome is recorded for the prediction {prediction_id}")
+        row = dict(found)
         connection.execute(sa.update(outcomes).where(mine).values(value=encoded(value)))
-        change = {"from": json.loads(before), "to": value}
+        replace(connection, OUTCOMES, row, {**row, "value": encoded(value)})
+        change = {"from": json.loads(row["value"]), "to": value}
         note(connection, event.CORRECTION, {"prediction_id": prediction_id, **change, "by": by})
 
 
 def note(connection: sa.Connection, kind: str, detail: dict[str, Any], own: str | None = None) -> None:
-    """Record an event; ``own`` is its id, if it is to be found by that."""
+    """Record an event, and chain it; ``own`` is its id, if it is to be found by that."""
     row = {"event_id": own or uuid.uuid4().hex, "kind": kind, "time": timestamps.now(), "detail": json.dumps(detail)}
     connection.execute(sa.insert(events).values(**row))
+    append(connection, DIRECT, EVENTS, [row])
 
 
 def notices(connection: sa.Connection, prediction_id: str) -> list[dict[str, Any]]:

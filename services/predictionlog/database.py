@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from operator import itemgetter
 from pathlib import Path
@@ -17,7 +17,7 @@ from sqlalchemy.pool import NullPool
 from modelbundle.format.outcome import UNNAMED
 from services import private
 
-HEAD = "0009"  # the last of the migrations, whose names sort
+HEAD = "0010"  # the last of the migrations, whose names sort
 metadata = sa.MetaData()
 predictions = sa.Table(
     "predictions",
@@ -93,7 +93,7 @@ chain = sa.Table(  # see services.predictionlog.chain
     sa.Column("kind", sa.String(16), nullable=False),
     sa.Column("time", sa.String(32), nullable=False),
     sa.Column("rows", sa.Integer, nullable=False),
-    sa.Column("oldest", sa.String(32), nullable=False),  # the times of its predictions
+    sa.Column("oldest", sa.String(32), nullable=False),  # the times of its rows
     sa.Column("newest", sa.String(32), nullable=False),
     sa.Column("ids", sa.Text, nullable=False),  # JSON; null for an erased row
     sa.Column("salts", sa.LargeBinary, nullable=False),
@@ -217,13 +217,13 @@ def insert_rows(connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> No
         put(connection, rows)
 
 
-def put(connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> int:
-    """Insert the rows that are new; returns how many they are.
+def put(connection: sa.Connection, rows: Sequence[Mapping[str, Any]], statement: sa.TextClause = _INSERT) -> int:
+    """Insert the rows that are new, predictions or what the ``statement`` inserts; returns how many they are.
 
     The rows go to the driver as they are. SQLAlchemy's own handling of a row costs as much as the database, and the shipper
     shares its processor with the workers.
     """
-    compiled = _INSERT.compile(dialect=connection.dialect)
+    compiled = statement.compile(dialect=connection.dialect)
     order = compiled.positiontup  # None where the driver takes parameters by name
     parameters = list(rows) if order is None else list(map(itemgetter(*order), rows))
     options = {"preserve_rowcount": True}

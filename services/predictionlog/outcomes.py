@@ -9,17 +9,15 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from services.predictionlog.database import outcomes, predictions
+from services.predictionlog.chain import DIRECT
+from services.predictionlog.chain.batch import insert
+from services.predictionlog.chain.tables import OUTCOMES
+from services.predictionlog.database import TOGETHER, outcomes, predictions
 from services.predictionlog.outcome import CONTRADICTED, RECORDED, REPEATED, UNKNOWN, Claim, Known, Result
 from services.web import timestamps
 
 AT_A_TIME = 1000  # ids in one statement
 _KNOWN = sa.select(predictions.c.prediction_id, predictions.c.record_id, predictions.c.time)
-_INSERT = sa.text(
-    "INSERT INTO outcomes (prediction_id, name, value, time, key_name)"
-    " VALUES (:prediction_id, :name, :value, :time, :key_name)"
-    " ON CONFLICT (prediction_id) DO NOTHING"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +37,8 @@ def record(engine: sa.Engine, claims: Sequence[Claim], key_name: str | None, who
     the commit. Sending the claims again tells which.
     """
     with engine.begin() as connection:
+        if engine.dialect.name == "postgresql":
+            connection.execute(TOGETHER)  # an erasure waits until the outcome is there; then it erases both
         known = _Claimed(connection, claims, whose)
         results = [known.judge(claim) for claim in claims]
         new = sorted(known.new)  # in one order, so that two requests never wait for each other
@@ -47,7 +47,7 @@ def record(engine: sa.Engine, claims: Sequence[Claim], key_name: str | None, who
             about = {"time": now, "key_name": key_name}
             pairs = [(own, *known.outcomes[own]) for own in new]
             rows = [{"prediction_id": own, "name": name, "value": value, **about} for own, name, value in pairs]
-            connection.execute(_INSERT, rows)
+            insert(connection, DIRECT, OUTCOMES, rows)
         recorded = _outcomes(connection, new)  # another request may have been first
     return [_settled(result, claim, recorded) for result, claim in zip(results, claims, strict=True)]
 
@@ -65,7 +65,7 @@ class _Claimed:
             (predictions.c.record_id, {c.record_id for c in claims if c.record_id is not None}),
         ):
             for ids in _portions(wanted):
-                # The lock keeps an erasure waiting until the outcome is there; then it erases both.
+                # The lock keeps also an older version's erasure waiting.
                 query = _KNOWN.where(column.in_(ids), mine).with_for_update(read=True)
                 for row in connection.execute(query):
                     self.by_id[row[0]] = LoggedPrediction(*row)

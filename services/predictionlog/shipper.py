@@ -163,6 +163,7 @@ class Shipper:
             done = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True)
             if done.returncode:
                 return self._away(done.stderr.strip().rpartition("\n")[2])
+        self.chain.look(self.engine)
         self.migrated = time.monotonic()
         return True
 
@@ -214,7 +215,7 @@ class Shipper:
             count += len(some)
             self.took = read + time.monotonic() - began
             began = time.monotonic()
-        segment.refused |= self._insert(self.database.insert_events, segment.events, "event_id")
+        segment.refused |= self._insert(self.chain.insert_events, segment.events, "event_id")
         return count
 
     def _insert(self, insert: Insert, rows: list[dict[str, Any]], own: str) -> set[str]:

@@ -14,10 +14,11 @@ from typing import Any
 import sqlalchemy as sa
 
 from services.predictionlog import event
-from services.predictionlog.chain import BEGUN, ERASED, LOG
+from services.predictionlog.chain import BEGUN, CORRECTED, ERASED, EVENTS, EXTENDED, LOG, OUTCOMES, ROWS
 from services.predictionlog.chain.batch import DIGEST, FORMAT, NONE, SALT, digest, hashed
-from services.predictionlog.chain.head import published
-from services.predictionlog.database import chain, events, predictions
+from services.predictionlog.chain.head import heads, published
+from services.predictionlog.chain.tables import TABLES, Chained
+from services.predictionlog.database import chain, events
 
 PAGE = 8  # batches
 PORTION = 1000  # rows
@@ -26,14 +27,26 @@ TRIES = 3
 
 
 @dataclass(slots=True)
-class Report:
-    """What was found. ``findings`` are sentences, at most :data:`MOST` of ``wrong``; ``heads`` are the last batches."""
+class Count:
+    """The rows of one table. ``unchained`` are from before ``begun``, when their chains began; ``expected`` of these should be
+    there. A corrected row has left its place for another one."""
 
     rows: int = 0
-    batches: int = 0
     erased: int = 0
+    corrected: int = 0
     unchained: int = 0
+    expected: int = 0
+    begun: str = ""
+
+
+@dataclass(slots=True)
+class Report:
+    """What was found. ``findings`` are sentences, at most :data:`MOST` of ``wrong``; ``heads`` are the last batches, and
+    ``counts`` are by the kind of a batch."""
+
+    batches: int = 0
     wrong: int = 0
+    counts: dict[str, Count] = field(default_factory=lambda: {kind: Count() for kind in TABLES})
     findings: list[str] = field(default_factory=list)
     heads: dict[str, tuple[int, str]] = field(default_factory=dict)
 
@@ -47,7 +60,7 @@ class Report:
 def verify(engine: sa.Engine, root: Path) -> Report:
     """Verify the whole log; ``root`` is the spool whose published head it must have too.
 
-    An erasure meanwhile looks like rows removed by hand, so then it begins again. Raises SQLAlchemy's errors.
+    An erasure or a correction meanwhile looks like a change by hand, so then it begins again. Raises SQLAlchemy's errors.
     """
     for _ in range(TRIES):
         before = _notes(engine)
@@ -69,26 +82,26 @@ class _Walk:
         self.engine = engine
         self.root = root
         self.report = Report()
-        self.begun = ""  # when the chains began
-        self.expected = 0  # rows from before that, which are not chained
 
     def run(self) -> Report:
         """Walk."""
         with contextlib.closing(sqlite3.connect("")) as self.memory:
             self.memory.execute("CREATE TABLE seen (id INTEGER PRIMARY KEY)")
             self.memory.execute("CREATE TABLE erased (spool TEXT, number INTEGER, place INTEGER)")
-            self.memory.execute("CREATE TABLE unlisted (id INTEGER, prediction_id TEXT, time TEXT)")
+            self.memory.execute("CREATE TABLE unlisted (id INTEGER, kind TEXT, name TEXT, time TEXT)")
             self.memory.execute("CREATE INDEX ix ON erased (spool, number)")
             self._chains(chain.c.spool == LOG, self._note)
             self._chains(chain.c.spool != LOG, self._rows)
-            self._others()
+            for chained in TABLES.values():
+                self._others(chained)
             known = self.report.heads
             new = sa.or_(
                 chain.c.spool.not_in(list(known)),
                 *(sa.and_(chain.c.spool == s, chain.c.number > n) for s, (n, _) in known.items()),
             )
             self._chains(sa.and_(new, chain.c.spool != LOG), self._rows)  # what came meanwhile
-            self._unlisted()
+            for chained in TABLES.values():
+                self._unlisted(chained)
         self._heads()
         return self.report
 
@@ -125,19 +138,27 @@ class _Walk:
     def _note(self, batch: Mapping[str, Any], name: str) -> None:
         if hashlib.sha256(batch["ids"].encode()).digest() != batch["digests"]:
             self.report.add(f"changed: what {name} says")
-        content = json.loads(batch["ids"])
+        content, counts = json.loads(batch["ids"]), self.report.counts
         if batch["kind"] == BEGUN:
-            self.begun, self.expected = batch["time"], content["unchained"]
-        elif batch["kind"] == ERASED:
-            self.expected -= content["unchained"]
-            places = ((spool, number, place) for spool, number, found in content["erased"] for place in found)
+            counts[ROWS].begun, counts[ROWS].expected = batch["time"], content["unchained"]
+        elif batch["kind"] == EXTENDED:
+            for kind in (EVENTS, OUTCOMES):
+                counts[kind].begun, counts[kind].expected = batch["time"], content[kind]
+        elif batch["kind"] in (ERASED, CORRECTED):
+            counts[ROWS].expected -= content.get("unchained", 0)
+            counts[OUTCOMES].expected -= content.get("outcomes", 0)
+            places = [(spool, number, place) for spool, number, found in content["erased"] for place in found]
             self.memory.executemany("INSERT INTO erased VALUES (?, ?, ?)", places)
+            if batch["kind"] == CORRECTED:
+                counts[OUTCOMES].corrected += 1
+                counts[OUTCOMES].erased -= len(places)
 
     def _rows(self, batch: Mapping[str, Any], name: str) -> None:
-        """Each row of a batch: as its digest says, or a tombstone of a recorded erasure."""
+        """Each row of a batch: as its digest says, or a tombstone of a recorded erasure or correction."""
         ids: list[str | None] = json.loads(batch["ids"])
         if not len(ids) == len(batch["salts"]) // SALT == len(batch["digests"]) // DIGEST == batch["rows"]:
             raise ValueError("the lists differ in length")
+        chained, count = TABLES[batch["kind"]], self.report.counts[batch["kind"]]
         which = "SELECT place FROM erased WHERE spool = ? AND number = ?"
         erased = {place for (place,) in self.memory.execute(which, (batch["spool"], batch["number"]))}
         wrong: dict[int, Mapping[str, Any]] = {}
@@ -146,81 +167,88 @@ class _Walk:
             self.report.add(
                 f"changed: row {place + 1} of {name} is erased there and not in the record of erasures, or the reverse"
             )
-        self.report.erased += len(ids) - len(there)
+        count.erased += len(ids) - len(there)
         for at in range(0, len(there), PORTION):
             some = there[at : at + PORTION]
-            found = self._found([own for _, own in some])
+            found = self._found(chained, [own for _, own in some])
             for place, own in some:
                 if own not in found:
-                    self.report.add(f"removed: the prediction {own} (row {place + 1} of {name})")
+                    self.report.add(f"removed: {chained.one} {own} (row {place + 1} of {name})")
                 elif not _fits(batch, place, found[own]):
                     wrong[place] = found[own]
-            self.report.rows += len(found)
-            self.memory.executemany("INSERT OR IGNORE INTO seen VALUES (?)", [(_number(own),) for _, own in some])
+            count.rows += len(found)
+            numbers = [(_number(chained, own),) for _, own in some]
+            self.memory.executemany("INSERT OR IGNORE INTO seen VALUES (?)", numbers)
         for place, row in wrong.items():
             other = next((o for o in list(wrong)[:PORTION] if o != place and _fits(batch, o, row)), None)
             how = "changed" if other is None else "reordered"
-            self.report.add(f"{how}: the prediction {row['prediction_id']} (row {place + 1} of {name})")
+            self.report.add(f"{how}: {chained.one} {row[chained.key]} (row {place + 1} of {name})")
 
-    def _found(self, ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+    def _found(self, chained: Chained, ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
         with self.engine.connect() as connection:
-            query = sa.select(predictions).where(predictions.c.prediction_id.in_(ids))
-            return {row["prediction_id"]: dict(row) for row in connection.execute(query).mappings()}
+            query = sa.select(chained.table).where(chained.table.c[chained.key].in_(ids))
+            return {row[chained.key]: dict(row) for row in connection.execute(query).mappings()}
 
-    def _others(self) -> None:
-        """The predictions that no batch lists: from before the chains, and added by hand."""
-        own, last = predictions.c.prediction_id, ""
-        query = sa.select(own, predictions.c.time).order_by(own).limit(PORTION)
+    def _others(self, chained: Chained) -> None:
+        """The rows that no batch lists: from before the chains, and added by hand."""
+        position, last = chained.table.c[chained.position], None
+        query = (
+            sa.select(position, chained.table.c[chained.key], chained.table.c.time).order_by(position).limit(PORTION)
+        )
         while True:
             with self.engine.connect() as connection:
-                page = list(connection.execute(query.where(own > last) if last else query))
+                page = list(connection.execute(query if last is None else query.where(position > last)))
             if not page:
                 break
             last = page[-1][0]
-            known = self._seen([identity for identity, _ in page])
-            others = [(_number(own), own, time) for own, time in page if _number(own) not in known]
-            self.memory.executemany("INSERT INTO unlisted VALUES (?, ?, ?)", others)
+            rows = [(own or f"with the number {at}, which has no id", time) for at, own, time in page]
+            numbered = [(_number(chained, name), chained.kind, name, time) for name, time in rows]
+            known = self._seen([row[0] for row in numbered])
+            others = [row for row in numbered if row[0] not in known]
+            self.memory.executemany("INSERT INTO unlisted VALUES (?, ?, ?, ?)", others)
 
-    def _unlisted(self) -> None:
-        if not self.begun:
-            self.report.add("removed: the record of when the chains began")
-        query = "SELECT prediction_id, time FROM unlisted WHERE id NOT IN (SELECT id FROM seen) ORDER BY time"
-        for identity, time in self.memory.execute(query):
-            if time < self.begun:
-                self.report.unchained += 1
+    def _unlisted(self, chained: Chained) -> None:
+        count = self.report.counts[chained.kind]
+        if not count.begun:
+            self.report.add(f"removed: the record of when the chains of {chained.many} began")
+        query = "SELECT name, time FROM unlisted WHERE kind = ? AND id NOT IN (SELECT id FROM seen) ORDER BY time"
+        for name, time in self.memory.execute(query, (chained.kind,)):
+            if time < count.begun:
+                count.unchained += 1
             else:
-                self.report.add(f"added: the prediction {identity}, which no batch lists")
-        if self.report.unchained != self.expected:
+                self.report.add(f"added: {chained.one} {name}, which no batch lists")
+        if count.unchained != count.expected:
             self.report.add(
-                f"changed: {self.report.unchained} predictions from before the chains began are there,"
-                f" and {self.expected} should be"
+                f"changed: {count.unchained} {chained.many} from before the chains began are there,"
+                f" and {count.expected} should be"
             )
 
-    def _seen(self, ids: Sequence[str]) -> set[int]:
-        numbers = [_number(identity) for identity in ids]
+    def _seen(self, numbers: Sequence[int]) -> set[int]:
         marks = ",".join("?" * len(numbers))
         return {one for (one,) in self.memory.execute(f"SELECT id FROM seen WHERE id IN ({marks})", numbers)}
 
     def _heads(self) -> None:
         """The heads that were published are in the chains: in the events, and in the shipper's file."""
-        heads = [published(self.root)]
+        self._published([published(self.root)])
         query = sa.select(events.c.id, events.c.detail).where(events.c.kind.in_((event.CHAIN, event.ERASURE)))
         query, last = query.order_by(events.c.id).limit(PORTION), -1
-        while heads:
+        while True:
             with self.engine.connect() as connection:
-                for head in filter(None, heads):
-                    which = sa.and_(chain.c.spool == head["spool"], chain.c.number == head["number"])
-                    if connection.scalar(sa.select(chain.c.hash).where(which)) != head["hash"]:
-                        self.report.add(
-                            f"changed: batch {head['number']} of the chain {head['spool']}"
-                            f" is not there with the hash that was published, {head['hash']}"
-                        )
                 page = list(connection.execute(query.where(events.c.id > last)))
-            details = [(row.id, json.loads(row.detail)) for row in page]
-            heads = [
-                detail.get("chain", detail) if "chain" in detail or "spool" in detail else None for _, detail in details
-            ]
-            last = details[-1][0] if details else last
+            if not page:
+                break
+            last = page[-1].id
+            self._published([_parsed(row.detail) for row in page])
+
+    def _published(self, said: Sequence[Any]) -> None:
+        with self.engine.connect() as connection:
+            for head in (head for one in said for head in heads(one)):
+                which = sa.and_(chain.c.spool == head["spool"], chain.c.number == head["number"])
+                if connection.scalar(sa.select(chain.c.hash).where(which)) != head["hash"]:
+                    self.report.add(
+                        f"changed: batch {head['number']} of the chain {head['spool']}"
+                        f" is not there with the hash that was published, {head['hash']}"
+                    )
 
 
 def _after(name: str, number: int) -> sa.ColumnElement[bool]:
@@ -229,8 +257,16 @@ def _after(name: str, number: int) -> sa.ColumnElement[bool]:
 
 def _fits(batch: Mapping[str, Any], place: int, row: Mapping[str, Any]) -> bool:
     salt = batch["salts"][place * SALT : (place + 1) * SALT]
-    return bool(digest(salt, row) == batch["digests"][place * DIGEST : (place + 1) * DIGEST])
+    return bool(digest(TABLES[batch["kind"]], salt, row) == batch["digests"][place * DIGEST : (place + 1) * DIGEST])
 
 
-def _number(identity: str) -> int:
-    return int.from_bytes(hashlib.sha256(identity.encode()).digest()[:8], "big", signed=True)
+def _number(chained: Chained, name: str) -> int:
+    return int.from_bytes(hashlib.sha256(f"{chained.kind} {name}".encode()).digest()[:8], "big", signed=True)
+
+
+def _parsed(detail: str) -> Any:
+    """What an event says; None where somebody changed it into no JSON, which is found by its digest."""
+    try:
+        return json.loads(detail)
+    except (ValueError, RecursionError):
+        return None

@@ -7,6 +7,7 @@ import json
 import time
 import uuid
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,14 @@ import sqlalchemy as sa
 
 from modelbundle.durable import Disk
 from services.predictionlog import database, event
-from services.predictionlog.chain.batch import Head, append
-from services.predictionlog.chain.head import FILE, published
+from services.predictionlog.chain import DIRECT, LOG
+from services.predictionlog.chain.batch import Head, insert, last
+from services.predictionlog.chain.head import FILE, heads, published
+from services.predictionlog.chain.tables import EVENTS, PREDICTIONS, Chained
 from services.web import json_logging
 from services.web.timestamps import iso
 
 EVERY = 60.0  # seconds between events
-TRIES = 5
-PORTION = 1000  # ids in one statement
 
 
 class Chain:
@@ -32,23 +33,46 @@ class Chain:
         self.spool: str = (published(root) or {}).get("spool") or uuid.uuid4().hex
         self.head: Head | None = None  # what was appended last, until an event says so
         self._said = -EVERY
+        self._told: dict[str, Head] = {}
 
     def insert(self, engine: sa.Engine, rows: list[dict[str, Any]]) -> None:
-        """Insert the rows that are new and that nobody has erased, and their batch, in one transaction."""
-        with engine.begin() as connection:
-            new = _new(connection, rows)
-            head = append(connection, self.spool, new) if new else None
-        if head is None:
-            return
-        self.head = head
-        self.write(head)
-        if time.monotonic() - self._said > EVERY:
+        """Insert the predictions that are new and that nobody has erased, and their batch, in one transaction."""
+        self._insert(engine, PREDICTIONS, rows)
+        if self.head and time.monotonic() - self._said > EVERY:
             with contextlib.suppress(sa.exc.SQLAlchemyError):  # the rows are there: the next batch says it
                 self.publish(engine)
 
-    def write(self, head: Head) -> None:
+    def insert_events(self, engine: sa.Engine, rows: list[dict[str, Any]]) -> None:
+        """Insert the events that are new, and their batch, in one transaction."""
+        self._insert(engine, EVENTS, rows)
+
+    def _insert(self, engine: sa.Engine, chained: Chained, rows: list[dict[str, Any]]) -> None:
+        if not rows:
+            return
+        with engine.begin() as connection:
+            left = database.not_erased(connection, rows) if chained is PREDICTIONS else rows
+            head = insert(connection, self.spool, chained, left)
+            others = _others(connection) if head else []
+        if head is None:
+            return
+        self.head = head
+        self.write(head, others)
+
+    def look(self, engine: sa.Engine) -> None:
+        """Write down what others appended to the chains that no spool has, where that is new; raises SQLAlchemy's errors."""
+        known = published(self.root)
+        own = next(heads(known), None)
+        if known is None or own is None:
+            return
+        with engine.connect() as connection:
+            others = _others(connection)
+        if [asdict(other) for other in others] != known.get("others"):
+            self.write(Head(own["spool"], own["number"], own["hash"]), others)
+        self._tell(self.head, *others)
+
+    def write(self, head: Head, others: Sequence[Head] = ()) -> None:
         """Write the file that probes read."""
-        facts = {"spool": head.spool, "number": head.number, "hash": head.hash, "time": iso(time.time())}
+        facts = {**asdict(head), "time": iso(time.time()), "others": [asdict(other) for other in others]}
         with contextlib.suppress(OSError):  # a full disk: the next batch tries again
             Disk().write_file(self.root / FILE, json.dumps(facts).encode())
 
@@ -56,33 +80,24 @@ class Chain:
         """Say in the events, and in the service's own log, which head is the last."""
         if self.head is None:
             return
-        facts = {"spool": self.head.spool, "number": self.head.number, "hash": self.head.hash}
+        facts = asdict(self.head)
         own = event.identity(event.CHAIN, *facts.values())
         row = {"event_id": own, "time": iso(time.time()), "kind": event.CHAIN, "detail": json.dumps(facts)}
-        database.insert_events(engine, [row])
-        json_logging.emit("chain head", "info", **facts)
+        with engine.begin() as connection:
+            insert(connection, DIRECT, EVENTS, [row])
+            others = _others(connection)
+        self.write(self.head, others)
+        self._tell(self.head, *others)
         self.head, self._said = None, time.monotonic()
 
-
-def _new(connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> Sequence[dict[str, Any]]:
-    """Insert the rows that are new and that nobody has erased; returns them."""
-    rows = database.not_erased(connection, rows) if rows else rows
-    for _ in range(TRIES):
-        if not rows:
-            return rows
-        point = connection.begin_nested()
-        if database.put(connection, rows) == len(rows):  # as nearly always
-            point.commit()
-            return rows
-        point.rollback()
-        first = {row["prediction_id"]: row for row in reversed(rows)}
-        known = _known(connection, list(first))
-        rows = [row for own, row in reversed(first.items()) if own not in known]
-    raise sa.exc.OperationalError("insert", None, RuntimeError("others insert the same rows all the time"))
+    def _tell(self, *heads: Head | None) -> None:
+        """Say in the service's own log which heads are new."""
+        for head in heads:
+            if head and self._told.get(head.spool) != head:
+                json_logging.emit("chain head", "info", **asdict(head))
+                self._told[head.spool] = head
 
 
-def _known(connection: sa.Connection, ids: Sequence[str]) -> set[str]:
-    own, found = database.predictions.c.prediction_id, set[str]()
-    for at in range(0, len(ids), PORTION):
-        found |= set(connection.execute(sa.select(own).where(own.in_(ids[at : at + PORTION]))).scalars())
-    return found
+def _others(connection: sa.Connection) -> list[Head]:
+    """The heads of the chains that no spool has."""
+    return [head for name in (LOG, DIRECT) if (head := last(connection, name))]

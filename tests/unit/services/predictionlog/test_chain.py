@@ -12,8 +12,8 @@ import sqlalchemy as sa
 
 from services.predictionlog import database, record, spool
 from services.predictionlog.__main__ import main
+from services.predictionlog.chain import batch as batches_of
 from services.predictionlog.chain import head as head_file
-from services.predictionlog.chain import writer
 from services.predictionlog.chain.batch import hashed
 from services.predictionlog.shipper import Shipper
 from tests.unit.services.predictionlog.test_erasure import Place, line
@@ -182,7 +182,7 @@ def test_an_erasure_is_accepted(place: Place, capsys: Any) -> None:
     (finding,) = found(capsys)
     assert "own-2-4" in finding
     assert place.erase("--before", "2999-01-01") == 0
-    assert "0 predictions in 7 batches, 20 erased" in accepted(capsys)
+    assert "0 predictions in 14 batches, 20 erased" in accepted(capsys)
 
 
 def test_old_rows_are_erased_and_counted(place: Place, capsys: Any) -> None:
@@ -255,7 +255,7 @@ def test_two_spools_have_two_chains(place: Place, url: str, tmp_path: Path, caps
     other.close()
     said = accepted(capsys)
     assert "9 predictions in" in said
-    assert said.count("head of ") == 3
+    assert said.count("head of ") == 4
     assert len({batch.spool for batch in batches(place)}) == 2
     listed = [own for batch in batches(place) for own in json.loads(batch.ids)]
     assert len(listed) == len(set(listed)) == 9
@@ -269,13 +269,13 @@ def test_a_crash_between_rows_and_batch_leaves_neither(place: Place, monkeypatch
         raise sa.exc.OperationalError("x", None, RuntimeError())
 
     with monkeypatch.context() as patch:
-        patch.setattr(writer, "append", crash)
+        patch.setattr(batches_of, "append", crash)
         assert not Shipper(place.spool, place.url).round()
         assert place.ids() == set()
     place.ship()
     place.ship()
     assert place.ids() == {"own"}
-    assert "1 predictions in 2 batches" in accepted(capsys)
+    assert "1 predictions in 4 batches" in accepted(capsys)
 
 
 def test_what_was_set_aside_and_replayed_is_a_batch_of_its_own(place: Place, capsys: Any) -> None:

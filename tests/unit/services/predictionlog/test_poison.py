@@ -103,7 +103,7 @@ def test_an_event_that_the_database_refuses_keeps_no_other_out(
             raise sa.exc.DataError("INSERT", {}, Exception("too long"))
         taken.extend(row["event_id"] for row in rows if row["kind"] == event.SWITCH)
 
-    monkeypatch.setattr(database, "insert_events", picky)
+    monkeypatch.setattr(shipping.chain, "insert_events", picky)
     lines = [event.encode(own, event.SWITCH, 0.0, {}) for own in ("e1", "bad", "e2")]
     segment(shipping.root, b"".join(lines) + line(["p"]))
     assert shipping.round()

@@ -76,6 +76,8 @@ def test_whatever_call_fails_all_rows_arrive_and_only_poison_is_set_aside(
                 chain.write(Head("a", 1, "b"))  # no disk without room keeps rows out
 
             own.chain.insert = insert  # type: ignore[method-assign]
+            own.chain.insert_events = table.insert_events  # type: ignore[method-assign]
+            own.chain.look = table.revision  # type: ignore[method-assign,assignment]
             table.calls = calls
             own.queue.open()
             ended, living = spool.Writer(root, 1 << 30), spool.Writer(root, 1 << 30)
