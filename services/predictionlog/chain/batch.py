@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,7 +39,16 @@ class Head:
 
 def digest(chained: Chained, salt: bytes, row: Mapping[str, Any]) -> bytes:
     """What stands for a row, as the database has it."""
-    return hashlib.sha256(salt + _encoder.encode(chained.values(row))).digest()
+    return next(_digests(chained, [salt], [row]))
+
+
+def _digests(chained: Chained, salts: Iterable[bytes], rows: Iterable[Mapping[str, Any]]) -> Iterator[bytes]:
+    sha256, encode, values = (
+        hashlib.sha256,
+        _encoder.encode,
+        chained.values,
+    )  # looked up once: the shipper has many rows
+    return (sha256(salt + encode(values(row))).digest() for salt, row in zip(salts, rows, strict=True))
 
 
 def hashed(batch: Mapping[str, Any]) -> str:
@@ -55,6 +64,14 @@ def last(connection: sa.Connection, spool: str) -> Head | None:
     return Head(spool, *found) if found else None
 
 
+def hash_of(connection: sa.Connection, spool: str, number: int) -> str | None:
+    """The hash of a batch, as the database has it; None where there is none."""
+    found: str | None = connection.scalar(
+        sa.select(chain.c.hash).where(chain.c.spool == spool, chain.c.number == number)
+    )
+    return found
+
+
 def insert(connection: sa.Connection, spool: str, chained: Chained, rows: Sequence[Mapping[str, Any]]) -> Head | None:
     """Insert the rows that are new, and a batch for them; returns it, where there is one."""
     new = _new(connection, chained, rows)
@@ -67,7 +84,7 @@ def append(connection: sa.Connection, spool: str, chained: Chained, rows: Sequen
     Before the migration from which on such rows are chained, nothing is appended and None is returned: the migration counts
     the rows that are there, these among them. It waits for transactions that have inserted, and those that insert wait for it.
     """
-    if (connection.scalar(_REVISION) or "") < chained.since:
+    if chained.since and (connection.scalar(_REVISION) or "") < chained.since:
         return None
     random = os.urandom(SALT * len(rows))
     salts = [random[at : at + SALT] for at in range(0, len(random), SALT)]
@@ -79,7 +96,7 @@ def append(connection: sa.Connection, spool: str, chained: Chained, rows: Sequen
         "newest": max(times),
         "ids": _encoder.encode([row[chained.key] for row in rows]).decode(),
         "salts": random,
-        "digests": b"".join([digest(chained, salt, row) for salt, row in zip(salts, rows, strict=True)]),
+        "digests": b"".join(_digests(chained, salts, rows)),
     }
     return _append(connection, spool, content)
 

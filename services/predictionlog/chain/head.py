@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 FILE = "chain.json"  # in the directory of the spool
+NAME = re.compile("[a-z0-9]{1,32}")
 FORM = {"spool": str, "number": int, "hash": str}
 
 
@@ -25,5 +27,10 @@ def heads(said: Any) -> Iterator[dict[str, Any]]:
     if isinstance(said, dict):
         others = said.get("others")
         for one in (said, said.get("chain"), *(others if isinstance(others, list) else ())):
-            if isinstance(one, dict) and all(isinstance(one.get(name), kind) for name, kind in FORM.items()):
+            if (
+                isinstance(one, dict)
+                and all(isinstance(one.get(name), kind) for name, kind in FORM.items())
+                and NAME.fullmatch(one["spool"])
+                and 0 < one["number"] < 2**63
+            ):
                 yield one

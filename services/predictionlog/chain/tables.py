@@ -17,20 +17,24 @@ Values = Callable[[Mapping[str, Any]], tuple[Any, ...]]
 @dataclass(frozen=True, slots=True)
 class Chained:
     """One table. ``kind`` is that of its batches, ``key`` the column that names a row, and ``since`` the migration from which on
-    its rows are chained. ``position`` is a column that is never null and sorts the rows. ``one`` and ``many`` are its words."""
+    its rows are chained, if it is not the one that made the chains. ``position`` is a column that is never null and sorts the
+    rows. ``one`` and ``many`` are its words.
+    """
 
     kind: str
     table: sa.Table
     key: str
     position: str
-    since: str
+    since: str | None
     one: str
     many: str
     values: Values  # what the digest covers, in order
     statement: sa.TextClause  # inserts a row that is new
 
 
-def _chained(table: sa.Table, kind: str, key: str, since: str, one: str, columns: str, position: str = "") -> Chained:
+def _chained(
+    table: sa.Table, kind: str, key: str, since: str | None, one: str, columns: str, position: str = ""
+) -> Chained:
     names = columns.split()
     statement = sa.text(
         f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({', '.join(f':{name}' for name in names)})"
@@ -40,7 +44,7 @@ def _chained(table: sa.Table, kind: str, key: str, since: str, one: str, columns
 
 
 PREDICTIONS = _chained(
-    database.predictions, chain.ROWS, "prediction_id", "0009", "the prediction",
+    database.predictions, chain.ROWS, "prediction_id", None, "the prediction",
     "prediction_id time model_version generation request_id key_name record_id probability band"
     " probabilities input reasons warnings",
 )  # fmt: skip

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from services.predictionlog import event
 from services.predictionlog.chain import BEGUN, CORRECTED, ERASED, EVENTS, EXTENDED, LOG, OUTCOMES, ROWS
-from services.predictionlog.chain.batch import DIGEST, FORMAT, NONE, SALT, digest, hashed
+from services.predictionlog.chain.batch import DIGEST, FORMAT, NONE, SALT, digest, hash_of, hashed
 from services.predictionlog.chain.head import heads, published
 from services.predictionlog.chain.tables import TABLES, Chained
 from services.predictionlog.database import chain, events
@@ -158,6 +158,8 @@ class _Walk:
         ids: list[str | None] = json.loads(batch["ids"])
         if not len(ids) == len(batch["salts"]) // SALT == len(batch["digests"]) // DIGEST == batch["rows"]:
             raise ValueError("the lists differ in length")
+        if not all(own is None or isinstance(own, str) for own in ids):
+            raise TypeError("an id is a text")
         chained, count = TABLES[batch["kind"]], self.report.counts[batch["kind"]]
         which = "SELECT place FROM erased WHERE spool = ? AND number = ?"
         erased = {place for (place,) in self.memory.execute(which, (batch["spool"], batch["number"]))}
@@ -243,8 +245,7 @@ class _Walk:
     def _published(self, said: Sequence[Any]) -> None:
         with self.engine.connect() as connection:
             for head in (head for one in said for head in heads(one)):
-                which = sa.and_(chain.c.spool == head["spool"], chain.c.number == head["number"])
-                if connection.scalar(sa.select(chain.c.hash).where(which)) != head["hash"]:
+                if hash_of(connection, head["spool"], head["number"]) != head["hash"]:
                     self.report.add(
                         f"changed: batch {head['number']} of the chain {head['spool']}"
                         f" is not there with the hash that was published, {head['hash']}"

@@ -6,7 +6,6 @@ import contextlib
 import json
 import time
 import uuid
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,8 @@ import sqlalchemy as sa
 from modelbundle.durable import Disk
 from services.predictionlog import database, event
 from services.predictionlog.chain import DIRECT, LOG
-from services.predictionlog.chain.batch import Head, insert, last
-from services.predictionlog.chain.head import FILE, heads, published
+from services.predictionlog.chain.batch import Head, hash_of, insert, last
+from services.predictionlog.chain.head import FILE, FORM, heads, published
 from services.predictionlog.chain.tables import EVENTS, PREDICTIONS, Chained
 from services.web import json_logging
 from services.web.timestamps import iso
@@ -30,8 +29,13 @@ class Chain:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.spool: str = (published(root) or {}).get("spool") or uuid.uuid4().hex
+        known = published(root)
+        self.spool: str = (known or {}).get("spool") or uuid.uuid4().hex
         self.head: Head | None = None  # what was appended last, until an event says so
+        # of the chains that no spool has, as they were last seen
+        self.others = [
+            Head(**{name: one[name] for name in FORM}) for one in heads(known) if one["spool"] in (LOG, DIRECT)
+        ]
         self._said = -EVERY
         self._told: dict[str, Head] = {}
 
@@ -52,27 +56,31 @@ class Chain:
         with engine.begin() as connection:
             left = database.not_erased(connection, rows) if chained is PREDICTIONS else rows
             head = insert(connection, self.spool, chained, left)
-            others = _others(connection) if head else []
-        if head is None:
-            return
-        self.head = head
-        self.write(head, others)
+        if head is not None:
+            self.head = head
+            self.write(head)
 
     def look(self, engine: sa.Engine) -> None:
-        """Write down what others appended to the chains that no spool has, where that is new; raises SQLAlchemy's errors."""
+        """Write down what others appended to the chains that no spool has, where that is new; raises SQLAlchemy's errors.
+
+        The service's own log says where a batch is gone that was there before.
+        """
         known = published(self.root)
         own = next(heads(known), None)
         if known is None or own is None:
             return
         with engine.connect() as connection:
-            others = _others(connection)
-        if [asdict(other) for other in others] != known.get("others"):
-            self.write(Head(own["spool"], own["number"], own["hash"]), others)
-        self._tell(self.head, *others)
+            for head in self.others:
+                if hash_of(connection, head.spool, head.number) != head.hash:
+                    json_logging.emit("chain head gone", "error", **asdict(head))
+            self.others = _others(connection)
+        if [asdict(other) for other in self.others] != known.get("others"):
+            self.write(Head(own["spool"], own["number"], own["hash"]))
+        self._tell(self.head, *self.others)
 
-    def write(self, head: Head, others: Sequence[Head] = ()) -> None:
+    def write(self, head: Head) -> None:
         """Write the file that probes read."""
-        facts = {**asdict(head), "time": iso(time.time()), "others": [asdict(other) for other in others]}
+        facts = {**asdict(head), "time": iso(time.time()), "others": [asdict(other) for other in self.others]}
         with contextlib.suppress(OSError):  # a full disk: the next batch tries again
             Disk().write_file(self.root / FILE, json.dumps(facts).encode())
 
@@ -85,9 +93,9 @@ class Chain:
         row = {"event_id": own, "time": iso(time.time()), "kind": event.CHAIN, "detail": json.dumps(facts)}
         with engine.begin() as connection:
             insert(connection, DIRECT, EVENTS, [row])
-            others = _others(connection)
-        self.write(self.head, others)
-        self._tell(self.head, *others)
+            self.others = _others(connection)
+        self.write(self.head)
+        self._tell(self.head, *self.others)
         self.head, self._said = None, time.monotonic()
 
     def _tell(self, *heads: Head | None) -> None:

@@ -17,6 +17,7 @@ from services.predictionlog.chain.batch import SALT
 from services.predictionlog.chain.writer import Chain
 from services.predictionlog.outcome import CONTRADICTED, RECORDED, REPEATED, Claim
 from services.predictionlog.shipper import Shipper
+from services.web import json_logging
 from tests.unit.services.predictionlog import test_chain
 from tests.unit.services.predictionlog.test_chain import accepted, at, execute, fill, found, named
 from tests.unit.services.predictionlog.test_erasure import Place, line
@@ -104,10 +105,20 @@ def test_an_event_with_another_id_is_named_twice(place: Place, capsys: Any) -> N
     assert added == "added: the event x, which no batch lists"
 
 
-def test_an_event_that_says_a_head_and_is_changed_into_no_json(place: Place, capsys: Any) -> None:
+@pytest.mark.parametrize(
+    "said",
+    [
+        "[]",
+        '{"spool": "a\\u0000", "number": 1, "hash": ""}',
+        '{"spool": "log", "number": 99999999999999999999, "hash": ""}',
+    ],
+)
+def test_an_event_that_says_a_head_and_is_changed_into_none(place: Place, capsys: Any, said: str) -> None:
     """It is named, and what it said is not looked for."""
     looked_up(place)
     execute(place, "UPDATE events SET detail = '{' WHERE kind = 'chain'")
+    assert {text.split(" the event ")[0] for text in found(capsys)} == {"changed:"}
+    execute(place, "UPDATE events SET detail = :said WHERE kind = 'chain'", said=said)
     assert {text.split(" the event ")[0] for text in found(capsys)} == {"changed:"}
 
 
@@ -277,7 +288,7 @@ def test_the_way_back_keeps_the_chains_of_the_predictions(place: Place, capsys: 
     assert told == {(batch.spool, batch.number): list(range(batch.rows)) for batch in others}
 
 
-def test_the_removed_end_of_the_chain_of_commands_is_found(place: Place, capsys: Any) -> None:
+def test_the_removed_end_of_the_chain_of_commands_is_found(place: Place, capsys: Any, monkeypatch: Any) -> None:
     """An outcome with its batch, or an event: the shipper's file has the heads, also where only outcomes come."""
     fill(place)
     report(place, named())
@@ -290,6 +301,10 @@ def test_the_removed_end_of_the_chain_of_commands_is_found(place: Place, capsys:
     (finding,) = found(capsys)
     assert finding.startswith("changed: batch ")
     assert " of the chain direct is not there with the hash that was published" in finding
+    said: list[str] = []
+    monkeypatch.setattr(json_logging, "emit", lambda what, *_, **facts: said.append(f"{what}: {facts['spool']}"))
+    Chain(place.spool).look(database.connect(place.url))
+    assert said[0] == "chain head gone: direct"
 
 
 def test_a_head_file_of_the_version_before_is_read(place: Place, capsys: Any) -> None:
