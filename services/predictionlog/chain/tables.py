@@ -49,7 +49,7 @@ PREDICTIONS = _chained(
     " probabilities input reasons warnings",
 )  # fmt: skip
 EVENTS = _chained(database.events, chain.EVENTS, "event_id", "0010", "the event", "event_id time kind detail", "id")
-OUTCOMES = _chained(  # without is_late, which triggers derive from the value for older versions
+OUTCOMES = _chained(  # without the column of older versions, which triggers derive from the value
     database.outcomes, chain.OUTCOMES, "prediction_id", "0010", "the outcome of the prediction",
     "prediction_id name value time key_name",
 )  # fmt: skip

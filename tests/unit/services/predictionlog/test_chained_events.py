@@ -313,11 +313,11 @@ def test_a_head_file_of_the_version_before_is_read(place: Place, capsys: Any) ->
     path = place.spool / head_file.FILE
     facts = json.loads(path.read_bytes())
     del facts["others"]
-    path.write_text(json.dumps(facts))
+    path.write_bytes(json.dumps(facts).encode())
     accepted(capsys)
     Chain(place.spool).look(database.connect(place.url))
     assert len(json.loads(path.read_bytes())["others"]) == 2
-    path.write_text(json.dumps({**facts, "number": "x", "others": [1, {"spool": 1}]}))
+    path.write_bytes(json.dumps({**facts, "number": "x", "others": [1, {"spool": 1}]}).encode())
     accepted(capsys)
     Chain(place.spool).look(database.connect(place.url))
     assert json.loads(path.read_bytes())["number"] == "x"
