@@ -6,7 +6,7 @@ import contextlib
 import os
 import time
 from collections.abc import Mapping, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -223,11 +223,17 @@ def put(connection: sa.Connection, rows: Sequence[Mapping[str, Any]], statement:
     The rows go to the driver as they are. SQLAlchemy's own handling of a row costs as much as the database, and the shipper
     shares its processor with the workers.
     """
-    compiled = statement.compile(dialect=connection.dialect)
-    order = compiled.positiontup  # None where the driver takes parameters by name
+    text, order = _compiled(statement, connection.dialect)
     parameters = list(rows) if order is None else list(map(itemgetter(*order), rows))
     options = {"preserve_rowcount": True}
-    return connection.exec_driver_sql(compiled.string, parameters, execution_options=options).rowcount
+    return connection.exec_driver_sql(text, parameters, execution_options=options).rowcount
+
+
+@lru_cache(8)
+def _compiled(statement: sa.TextClause, dialect: sa.Dialect) -> tuple[str, Sequence[str] | None]:
+    """A statement for the driver, and the order of its parameters; None where the driver takes them by name."""
+    compiled = statement.compile(dialect=dialect)
+    return compiled.string, compiled.positiontup
 
 
 def not_erased(connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> Sequence[dict[str, Any]]:

@@ -23,7 +23,9 @@ NONE = "0" * 64  # the hash before the first batch
 TRIES = 5
 PORTION = 1000  # ids in one statement
 _encoder = msgspec.json.Encoder()
-_LAST = sa.select(chain.c.number, chain.c.hash).order_by(chain.c.number.desc()).limit(1)
+# Made once: SQLAlchemy's own work on a statement costs as much as the database.
+_LAST = sa.text("SELECT number, hash FROM chain WHERE spool = :spool ORDER BY number DESC LIMIT 1")
+_INSERT = sa.insert(chain)
 _LOCK = sa.text("SELECT pg_advisory_xact_lock(7210593, hashtext(:spool))")
 _REVISION = sa.text("SELECT version_num FROM alembic_version")
 
@@ -60,7 +62,7 @@ def hashed(batch: Mapping[str, Any]) -> str:
 
 def last(connection: sa.Connection, spool: str) -> Head | None:
     """The head of a chain; None where it has no batch."""
-    found = connection.execute(_LAST.where(chain.c.spool == spool)).one_or_none()
+    found = connection.execute(_LAST, {"spool": spool}).one_or_none()
     return Head(spool, *found) if found else None
 
 
@@ -117,7 +119,7 @@ def _append(connection: sa.Connection, spool: str, content: dict[str, Any]) -> H
     batch = {"format": FORMAT, "spool": spool, "number": number + 1, "previous": previous, "time": timestamps.now()}
     batch |= content
     own = hashed(batch)
-    connection.execute(sa.insert(chain).values(**batch, hash=own))
+    connection.execute(_INSERT, {**batch, "hash": own})
     return Head(spool, number + 1, own)
 
 
