@@ -111,10 +111,6 @@ _CHALLENGE = sa.text(  # inserts nothing where the prediction has been erased me
     " SELECT prediction_id, :model_version, :probability, :time FROM predictions WHERE prediction_id = :prediction_id"
     " ON CONFLICT (prediction_id, model_version) DO NOTHING"
 )
-_INSERT_EVENT = sa.text(
-    "INSERT INTO events (event_id, time, kind, detail) VALUES (:event_id, :time, :kind, :detail)"
-    " ON CONFLICT (event_id) DO NOTHING"
-)
 _ERASED = sa.text("SELECT kind, value, caller, until FROM erasures WHERE until >= :oldest")
 # PostgreSQL: rows are inserted together, an erasure alone, each until its transaction ends. SQLite has one writer anyway.
 TOGETHER = sa.text("SELECT pg_advisory_xact_lock_shared(7210592)")
@@ -205,7 +201,7 @@ def migrate(engine: sa.Engine) -> None:
 
 
 def insert(engine: sa.Engine, rows: Sequence[dict[str, Any]]) -> None:
-    """Insert the rows that are new and that nobody has erased, in one transaction."""
+    """Insert the rows that are new and that nobody has erased, in one transaction, without a batch of a chain."""
     if rows:
         with engine.begin() as connection:
             insert_rows(connection, rows)
@@ -277,10 +273,3 @@ def challenge(engine: sa.Engine, rows: Sequence[dict[str, Any]]) -> None:
     if rows:
         with engine.begin() as connection:
             connection.execute(_CHALLENGE, rows)
-
-
-def insert_events(engine: sa.Engine, rows: Sequence[dict[str, Any]]) -> None:
-    """Insert the events that are new, in one transaction."""
-    if rows:
-        with engine.begin() as connection:
-            connection.execute(_INSERT_EVENT, rows)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from flask.testing import FlaskClient
 
 from modelbundle.format import archive, bundle, manifest
@@ -53,7 +54,8 @@ class Log:
             "kind": kind,
             "detail": detail if isinstance(detail, str) else json.dumps(detail),
         }
-        database.insert_events(self.engine, [row])
+        with self.engine.begin() as connection:
+            connection.execute(sa.insert(database.events), row)
 
 
 @pytest.fixture
