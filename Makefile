@@ -37,8 +37,8 @@ ask: $(VENV)/serving ## ask the running API about two payers
 	@$(PY) make_test_request.py http://127.0.0.1:$(PORT)
 
 .PHONY: deploy
-deploy: $(VENV)/serving ## bring out BUNDLE=path on what is running (TARGET=local|compose, WHY="…", KEY=path to sign it, ALLOW=contract,scores,probation)
-	@$(PY) -m services.deployment deploy "$(BUNDLE)" $(if $(TARGET),--target $(TARGET)) $(if $(KEY),--key "$(KEY)") $(if $(WHY),--why "$(WHY)") $(if $(ALLOW),--allow "$(ALLOW)")
+deploy: $(VENV)/serving ## bring out BUNDLE=path on what is running (TARGET=local|compose, WHY="…", KEY=path to sign it, ALLOW=contract,scores,probation, AT=2026-11-30T06:00:00Z: on all hosts at that time)
+	@$(PY) -m services.deployment deploy "$(BUNDLE)" $(if $(AT),--at "$(AT)") $(if $(TARGET),--target $(TARGET)) $(if $(KEY),--key "$(KEY)") $(if $(WHY),--why "$(WHY)") $(if $(ALLOW),--allow "$(ALLOW)")
 
 .PHONY: rollback
 rollback: $(VENV)/serving ## back to the model that was accepted before
@@ -147,8 +147,8 @@ keys: $(VENV)/serving ## a pair of keys: secrets/signing-key.pem signs models, k
 	@$(PY) -m modelbundle keys secrets/signing-key.pem keys/model-public.pem
 
 .PHONY: sign
-sign: $(VENV)/serving ## the statement beside MODEL=path, signed with KEY=path
-	@$(PY) -m modelbundle sign "$(MODEL)" --key "$(KEY)"
+sign: $(VENV)/serving ## the statement beside MODEL=path, signed with KEY=path (AT=2026-11-30T06:00:00Z: not before)
+	@$(PY) -m modelbundle sign "$(MODEL)" --key "$(KEY)" $(if $(AT),--not-before "$(AT)")
 
 .PHONY: train
 train: $(VENV)/development ## fit the champion on the data in data/ and publish it to MODEL=path

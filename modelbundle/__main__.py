@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from modelbundle import golden
+from modelbundle import golden, instant
 from modelbundle.errors import BundleError, StatementError
 from modelbundle.format import allowance, bundle, statement
 from modelbundle.model import Model
@@ -81,7 +81,11 @@ def keys(options: argparse.Namespace) -> int:
 def sign(options: argparse.Namespace) -> int:
     """Write the statement next to the model."""
     role = statement.CHALLENGER if options.challenger else statement.CHAMPION
-    print(statement.sign_file(options.file, options.key, options.sequence, role, options.allow))
+    print(
+        statement.sign_file(
+            options.file, options.key, options.sequence, role, options.allow, not_before=options.not_before
+        )
+    )
     return 0
 
 
@@ -106,6 +110,8 @@ def verify(options: argparse.Namespace) -> int:
     print(f"sha256:      {found.sha256}\nsequence:    {found.sequence}\nkey:         {found.key}")
     if found.allow:
         print(f"allow:       {','.join(found.allow)}")
+    if found.not_before:
+        print(f"notBefore:   {instant.text(found.not_before)}")
     return 0
 
 
@@ -149,6 +155,7 @@ def parser() -> argparse.ArgumentParser:
         default=(),
         help="gates that the model need not pass: contract,scores,probation",
     )
+    one.add_argument("--not-before", default="", help="the model must not answer before: 2026-11-30T06:00:00Z")
     one.set_defaults(run=sign)
     one = actions.add_parser("verify", help="verify the statement FILE.sig")
     one.add_argument("file", type=Path)

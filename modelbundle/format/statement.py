@@ -2,8 +2,9 @@
 
 A statement is the file ``NAME.sig`` next to a model: an OpenSSF Model Signing file (Sigstore bundle v0.3 around a DSSE envelope
 around an in-toto Statement v1, signed with ECDSA on P-256 and SHA-256), which ``model_signing verify key`` accepts. Its predicate
-has one additional member, ``sequence``: a whole number that rises with every statement, and may have another, ``allow``: the
-gates that the pinned model need not pass (:mod:`modelbundle.format.allowance`). A signature proves who made a file,
+has one additional member, ``sequence``: a whole number that rises with every statement. It may have ``allow``: the gates that the
+pinned model need not pass (:mod:`modelbundle.format.allowance`), and ``notBefore``: the instant from which it may answer
+(:mod:`modelbundle.instant`). A signature proves who made a file,
 not that the approval is current; with the sequence, a reader refuses a replayed older statement. A challenger has a separate
 statement, ``NAME.challenger.sig``, whose predicate says ``"role": "challenger"``. It does not allow the model
 to answer more than the ``share`` of the records that it names, in percent; without that, none.
@@ -25,6 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from modelbundle import instant
 from modelbundle.errors import StatementError
 from modelbundle.format import allowance
 
@@ -47,14 +49,16 @@ _PEM = re.compile(rb"-----BEGIN PUBLIC KEY-----.+?-----END PUBLIC KEY-----", re.
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """A verified statement: the model's SHA-256, the sequence, the key that signed it (SHA-256 of its PEM), the gates that it
-    lifts, and the percentage of the records that a challenger may answer."""
+    """A verified statement: the model's SHA-256, the sequence, the key that signed it (SHA-256 of its PEM), and the gates that it
+    lifts. A challenger may answer ``share`` percent of the records; a champion must not answer before ``not_before`` (Unix time).
+    """
 
     sha256: str
     sequence: int
     key: str
     allow: tuple[str, ...] = ()
     share: float = 0.0
+    not_before: float = 0.0
 
 
 def make_keys(private: Path, public: Path) -> None:
@@ -110,13 +114,17 @@ def sign(
     role: str = CHAMPION,
     allow: Sequence[str] = (),
     share: float = 0.0,
+    not_before: str = "",
 ) -> bytes:
     """A signed statement that approves the file ``name`` with this ``sha256`` (hex) for ``role``, and lifts the gates ``allow``.
 
-    A challenger may answer ``share`` percent of the records; with 0 it is only scored silently.
+    A challenger may answer ``share`` percent of the records; with 0 it is only scored silently. A champion answers from
+    ``not_before`` on, RFC 3339 in UTC; empty: at once.
 
-    ``sequence`` is 1 to 2**53 - 1, by default the Unix time in milliseconds. Raises :class:`StatementError` for another number.
+    ``sequence`` is 1 to 2**53 - 1, by default the Unix time in milliseconds. Raises :class:`StatementError` for another number,
+    for a text that is no instant, and for a challenger with one.
     """
+    _due(not_before, role)
     number = time.time_ns() // 1_000_000 if sequence is None else sequence
     if not 0 < number <= LARGEST:
         raise StatementError(f"a sequence is a whole number from 1 to {LARGEST}")
@@ -131,6 +139,7 @@ def sign(
             **({} if role == CHAMPION else {"role": role}),
             **({"allow": list(allow)} if allow else {}),
             **({"share": share} if share else {}),
+            **({"notBefore": not_before} if not_before else {}),
         },
     }
     return enclose(content, key)
@@ -162,6 +171,7 @@ def sign_file(
     role: str = CHAMPION,
     allow: Sequence[str] = (),
     share: float = 0.0,
+    not_before: str = "",
 ) -> Path:
     """Write the statement next to a model file and return its path; raises :class:`StatementError` and :class:`OSError`."""
     from modelbundle.durable import write
@@ -170,7 +180,7 @@ def sign_file(
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     signature = path.with_name(path.name + SUFFIXES[role])
-    write(signature, sign(sha256, path.name, key, sequence, role, allow, share))
+    write(signature, sign(sha256, path.name, key, sequence, role, allow, share, not_before))
     return signature
 
 
@@ -186,7 +196,7 @@ def verify(raw: bytes, sha256: str, keys: Sequence[EllipticCurvePublicKey], role
         kinds = (content["_type"], content["predicateType"])
         subjects, resources, sequence = content["subject"], predicate["resources"], predicate.get("sequence")
         signed_for, allow = predicate.get("role", CHAMPION), allowance.parse(predicate.get("allow"))
-        share = predicate.get("share", 0)
+        share, not_before = predicate.get("share", 0), predicate.get("notBefore")
         about = {(r["name"], r["algorithm"], r["digest"]) for r in resources}
         roots = [s["digest"]["sha256"] for s in subjects]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
@@ -201,7 +211,18 @@ def verify(raw: bytes, sha256: str, keys: Sequence[EllipticCurvePublicKey], role
         raise StatementError("has no sequence: sign it with `python -m modelbundle sign`")
     if type(share) not in (int, float) or not 0 <= share <= 100:
         raise StatementError("has a share that is no percentage: sign the model anew")
-    return Statement(sha256, sequence, signer, allow, float(share))
+    return Statement(sha256, sequence, signer, allow, float(share), _due(not_before, role))
+
+
+def _due(not_before: object, role: str) -> float:
+    """A statement's instant as a Unix time, 0 for none; raises :class:`StatementError`."""
+    try:
+        found = instant.parse(not_before)
+    except instant.InstantError as error:
+        raise StatementError(f"has a notBefore that {error}") from None
+    if found and role != CHAMPION:
+        raise StatementError("has a notBefore, and is about a challenger: only the model that answers has an instant")
+    return found
 
 
 def disclose(raw: bytes, keys: Sequence[EllipticCurvePublicKey]) -> tuple[bytes, str]:

@@ -10,17 +10,19 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from modelbundle import instant
 from modelbundle.format import allowance
 from modelbundle.format.statement import CHALLENGER
 from services.deployment.challenge import challenge, unchallenge
 from services.deployment.compose import Compose
-from services.deployment.deploy import change, log, prepare, sign, taken_back
+from services.deployment.deploy import change, due, log, prepare, sign, taken_back
 from services.deployment.history import TAKEN_BACK, History
 from services.deployment.listing import lines, models
 from services.deployment.local import Local
@@ -96,15 +98,13 @@ class Deployment:
                 raise DeploymentError("there is no challenger: set one with `make challenge BUNDLE=path`")
             if options.action == "promote":
                 self.weigh(pin, known.get("challenger"))
-            pin = replace(pin, allow=options.allow, share=0.0)
+            pin = replace(pin, allow=options.allow, share=0.0, not_before=options.at)
             if before is not None and self.history.previous(target.name, None) is None:
                 self.history.add(target.name, "found", before, "accepted")
         if options.key:
             sign(pin, MODELS, options.key)
         seconds = change(target, pin, self.history, options.action, options.why, self.say)
-        watched = (ask(target.url, "/readyz").get("probation") or {}).get("until")
-        until = f"; on probation until {watched}" if watched else ""
-        self.say(f"{target.url} answers with {pin.file} ({pin.sha256[:12]}…) after {seconds:.1f} s{until}")
+        self.say(answers(target.url, pin, seconds))
         return self.facts(pin, seconds)
 
     def weigh(self, pin: ModelFile, facts: dict[str, Any] | None) -> None:
@@ -138,6 +138,27 @@ class Deployment:
         """Return what ``--json`` prints."""
         named = pin.entry() if pin else {"file": None, "sha256": None}
         return {"target": self.target.name, **named, "seconds": round(seconds, 3)}
+
+
+def answers(url: str, pin: ModelFile, seconds: float) -> str:
+    """The last line of a deployment: what answers, or will answer."""
+    facts = ask(url, "/readyz")
+    if pin.not_before and (waits := due(facts, pin)):
+        trouble = waits["clock"]["trouble"]
+        more = f"; {trouble}" if trouble else ""
+        return f"{url} will answer with {pin.file} ({pin.sha256[:12]}…) at {pin.not_before}; staged after {seconds:.1f} s{more}"
+    watched = (facts.get("probation") or {}).get("until")
+    until = f"; on probation until {watched}" if watched else ""
+    return f"{url} answers with {pin.file} ({pin.sha256[:12]}…) after {seconds:.1f} s{until}"
+
+
+def at(text: str) -> str:
+    """An instant to deploy at, which has not passed; raises :class:`argparse.ArgumentTypeError`."""
+    found, now = instant.parse(text), time.time()
+    if found and found <= now:
+        raise instant.InstantError("has passed: without AT the model answers at once")
+    instant.bound(found, now)
+    return text
 
 
 def share(text: str) -> float:
@@ -176,6 +197,9 @@ def main(arguments: list[str] | None = None) -> int:
         default=0.0,
         help="how many percent of the records the challenger answers, 50 at most",
     )
+    parser.add_argument(
+        "--at", type=at, default="", help="when all hosts switch: 2026-11-30T06:00:00Z, 7 days ahead at most"
+    )
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
     if (options.action in ("deploy", "challenge")) != (options.bundle is not None):
@@ -188,6 +212,8 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error("--force goes with promote, and needs --why")
     if options.share and options.action != "challenge":
         parser.error("--share goes with challenge: the other models answer all records or none")
+    if options.at and options.action != "deploy":
+        parser.error("--at goes with deploy: all else happens at once")
     if options.action == "models":
         return show(options.target, options.json)
     say: Callable[[str], None] = (lambda _: None) if options.json else partial(print, flush=True)

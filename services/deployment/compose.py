@@ -13,10 +13,11 @@ from typing import Any
 from modelbundle.durable import write
 from modelbundle.format import allowance
 from services.deployment.target import DeploymentError, ModelFile, Target, trouble
-from services.model.pin import NAMES, SHARE, PinError, parse_share
+from services.model.pin import NAMES, NOT_BEFORE, SHARE, PinError, parse_share
 from services.predictionlog import event
 
 CHAMPION, CHALLENGER = ([f"{role}_{name}" for name in NAMES] for role in ("MODEL", "CHALLENGER"))
+CHAMPION.append(NOT_BEFORE)
 CHALLENGER.append(SHARE)
 
 
@@ -45,9 +46,10 @@ class Compose(Target):
     def _pin(self, names: list[str]) -> ModelFile | None:
         values = {**self._defaults, **{k: v for k, v in read_env(self.directory / ".env").items() if v}}
         file, sha256, allow = (values.get(name, "") for name in names[: len(NAMES)])
-        share = values.get(SHARE, "") if SHARE in names else ""
+        share, due = (values.get(name, "") if name in names else "" for name in (SHARE, NOT_BEFORE))
         try:
-            return ModelFile(file, sha256, allowance.parse(allow), parse_share(share)) if file and sha256 else None
+            found = allowance.parse(allow), parse_share(share), due
+            return ModelFile(file, sha256, *found) if file and sha256 else None
         except allowance.AllowanceError as error:
             raise DeploymentError(f"{names[len(NAMES) - 1]} in .env {error}") from None
         except PinError as error:
@@ -56,7 +58,8 @@ class Compose(Target):
     def set_pins(self, pin: ModelFile, challenger: ModelFile | None) -> None:
         share = f"{challenger.share}" if challenger and challenger.share else ""
         other = (*(_values(challenger) if challenger else ("", "", "")), share)
-        write_env(self.directory / ".env", dict(zip((*CHAMPION, *CHALLENGER), (*_values(pin), *other), strict=True)))
+        values = (*_values(pin), pin.not_before, *other)
+        write_env(self.directory / ".env", dict(zip((*CHAMPION, *CHALLENGER), values, strict=True)))
         if self.command and self.command[0].endswith("docker-compose"):
             # 1.29 cannot recreate a container on a newer engine: it looks for a key of the image that is gone
             self._run("rm", "-sf", "model")

@@ -93,7 +93,7 @@ def sign(pin: ModelFile, models: Path, key: Path, role: str = CHAMPION) -> None:
     try:
         if hashlib.sha256(path.read_bytes()).hexdigest() != pin.sha256:
             raise DeploymentError(f"{path} is no longer the file that was accepted: it is not signed")
-        sign_file(path, key, role=role, allow=pin.allow, share=pin.share)
+        sign_file(path, key, role=role, allow=pin.allow, share=pin.share, not_before=pin.not_before)
     except OSError as error:
         raise DeploymentError(f"{error.filename}: {error.strerror}") from None
     except BundleError as error:
@@ -104,6 +104,8 @@ def change(
     target: Target, pin: ModelFile, history: History, action: str, why: str, say: Callable[[str], None]
 ) -> float:
     """Make ``pin`` the answering model and return how many seconds it took. A challenger that is promoted stops being one.
+
+    For a pin with an instant that is when the replica has staged its model, and will switch to it then.
 
     If the replica refuses it, or does not answer with it in time, the old pins are restored, and :class:`DeploymentError`
     says why. In the place of a model that the replicas took back, that is the one before.
@@ -141,6 +143,12 @@ def taken_back(facts: dict[str, Any], pin: ModelFile | None) -> bool:
     return condemned and pin is not None and refusal.get("model_version") == pin.sha256
 
 
+def due(facts: dict[str, Any], pin: ModelFile) -> dict[str, Any] | None:
+    """What ``/readyz`` says of a pin whose model is staged and waits for its instant; None where it does not."""
+    found: dict[str, Any] = facts.get("scheduled") or {}
+    return found if found.get("staged") and found.get("model_version") == pin.sha256 == facts.get("wanted") else None
+
+
 def compared(gates: dict[str, Any] | None) -> list[str]:
     """What the replica's gates found about a model on the last logged rows, as lines: refused, mean probability, bands."""
     if not gates:
@@ -165,13 +173,18 @@ def log(target: Target, entry: dict[str, Any], say: Callable[[str], None]) -> No
 
 
 def _wait(target: Target, pin: ModelFile, already: dict[str, Any]) -> str | None:
-    """Return None when the API answers with the pin and has confirmed it after ``already``, otherwise why it does not."""
+    """Return None when the API answers with the pin and has confirmed it after ``already``, otherwise why it does not.
+
+    It is also enough that the API has staged a pin with an instant.
+    """
     deadline = time.monotonic() + WAIT
     facts: dict[str, Any] = {}
     while time.monotonic() < deadline:
         facts = ask(target.url, "/readyz")
         answers = facts.get("model_version") == pin.sha256 == facts.get("wanted") and facts.get("confirmed")
         if answers and facts["checked"] != already.get("checked"):  # compared for equality: the clocks may differ
+            return None
+        if pin.not_before and due(facts, pin):
             return None
         refusal = facts.get("refusal")
         if refusal and refusal != already.get("refusal") and refusal["model_version"] == pin.sha256:

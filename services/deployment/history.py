@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from modelbundle import instant
 from services.deployment.target import ModelFile
 from services.web import timestamps
 
@@ -69,8 +70,12 @@ class History:
         A model that was taken back is none of those, until it is accepted again.
         """
         stack: list[ModelFile] = []
+        awaited = ""  # the instant of the last one
         for entry in self._about(target, "accepted", TAKEN_BACK):
             pin = ModelFile(entry["file"], entry["sha256"], tuple(entry.get("allow", ())))
+            if awaited and entry["time"] < awaited:
+                stack.pop()  # another model was wanted before its instant: it never answered
+            awaited = ""
             if entry["action"] == TAKEN_BACK:
                 stack = [other for other in stack if not other.same_model(pin)]
                 continue
@@ -79,9 +84,18 @@ class History:
                     stack.pop()
             if not stack or not stack[-1].same_model(pin):
                 stack.append(pin)
+                awaited = _awaited(entry)
         if stack and stack[-1].same_model(current):
             stack.pop()
         return stack[-1] if stack else None
+
+
+def _awaited(entry: dict[str, Any]) -> str:
+    """The instant of a deployment, in the form of an entry's time; empty where it has none."""
+    try:
+        return timestamps.iso(instant.parse(entry.get("notBefore")) or None, "milliseconds") or ""
+    except instant.InstantError:
+        return ""
 
 
 def _user() -> str:

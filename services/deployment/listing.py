@@ -41,7 +41,9 @@ def models(directory: Path, target: Target | None, history: History) -> dict[str
     previous = history.previous(target.name, pin) if target else None
     serving = {facts.get("model_version") for facts in replicas.values()}
     accepted = {
-        e["sha256"]: e["time"] for e in (history.accepted(target.name) if target else ()) if e["action"] != "found"
+        e["sha256"]: e.get("notBefore") or e["time"]
+        for e in (history.accepted(target.name) if target else ())
+        if e["action"] != "found"
     }
     listed = []
     for path in sorted(directory.iterdir() if directory.is_dir() else ()):
@@ -97,6 +99,11 @@ def lines(facts: dict[str, Any]) -> list[str]:
         version = (replica.get("model_version") or "nothing")[:12]
         state = "confirmed" if replica.get("confirmed") else replica.get("trouble") or "not confirmed"
         found.append(f"replica {name}: answers with {version}, generation {replica.get('generation', '-')}, {state}")
+        if due := replica.get("scheduled"):
+            state = "prepared" if due["prepared"] else "staged" if due["staged"] else "not staged yet"
+            found.append(
+                f"replica {name}: will answer with {due['model_version'][:12]} at {due['not_before']}, {state}"
+            )
         if other := replica.get("challenger"):
             found.append(f"replica {name}: {_challenger_line(other)}")
     return found

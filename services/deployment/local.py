@@ -21,11 +21,12 @@ from typing import Any
 
 from modelbundle.durable import write
 from services.deployment.target import DeploymentError, ModelFile, Target, ask, trouble
-from services.model.pin import NAMES, SHARE
+from services.model.pin import NAMES, NOT_BEFORE, SHARE
 from services.predictionlog import event
 
 MODELS = Path("models")
-PINS = [f"{role}_{name}" for role in ("MODEL", "CHALLENGER") for name in NAMES] + [SHARE]  # run/pin.json has them
+PINS = [f"{role}_{name}" for role in ("MODEL", "CHALLENGER") for name in NAMES]
+PINS += [SHARE, NOT_BEFORE]  # run/pin.json has them
 EXAMPLE = (Path(__file__).parents[2] / "data" / "example.json").read_text("utf-8").strip()
 
 

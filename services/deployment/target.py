@@ -13,23 +13,28 @@ from services.model.pin import PinError, parse_share
 
 @dataclass(frozen=True, slots=True)
 class ModelFile:
-    """What a pin says: a file name in ``models/``, its SHA-256, the gates that it lifts, and a challenger's share in percent."""
+    """What a pin says: a file name in ``models/``, its SHA-256, the gates that it lifts, a challenger's share in percent, and the
+    instant from which a champion answers, RFC 3339 in UTC; empty: at once."""
 
     file: str
     sha256: str
     allow: tuple[str, ...] = ()
     share: float = 0.0
+    not_before: str = ""
 
     def entry(self) -> dict[str, Any]:
         """Return the pin as JSON, as the pin file has it."""
-        more = {"allow": list(self.allow)} if self.allow else {}
-        return {"file": self.file, "sha256": self.sha256, **more, **({"share": self.share} if self.share else {})}
+        more: dict[str, Any] = {"allow": list(self.allow)} if self.allow else {}
+        more |= {"share": self.share} if self.share else {}
+        more |= {"notBefore": self.not_before} if self.not_before else {}
+        return {"file": self.file, "sha256": self.sha256, **more}
 
     @classmethod
     def of(cls, entry: Any) -> ModelFile | None:
         """Return the pin of such JSON; None for JSON that names no model."""
         try:
-            return cls(entry["file"], entry["sha256"], tuple(entry.get("allow") or ()), parse_share(entry.get("share")))
+            share, not_before = parse_share(entry.get("share")), str(entry.get("notBefore") or "")
+            return cls(entry["file"], entry["sha256"], tuple(entry.get("allow") or ()), share, not_before)
         except (KeyError, TypeError, AttributeError, PinError):
             return None
 

@@ -8,16 +8,19 @@ import re
 import time
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from modelbundle import instant
 from modelbundle.format import allowance
 from modelbundle.format.allowance import AllowanceError
+from modelbundle.instant import InstantError
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 NAMES = ("FILE_NAME", "SHA256", "ALLOW")  # of the variables, after MODEL_ and CHALLENGER_
 SHARE = "CHALLENGER_SHARE"
+NOT_BEFORE = "MODEL_NOT_BEFORE"
 MOST_SHARE = 50.0  # percent: beyond it, the challenger would be the champion
 
 
@@ -31,7 +34,8 @@ class Pin:
 
     The identity is new whenever a pin is set, so that a model that was pinned, replaced and pinned again is told apart.
     ``allow`` are the gates that the operator lifts for this pin (:mod:`modelbundle.format.allowance`). ``share`` is how many
-    percent of the records a challenger answers; 0: it is scored silently. A champion has none.
+    percent of the records a challenger answers; 0: it is scored silently. A champion has none. ``not_before`` is the instant from
+    which a champion answers (:mod:`modelbundle.instant`); empty: at once.
     """
 
     file: str
@@ -39,10 +43,13 @@ class Pin:
     id: str
     allow: tuple[str, ...] = ()
     share: float = 0.0
+    not_before: str = ""
 
     @classmethod
-    def make(cls, file: object, sha256: object, allow: object = (), share: object = None) -> Pin:
-        """A new pin; raises :class:`PinError` for names, hashes, gates and shares that cannot be any."""
+    def make(
+        cls, file: object, sha256: object, allow: object = (), share: object = None, not_before: object = None
+    ) -> Pin:
+        """A new pin; raises :class:`PinError` for names, hashes, gates, shares and instants that cannot be any."""
         if not isinstance(file, str) or not _FILE.fullmatch(file):
             raise PinError("the file name must be a plain name without directories")
         if not isinstance(sha256, str) or not _SHA256.fullmatch(sha256.lower()):
@@ -51,16 +58,21 @@ class Pin:
             lifted = allowance.parse(allow)
         except AllowanceError as error:
             raise PinError(f"the allowance {error}") from None
-        return cls(file, sha256.lower(), f"{time.time_ns():x}-{uuid.uuid4().hex[:8]}", lifted, parse_share(share))
+        try:
+            instant.bound(instant.parse(not_before), time.time())
+        except InstantError as error:
+            raise PinError(f"the pin's notBefore {error}") from None
+        own = f"{time.time_ns():x}-{uuid.uuid4().hex[:8]}"
+        return cls(file, sha256.lower(), own, lifted, parse_share(share), str(not_before or ""))
 
     def same(self, other: object) -> bool:
-        """Whether another pin names the same file, bytes and share and lifts the same gates, whenever it was set."""
-        own = (self.file, self.sha256, self.allow, self.share)
-        return isinstance(other, Pin) and own == (other.file, other.sha256, other.allow, other.share)
+        """Whether another pin names the same file, bytes, share and instant and lifts the same gates, whenever it was set."""
+        return isinstance(other, Pin) and replace(self, id="") == replace(other, id="")
 
     def named(self) -> dict[str, object]:
         """The pin as ``/pin`` says it."""
-        return {"file": self.file, "sha256": self.sha256, "allow": list(self.allow)}
+        due = {"notBefore": self.not_before} if self.not_before else {}
+        return {"file": self.file, "sha256": self.sha256, "allow": list(self.allow), **due}
 
 
 def parse_share(value: object) -> float:
@@ -90,14 +102,14 @@ class Pins:
 def from_environment(environment: Mapping[str, str]) -> tuple[Pins, Path | None]:
     """The pins at start, and the file that they came from where it is one that may change.
 
-    ``MODEL_FILE_NAME`` with ``MODEL_SHA256`` and perhaps ``MODEL_ALLOW``, or ``MODEL_PIN_FILE``; both, neither or half of it
-    raises :class:`PinError`. The challenger is named by ``CHALLENGER_FILE_NAME``, ``CHALLENGER_SHA256``, ``CHALLENGER_ALLOW`` and
-    ``CHALLENGER_SHARE`` beside the names, or by the member ``challenger`` of the file.
+    ``MODEL_FILE_NAME`` with ``MODEL_SHA256`` and perhaps ``MODEL_ALLOW`` and ``MODEL_NOT_BEFORE``, or ``MODEL_PIN_FILE``; both,
+    neither or half of it raises :class:`PinError`. The challenger is named by ``CHALLENGER_FILE_NAME``, ``CHALLENGER_SHA256``,
+    ``CHALLENGER_ALLOW`` and ``CHALLENGER_SHARE`` beside the names, or by the member ``challenger`` of the file.
     """
     file, sha256, allow = (environment.get(f"MODEL_{name}", "") for name in NAMES)
     other = [*(environment.get(f"CHALLENGER_{name}", "") for name in NAMES), environment.get(SHARE, "")]
-    path = environment.get("MODEL_PIN_FILE", "")
-    if path and (file or sha256 or allow):
+    path, due = environment.get("MODEL_PIN_FILE", ""), environment.get(NOT_BEFORE, "")
+    if path and (file or sha256 or allow or due):
         raise PinError("set MODEL_PIN_FILE, or MODEL_FILE_NAME and MODEL_SHA256, not both")
     if path and any(other):
         raise PinError("with MODEL_PIN_FILE, the challenger is a member of that file, not CHALLENGER_FILE_NAME")
@@ -105,7 +117,8 @@ def from_environment(environment: Mapping[str, str]) -> tuple[Pins, Path | None]
         return read(Path(path)), Path(path)
     if not file or not sha256:
         raise PinError("no pin: set MODEL_FILE_NAME and MODEL_SHA256, or MODEL_PIN_FILE")
-    return Pins(Pin.make(file, sha256, allow), _challenger(*other) if any(other) else None), None
+    champion = Pin.make(file, sha256, allow, not_before=due)
+    return Pins(champion, _challenger(*other) if any(other) else None), None
 
 
 def _challenger(file: object, sha256: object, allow: object, share: object) -> Pin | PinError:
@@ -118,7 +131,8 @@ def _challenger(file: object, sha256: object, allow: object, share: object) -> P
 def read(path: Path) -> Pins:
     """The pins from a JSON file ``{"file": …, "sha256": …, "allow": […], "challenger": {"file": …, "sha256": …, "share": …}}``.
 
-    ``allow``, ``challenger`` and ``share`` may be left out or null. Raises :class:`PinError`.
+    ``allow``, ``challenger`` and ``share`` may be left out or null, and so may ``"notBefore": "2026-11-30T06:00:00Z"`` of the
+    champion. Raises :class:`PinError`.
     """
     try:
         data = json.loads(path.read_text("utf-8"))
@@ -128,11 +142,15 @@ def read(path: Path) -> Pins:
         raise PinError("the pin file is not JSON") from None
     if not isinstance(data, dict):
         raise PinError('the pin file must hold {"file": …, "sha256": …}')
-    champion = Pin.make(data.get("file"), data.get("sha256"), data.get("allow"))
+    champion = Pin.make(data.get("file"), data.get("sha256"), data.get("allow"), not_before=data.get("notBefore"))
     other = data.get("challenger")
     if other is None:
         return Pins(champion)
     if not isinstance(other, dict):
         return Pins(champion, PinError('the challenger must be {"file": …, "sha256": …}'))
+    if other.get("notBefore"):
+        return Pins(
+            champion, PinError("the challenger: it has no notBefore; only the model that answers has an instant")
+        )
     named = (other.get(name) for name in ("file", "sha256", "allow", "share"))
     return Pins(champion, _challenger(*named))

@@ -12,6 +12,7 @@ from modelbundle.durable import obstacle
 from services.monitoring.summary import SummaryFile
 from services.predict.api.responses import current, named
 from services.predict.challenger.status import ChallengerStatus
+from services.predict.rollout.instant.schedule import ScheduleFile
 from services.predict.rollout.state_dir import StateDir
 from services.predict.serving.loaded_models import Models, NoModel
 from services.predict.serving.prediction_log import PredictionLog
@@ -78,6 +79,9 @@ class Health:
         if challenger:
             challenger["evidence"] = self.summary.evidence(facts["model_version"], challenger["model_version"])
         facts["chain"] = self.log.head()
+        if (due := ScheduleFile(self.store).read()) and due.after == self.store.current().number:
+            facts["scheduled"] = due.facts()
+            facts["trouble"] = "; ".join(filter(None, (facts["trouble"], due.trouble))) or None
         if why:
             facts["why_not"] = why
         return why is None, facts

@@ -15,6 +15,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 
@@ -22,6 +23,7 @@ from modelbundle.format.allowance import PROBATION
 from modelbundle.format.statement import CHALLENGER, CHAMPION
 from services.predict.metrics import counters
 from services.predict.rollout import protocol, state_machine
+from services.predict.rollout.instant.schedule import ScheduleFile, scheduled
 from services.predict.rollout.model_client import ModelClient, ModelClientError
 from services.predict.rollout.probation import Evidence, merged, verdict
 from services.predict.rollout.protocol import NOBODY, Candidate, Outcome, PinnedVersion, Polled, Probation
@@ -32,6 +34,7 @@ from services.predict.rollout.state_dir import StateDir
 from services.predict.rollout.switch_events import SwitchEvents
 from services.predict.settings import Settings
 from services.web import json_logging
+from services.web.timestamps import iso
 
 SEEK = 0.25  # seconds between attempts to take the lead
 COUNT = 0.02  # seconds between looks at the votes
@@ -64,6 +67,7 @@ class LeaderThread:
         self.policy = SignaturePolicy.of(settings, store, self.role)
         self.staging = Staging(store, settings, self.client, self.policy, champion)
         self.events = SwitchEvents(store, write, self.role)
+        self.schedule = ScheduleFile(store)
         self.state = state_machine.Leader()
         self.seen = Evidence(0)  # of the model on probation
         self._published = 0.0
@@ -130,10 +134,16 @@ class LeaderThread:
                 return self._judge(probation)
             case protocol.Revert(probation):
                 self._revert(probation)
+            case protocol.Await(seconds):
+                self._publish()
+                self.store.settle()
+                self._stop.wait(self.client.clock.aim(seconds) if seconds >= 1 else seconds)
+                return protocol.Awaited(self.client.clock.read(), self.store.current())
             case protocol.Acquit(probation):
                 self.store.remember(probation.pin.sha256, proven=True)
                 self.store.end_probation()
-                self.store.prune({self.store.current().sha256, self.store.previous().sha256})
+                due = {self.state.staged.sha256} if self.state.staged else set()
+                self.store.prune({self.store.current().sha256, self.store.previous().sha256, *due})
                 json_logging.emit("probation ended well", model_version=probation.pin.sha256)
             case protocol.Retire():
                 self._retire()
@@ -148,7 +158,8 @@ class LeaderThread:
             case protocol.Rest(at_most):
                 self._publish()
                 self.store.settle()
-                self._stop.wait(min(self.settings.poll_seconds, at_most) * random.uniform(0.8, 1.0))
+                pause = min(self.settings.poll_seconds, at_most) * random.uniform(0.8, 1.0)
+                self._stop.wait(self.client.clock.aim(pause) if self.state.awaits and at_most > 1 else pause)
             case protocol.StepDown():
                 pass
         return protocol.Done(time.monotonic())
@@ -161,6 +172,8 @@ class LeaderThread:
         condemned = probation is not None and refused.get("generation") == probation.generation
         if (current := self.store.current()).number and not condemned:
             self.store.remember(current.sha256, proven=probation is None)
+        due = self.schedule.read()
+        kept = due is not None and due.staged and due.after == current.number and self.store.bundle(due.sha256).exists()
         return protocol.Recovered(
             confirmed=status.get("confirmed"),
             since=float(status.get("since", time.time())),
@@ -170,6 +183,11 @@ class LeaderThread:
             condemned=condemned,
             strikes=status.get("strikes", 0),
             resume=0.0 if reboot else resume,
+            bound=due.id if due and due.binding else "",
+            staged=PinnedVersion(due.sha256, due.id) if due and kept else None,
+            instant=due.instant if due and kept else 0.0,
+            vouched=int(status.get("vouched", 0)),
+            lead=self.settings.prepare_seconds + REPLACE,
         )
 
     def _poll(self, timeout: float) -> Polled:
@@ -184,27 +202,32 @@ class LeaderThread:
             late.cancel()
 
     def _asked(self, timeout: float) -> Polled:
+        known = Polled(None, self.store.current())
         try:
             pins = self.client.poll(timeout)
         except ModelClientError as error:
             if str(error) != self.state.error:
                 json_logging.emit("model service unusable", "warning", reason=str(error))
-            return Polled(None, self.store.current(), error=str(error), now=time.monotonic(), time=time.time())
+            return self._told(known, error=str(error))
         if self.state.error:
             json_logging.emit("model service answers again")
-        refused, current, pin = self.store.refused(), self.store.current(), pins.champion
+        refused, pin = self.store.refused(), pins.champion
         if self.role == CHALLENGER:
             other = pins.challenger
-            if other is None and pins.challenger_trouble and current.sha256:
-                return Polled(None, current, error=pins.challenger_trouble, now=time.monotonic(), time=time.time())
+            if other is None and pins.challenger_trouble and known.current.sha256:
+                return self._told(known, error=pins.challenger_trouble)
             pin = other if other and other.share and other.sha256 != pins.champion.sha256 else NOBODY
-        return Polled(
-            pin,
-            current,
+        return self._told(
+            known,
+            pin=pin,
             refused=PinnedVersion(refused["sha256"], refused["id"]) if refused else None,
             challenger=pins.challenger.id if pins.challenger else None,
-            now=time.monotonic(),
-            time=time.time(),
+        )
+
+    def _told(self, known: Polled, **more: Any) -> Polled:
+        """What a poll found, with the times at which it did."""
+        return dataclasses.replace(
+            known, now=time.monotonic(), time=time.time(), clock=self.client.clock.read(), **more
         )
 
     def _attest(self, pin: PinnedVersion) -> protocol.Attested:
@@ -251,7 +274,10 @@ class LeaderThread:
         self.store.end_probation(keep=after)
         self._count("switched", "")
         seconds, asked = round(time.monotonic() - self.state.began, 3), self.staging.request_id or None
-        self.events.catch_up(seconds=seconds, request_id=asked, gates=self.staging.evidence, allow=allow, **signed)
+        due = {"not_before": iso(self.state.instant, "milliseconds")} if self.state.instant else {}
+        self.events.catch_up(
+            seconds=seconds, request_id=asked, gates=self.staging.evidence, allow=allow, **signed, **due
+        )
         self.store.withdraw()
         self.store.prune({before.sha256, after.sha256, fallback or ""})
         json_logging.emit(
@@ -318,6 +344,9 @@ class LeaderThread:
                 "leader": os.getpid(),
                 "strikes": leader.strikes,
                 "resume": leader.resume,
+                "vouched": leader.vouched,
             }
         )
+        if leader.pin is not None and leader.phase is not state_machine.Phase.RECOVERING:
+            self.schedule.write(scheduled(leader, self.store.current()))
         self.events.catch_up()

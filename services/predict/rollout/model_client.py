@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
 import os
 import socket
 import threading
@@ -28,9 +29,11 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import HTTPError
 
+from modelbundle import instant
 from modelbundle.format import statement
 from modelbundle.format.allowance import GATES
 from modelbundle.format.statement import CHALLENGER, CHAMPION
+from services.predict.rollout.instant.clock import ServiceClock
 from services.predict.rollout.protocol import PinnedVersion
 
 CHUNK = 256 * 1024
@@ -75,6 +78,7 @@ class ModelClient:
         self.max_bytes = max_bytes
         self.bundle_path, self.statement_path = PATHS[role]
         self.request_id = ""  # of the last request; the model service logs it too
+        self.clock = ServiceClock()
         self._clock = clock
         self._session = requests.Session()
         self._session.mount(self.url, _Adapter())
@@ -132,6 +136,7 @@ class ModelClient:
         self.request_id = uuid.uuid4().hex
         headers = {"Accept-Encoding": "identity", "X-Request-Id": self.request_id}
         trouble, deadline = "the model service cannot be reached", _Deadline(seconds, self._clock)
+        sent = time.monotonic()
         try:
             with (
                 deadline,
@@ -139,6 +144,7 @@ class ModelClient:
                     f"{self.url}/{path}", headers=headers, timeout=timeout, stream=True, allow_redirects=False
                 ) as response,
             ):
+                self.clock.heard(response.headers.get("Date"), sent)
                 trouble = f"the answer at /{path} broke off"
                 if response.status_code != 200:
                     kind = NotPinned if response.status_code == 404 else ModelClientError
@@ -270,13 +276,18 @@ _Sha256 = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{64}\Z")]
 _PinId = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9._-]{1,64}\Z")]
 
 
-class _Serving(msgspec.Struct):
+class _Serving(msgspec.Struct, rename={"not_before": "notBefore"}):
     sha256: _Sha256
     allow: tuple[str, ...] = ()
+    not_before: Any = None
 
     def version(self, pin_id: str | None, share: float = 0.0) -> PinnedVersion:
         lifted = tuple(gate for gate in GATES if gate in self.allow)
-        return PinnedVersion(self.sha256, pin_id or self.sha256, lifted, share)
+        try:
+            due = instant.parse(self.not_before)
+        except instant.InstantError:
+            due = math.nan  # the leader refuses it: it must not answer at once
+        return PinnedVersion(self.sha256, pin_id or self.sha256, lifted, share, due)
 
 
 class _Answering(_Serving):

@@ -7,10 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
+from services.predict.rollout.instant.clock import UNKNOWN, Clock
+
 FIRST_POLL = 0.5  # seconds that a poll may take while the replica starts, or a model is on probation
 POLL = 2.0  # seconds that another poll may take
 REFUSALS = (  # the classes of reasons
-    ("statement", "format", "runtime", "golden", "hash", "rehearsal", "contract", "scores", "veto", "probation")
+    *("statement", "format", "runtime", "golden", "hash", "rehearsal", "contract", "scores", "veto", "probation"),
+    "instant",
 )
 
 
@@ -20,12 +23,14 @@ class PinnedVersion:
 
     ``allow`` are the gates that the operator lifted for this pin; it does not tell two pins apart, since a new one has a new id.
     ``share`` is the percentage of the records that a challenger is to answer; a champion, which answers the others, has 0.
+    ``not_before`` is the Unix time from which it answers: 0 for at once, NaN for what is no time.
     """
 
     sha256: str
     id: str
     allow: tuple[str, ...] = field(default=(), compare=False)
     share: float = field(default=0.0, compare=False)
+    not_before: float = field(default=0.0, compare=False)
 
 
 NOBODY = PinnedVersion("", "")  # what is wanted where no challenger is to answer
@@ -141,6 +146,13 @@ class Commit:
 
 
 @dataclass(frozen=True, slots=True)
+class Await:
+    """Publish the status, and wait for ``seconds``: the candidate is prepared, and its instant has not come."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Withdraw:
     """Remove the candidate."""
 
@@ -204,6 +216,7 @@ Action = (
     | Propose
     | Count
     | Commit
+    | Await
     | Withdraw
     | Refuse
     | Retire
@@ -222,7 +235,9 @@ Action = (
 class Recovered:
     """What the previous leader published, and whether the model service was asked in this session (``settled``).
 
-    ``strikes`` and ``resume`` are what the previous leader held against the pins.
+    ``strikes`` and ``resume`` are what the previous leader held against the pins. ``bound`` is the id of the pin that the replica
+    must not be late for, ``staged`` a pin with an ``instant`` whose model is rehearsed, ``vouched`` the generation that was
+    confirmed last. Workers prepare at most ``lead`` seconds before an instant.
     ``probation`` is that of the current generation. ``condemned`` says that the leader before refused it and did not return.
     """
 
@@ -234,6 +249,11 @@ class Recovered:
     condemned: bool = False
     strikes: int = 0
     resume: float = 0.0
+    bound: str = ""
+    staged: PinnedVersion | None = None
+    instant: float = 0.0
+    vouched: int = 0
+    lead: float = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,6 +270,7 @@ class Polled:
     error: str = ""
     now: float = 0.0
     time: float = 0.0
+    clock: Clock = UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,12 +282,16 @@ class Attested:
 
 @dataclass(frozen=True, slots=True)
 class Staged:
-    """The model is verified and rehearsed, or why not. ``kind`` is one of :data:`REFUSALS`, or ``fetch``."""
+    """The model is verified and rehearsed, or why not. ``kind`` is one of :data:`REFUSALS`, or ``fetch``.
+
+    ``not_before`` is what its statement says; 0 where it says nothing, or there is none.
+    """
 
     outcome: Outcome
     reason: str = ""
     kind: str = "rehearsal"
     now: float = 0.0
+    not_before: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,6 +309,14 @@ class Counted:
     votes: Mapping[str, Vote | None]
     now: float = 0.0
     reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Awaited:
+    """Time has passed. ``current`` is read from the store."""
+
+    clock: Clock
+    current: Generation
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,4 +342,4 @@ class Done:
     now: float = 0.0
 
 
-Result = Recovered | Polled | Attested | Staged | Proposed | Counted | Committed | Judged | Done
+Result = Recovered | Polled | Attested | Staged | Proposed | Counted | Awaited | Committed | Judged | Done

@@ -75,6 +75,7 @@ class Staging:
             if self.store.journal_rehearsal(pin) > state_machine.MOST_REHEARSALS:
                 raise RehearsalFailed(f"{state_machine.MOST_REHEARSALS} rehearsals of it began and none ended")
             self.evidence = self._rehearse(pin).evidence()
+            not_before = self.policy.check(pin.sha256).not_before if self.policy else 0.0
         except StatementError as error:
             return Staged(Outcome.REFUSED, str(error), "statement")
         except RehearsalFailed as failure:
@@ -84,7 +85,7 @@ class Staging:
         except OSError as error:
             self.store.end_rehearsal()
             return Staged(Outcome.RETRY, str(error))
-        return Staged(Outcome.DONE)
+        return Staged(Outcome.DONE, not_before=not_before)
 
     def allowed(self, pin: PinnedVersion) -> tuple[str, ...]:
         """The gates that are lifted for a pin: where models must be signed, those that its statement lifts.

@@ -19,6 +19,7 @@
     gates.json           what the gates found about the model that was brought in last
     answered.json        the last models that answered here and were not taken back, and whether their probation ended well
     status.json          what the leader knows: confirmed, since when, wanted
+    scheduled.json       which model takes over at which instant
     share/               the same again, for the challenger that answers a share of the records; its link may name no model
 """
 

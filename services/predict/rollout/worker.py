@@ -15,8 +15,8 @@ import msgspec
 from services.predict.rollout.probation import Evidence
 from services.predict.rollout.protocol import Candidate, Vote
 from services.predict.rollout.roster import WorkerEntry
+from services.predict.rollout.rules.follow import Hold, Keep, Load, Prepare, follow
 from services.predict.rollout.state_dir import StateDir
-from services.predict.rollout.state_machine import Hold, Keep, Load, Prepare, follow
 from services.predict.serving.loaded_models import Models, NoModel
 from services.web import json_logging
 
@@ -30,7 +30,7 @@ TELL = 0.2  # seconds between reports of what was seen of a model on probation
 
 
 class Worker:
-    """Performs what :func:`services.predict.rollout.state_machine.follow` says, for one process.
+    """Performs what :func:`services.predict.rollout.rules.follow.follow` says, for one process.
 
     Where the disk has no room for an entry in the roster, the worker answers all the same and tries again. A worker without a
     vote loads the current model before it answers, as every worker does. With ``reports``, the entry says how the process
@@ -86,6 +86,7 @@ class Worker:
         entry = self.entry
         if self.reports and not entry.reports:
             entry.report_crash(True)
+        self.models.look_ahead()
         candidate = self.store.candidate()
         current = self.store.current()
         probation = self.store.probation(current)

@@ -10,11 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from modelbundle.model import Model
+from services.predict.rollout.instant.schedule import Schedule, ScheduleFile
 from services.predict.rollout.probation import Evidence, Trial
 from services.predict.rollout.protocol import Generation
 from services.predict.rollout.state_dir import StateDir, parse_link
 from services.predict.serving import model_calls
 from services.predict.serving.model_calls import LOADING
+from services.web.timestamps import iso
 
 FORGET_FAILURE = 1.0  # seconds before a current model that could not be loaded is tried again
 HOLD = 60.0  # seconds that an answer may hold a model that is not wanted any more
@@ -70,6 +72,8 @@ class Models:
             False  # whether there was a current model when :meth:`resolve` or :meth:`retire` was called last
         )
         self._settled = False
+        self._schedule: Schedule | None = None
+        self._schedule_file = ScheduleFile(store)
         self._link = store.link
         self._load = load
         self._loaded: dict[str, tuple[Model, Requests]] = {}
@@ -82,7 +86,8 @@ class Models:
         """The model of the generation that the store says is current, read now; raises :class:`NoModel`.
 
         A worker that has not loaded this model loads it here: it never answers with an older one. With ``settled``, nothing
-        answers before the replica has asked the model service once: the last current model may have been rolled back.
+        answers before the replica has asked the model service once (the last current model may have been rolled back), nor after
+        the instant at which another model was due.
         """
         if settled and not self._settled:
             self._settled = self._store.settled()
@@ -93,9 +98,22 @@ class Models:
         except OSError:
             raise NoModel("no model was brought in yet") from None
         serving = self._serving
-        if serving is not None and serving.link == link:
-            return serving
-        return self._turn(link)
+        if serving is None or serving.link != link:
+            serving = self._turn(link)
+        if settled and self._schedule is not None:
+            self._meet(self._schedule, serving)
+        return serving
+
+    def look_ahead(self) -> None:
+        """Read which model is due, and when. Raises :class:`OSError`."""
+        self._schedule = self._schedule_file.read()
+
+    @staticmethod
+    def _meet(schedule: Schedule, serving: Serving) -> None:
+        """Raise :class:`NoModel` where the instant of another model has passed: this replica is late, and must not be stale."""
+        if schedule.overdue(serving.generation, time.time()):
+            due = iso(schedule.instant, "milliseconds")
+            raise NoModel(f"the model {schedule.sha256[:12]} was due at {due} and is not ready here yet")
 
     def resolve(self) -> Serving:
         """:meth:`current`, whether or not the replica has asked the model service."""
@@ -110,6 +128,7 @@ class Models:
                 self._serving, self.answering = None, False
 
     def _turn(self, link: str) -> Serving:
+        self.look_ahead()  # a worker that is new must not answer before its thread has looked
         with self._lock:
             failed, until, reason = self._failure
             if failed == link and time.monotonic() < until:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields, replace
 
 from services.predict.rollout import protocol, state_machine
 from services.predict.rollout.protocol import NOBODY, NOTHING, Candidate, Generation, Outcome, PinnedVersion, Vote
+from services.predict.rollout.rules import follow
 
 WORKERS = 3
 DEADLINE = 1.0  # of every vote; it is 0.0 o'clock until a vote is late
@@ -204,11 +205,11 @@ def work_steps(world: World, i: int) -> list[World]:
     if not me.entered:
         return [world.member(i, entered=True)]
     fallback = world.probation.fallback or None if world.probation else None
-    match state_machine.follow(me.loaded, me.voted, world.current, world.candidate, fallback):
-        case state_machine.Load(generation):
+    match follow.follow(me.loaded, me.voted, world.current, world.candidate, fallback):
+        case follow.Load(generation):
             kept = me.loaded & {me.serving}  # what was prepared for another switch goes
             return [world.member(i, loaded=kept | {generation.sha256}, serving=generation.sha256)]
-        case state_machine.Prepare(candidate):
+        case follow.Prepare(candidate):
             # the oldest model has gone before a third is loaded
             kept = me.loaded & {world.current.sha256}
             now = world.current.sha256
@@ -218,11 +219,11 @@ def work_steps(world: World, i: int) -> list[World]:
                 return [replace(world.member(i, **vars_of(Member())), hung=world.hung | {candidate.pin})]
             loaded = kept | {candidate.sha256}
             return [world.member(i, loaded=loaded, serving=now, voted=candidate.attempt, vote=Vote.READY)]
-        case state_machine.Hold(fallback):
+        case follow.Hold(fallback):
             kept = me.loaded & {world.current.sha256, fallback}
             loaded = kept if kept != me.loaded else kept | {fallback}
             return [world.member(i, loaded=loaded, serving=world.current.sha256)]
-        case state_machine.Keep(keep):
+        case follow.Keep(keep):
             return [world.member(i, loaded=me.loaded & keep, serving=world.current.sha256)]
     raise AssertionError
 

@@ -1,0 +1,1 @@
+"""One instant for all hosts: when a model that is prepared begins to answer."""

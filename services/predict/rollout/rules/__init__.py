@@ -1,0 +1,1 @@
+"""Decisions of a replica's processes, without I/O."""
