@@ -40,11 +40,8 @@ def models(directory: Path, target: Target | None, history: History) -> dict[str
     replicas = target.replicas() if target else {}
     previous = history.previous(target.name, pin) if target else None
     serving = {facts.get("model_version") for facts in replicas.values()}
-    accepted = {
-        e["sha256"]: e.get("notBefore") or e["time"]
-        for e in (history.accepted(target.name) if target else ())
-        if e["action"] != "found"
-    }
+    entries = history.accepted(target.name) if target else []
+    accepted = {e["sha256"]: e.get("notBefore") or e["time"] for e in entries if e["action"] != "found"}
     listed = []
     for path in sorted(directory.iterdir() if directory.is_dir() else ()):
         if not path.is_file() or path.suffix in (SUFFIX, ".md", ".yaml") or path.name.startswith("."):

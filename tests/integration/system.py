@@ -86,12 +86,14 @@ class System:
         challenger: tuple[str, str] | None = None,
         allow: Sequence[str] = (),
         share: float = 0,
+        not_before: str = "",
     ) -> None:
         """Write the pin file atomically; ``challenger`` is a file name and its SHA-256, ``allow`` lifts gates of both."""
         temporary = self.root / ".pin"
         lifts = {"allow": list(allow)}
         other = {"file": challenger[0], "sha256": challenger[1], **lifts, "share": share} if challenger else None
         content = {"file": file, "sha256": sha256, **lifts, "challenger": other}
+        content |= {"notBefore": not_before} if not_before else {}
         temporary.write_text(json.dumps(content), "utf-8")
         temporary.replace(self.root / "pin.json")
 

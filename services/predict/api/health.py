@@ -79,7 +79,7 @@ class Health:
         if challenger:
             challenger["evidence"] = self.summary.evidence(facts["model_version"], challenger["model_version"])
         facts["chain"] = self.log.head()
-        if (due := ScheduleFile(self.store).read()) and due.after == self.store.current().number:
+        if (due := ScheduleFile(self.store).read()) and due.sha256 != self.store.current().sha256:
             facts["scheduled"] = due.facts()
             facts["trouble"] = "; ".join(filter(None, (facts["trouble"], due.trouble))) or None
         if why:

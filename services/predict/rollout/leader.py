@@ -173,7 +173,7 @@ class LeaderThread:
         if (current := self.store.current()).number and not condemned:
             self.store.remember(current.sha256, proven=probation is None)
         due = self.schedule.read()
-        kept = due is not None and due.staged and due.after == current.number and self.store.bundle(due.sha256).exists()
+        kept = due is not None and due.staged and self.store.bundle(due.sha256).exists()
         return protocol.Recovered(
             confirmed=status.get("confirmed"),
             since=float(status.get("since", time.time())),
@@ -270,6 +270,7 @@ class LeaderThread:
             signed = {"statement": {"key": statement.key, "sequence": statement.sequence}}
         self.store.write_gates(candidate.sha256, self.staging.evidence)
         after = self.store.commit(candidate, probation, pin.share)
+        self.schedule.write(None)
         self.store.remember(after.sha256, proven=probation is None)
         self.store.end_probation(keep=after)
         self._count("switched", "")
@@ -304,7 +305,9 @@ class LeaderThread:
         return protocol.Judged(verdict(self.seen, probation.pin.allow), over)
 
     def _revert(self, probation: Probation) -> None:
-        before = self.store.current()
+        before, due = self.store.current(), self.schedule.read()
+        if due and due.sha256 == before.sha256:  # its leader was killed right after the rename
+            self.schedule.write(None)
         after = self.store.commit(Candidate("", probation.fallback, before.number))
         self._count("switched", "")
         self.store.forget(before.sha256)
@@ -347,6 +350,6 @@ class LeaderThread:
                 "vouched": leader.vouched,
             }
         )
-        if leader.pin is not None and leader.phase is not state_machine.Phase.RECOVERING:
-            self.schedule.write(scheduled(leader, self.store.current()))
+        if leader.pin is not None:  # what is known stays while the model service is away
+            self.schedule.write(scheduled(leader))
         self.events.catch_up()

@@ -3,8 +3,8 @@
 A replica's workers share one directory (``STATE_DIR``). One of them leads. It performs one action at a time and passes the result
 to :func:`lead`, which returns the next action. Every worker reads the directory and does what
 :mod:`services.predict.rollout.rules.follow` says. ``leader.py`` and ``worker.py`` perform the actions on real files and sockets.
-``tests/unit/services/predict/rollout/test_state_machine.py`` performs them on a model of the world and explores every interleaving
-of three workers, crashes, lost messages and pins that change and change back.
+``test_state_machine.py`` and ``test_instant.py`` perform them on a model of the world and explore every interleaving of three
+workers, crashes, lost messages and pins that change and change back.
 
 ::
 
@@ -28,10 +28,10 @@ it: a request reads the current generation from the directory, and a worker that
 A model that was switched to is on probation for a while: the model before stays loaded, and one rename returns to it. The refusal
 is written before that rename, and names the generation: a leader that finds it returns at once.
 
-A pin may have an instant. Its model is staged at once, and the workers prepare it ``lead`` seconds before. Then the leader holds
-the candidate and goes on asking for the pin. It commits at the instant by this host's clock, where that is proven to differ little
-from the model service's (``instant/clock.py``), or else when the model service confirms that the instant has come. What workers do
-once it has passed is in ``instant/schedule.py``.
+A pin may have an instant. Its model is staged at once, and the workers prepare it ``lead`` seconds before. Then the leader
+holds the candidate and goes on asking for the pin. It commits at the instant by this host's clock, where that is proven to
+differ little from the model service's (``instant/clock.py``), or else when the model service confirms that the instant has
+come. From then on no worker answers with another model (``instant/schedule.py``).
 
 A challenger that answers a share of the records is switched to in the same way, in a directory of its own. What takes over again
 is then the champion, so the generation that follows has no model, and so has the one that follows when no share is wanted.

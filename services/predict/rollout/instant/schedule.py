@@ -15,16 +15,15 @@ from services.web.timestamps import iso
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """The model ``sha256``, pinned as ``id``, takes over from the generation ``after`` at ``instant`` (Unix time).
+    """The model ``sha256``, pinned as ``id``, takes over at ``instant`` (Unix time).
 
     ``ahead`` are the seconds that this host's clock is ahead of the one that counts, ``least`` and ``most`` bound how far the
-    model service's is ahead of this host's. ``binding``: from the instant on, the generation before must not answer.
+    model service's is ahead of this host's. ``binding``: from the instant on, no other model must answer.
     """
 
     sha256: str
     id: str
     instant: float
-    after: int
     binding: bool
     staged: bool = False
     prepared: bool = False
@@ -39,7 +38,7 @@ class Schedule:
         A model that every worker has prepared has :data:`BOUND` seconds for its switch.
         """
         grace = BOUND if self.prepared else 0.0
-        return self.binding and current.number == self.after and now - self.ahead >= self.instant + grace
+        return self.binding and current.sha256 != self.sha256 and now - self.ahead >= self.instant + grace
 
     @property
     def trouble(self) -> str | None:
@@ -62,7 +61,7 @@ class Schedule:
         }
 
 
-def scheduled(leader: Leader, current: Generation) -> Schedule | None:
+def scheduled(leader: Leader) -> Schedule | None:
     """What a leader publishes of the pin that it knows; None where that is not due later, or answers already."""
     pin, clock = leader.pin, leader.clock
     if pin is None or not leader.instant or not leader.awaits:
@@ -71,7 +70,7 @@ def scheduled(leader: Leader, current: Generation) -> Schedule | None:
     holds = leader.phase is Phase.HOLDING
     staged = leader.staged == pin
     binding, ahead = leader.bound == pin.id, round(clock.ahead, 2)
-    known = Schedule(pin.sha256, pin.id, leader.instant, current.number, binding, staged, holds)
+    known = Schedule(pin.sha256, pin.id, leader.instant, binding, staged, holds)
     return replace(known, own_clock=clock.trusted, ahead=ahead, least=bounds[0], most=bounds[1])
 
 

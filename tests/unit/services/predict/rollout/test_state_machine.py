@@ -71,7 +71,7 @@ def canonical(world: World) -> World:
     return replace(world, members=members, candidate=candidate, attempts=1)
 
 
-def explore(start: World) -> list[World]:
+def explore(start: World, check: Callable[[World, World], None] = check) -> list[World]:
     """Every state reachable from ``start``, each step checked."""
     seen = {canonical(start)}
     queue = deque(seen)
@@ -116,14 +116,14 @@ def played(world: World) -> World:
     if failing(world):
         world = replace(world, seen=world.current.number)
     condemned = world.probation is not None and world.seen == world.current.number
-    if (world.refused == world.pin or arrived(world)) and not condemned:
+    if (world.refused == world.pin or arrived(world)) and not (condemned or world.silent):
         return world
     for i in range(len(world.members)):
         for part in (lead_steps_of(i), work_steps_of(i)):
             for after in part(world)[:1]:
                 check(world, after)
                 world = after
-    return world
+    return replace(world, hours=world.hours[1:]) if len(world.hours) > 1 else world
 
 
 def arrived(world: World) -> bool:

@@ -9,12 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 
 from services.predict.rollout import protocol, state_machine
+from services.predict.rollout.instant.clock import Clock
+from services.predict.rollout.instant.schedule import Schedule, scheduled
 from services.predict.rollout.protocol import NOBODY, NOTHING, Candidate, Generation, Outcome, PinnedVersion, Vote
 from services.predict.rollout.rules import follow
 
 WORKERS = 3
 DEADLINE = 1.0  # of every vote; it is 0.0 o'clock until a vote is late
 A, B, C, BAD, HANGS = "a" * 64, "b" * 64, "c" * 64, "0" * 64, "f" * 64
+WIDTH = 0.02  # seconds by which the model service's time is not known exactly
 LATER = 1e6  # o'clock, of every poll: what waited has waited long enough
 
 
@@ -42,6 +45,9 @@ class World:
     ``records`` are the probations by generation, ``unfit`` the models that fail requests, ``seen`` the generation of which the
     workers have evidence, ``condemned`` the generation that the refusal names, ``doubted`` the models whose probation did not end
     well, ``gone`` whether an earlier pin took the challenger away.
+
+    ``hours`` are the times of the model service that are still to come, the first is now; ``skew`` is how far the host's clock is
+    ahead of it (None: nothing is known of that), ``schedule`` what the leader published of a pin with an instant.
     """
 
     pins: tuple[PinnedVersion, ...]
@@ -61,6 +67,9 @@ class World:
     condemned: int = 0
     doubted: frozenset[str] = frozenset()
     gone: frozenset[PinnedVersion] = frozenset()
+    hours: tuple[float, ...] = (0.0,)
+    skew: float | None = None
+    schedule: Schedule | None = None
 
     @property
     def probation(self) -> protocol.Probation | None:
@@ -72,6 +81,17 @@ class World:
     def pin(self) -> PinnedVersion:
         return self.pins[0]
 
+    @property
+    def clock(self) -> Clock:
+        """What the leader knows of the time now."""
+        now = self.hours[0]
+        return Clock(now) if self.skew is None else Clock(now + self.skew, now - WIDTH, now + WIDTH)
+
+    @property
+    def silent(self) -> bool:
+        """Whether no worker answers with the current model, because another one is due."""
+        return self.schedule is not None and self.schedule.overdue(self.current, self.clock.time)
+
     def member(self, i: int, **changes: object) -> World:
         members = list(self.members)
         members[i] = replace(members[i], **changes)  # type: ignore[arg-type]
@@ -82,15 +102,22 @@ def results(world: World, i: int, faults: bool) -> list[tuple[World, protocol.Re
     """All ways in which the leader's action may turn out."""
     me = world.members[i]
     lossy = faults and world.faults > 0
+    world = published(world, i)
     harmed = replace(world, faults=world.faults - 1)
     match me.action:
         case protocol.Recover():
             record = world.probation
             condemned = record is not None and world.condemned == record.generation
-            return [(replace(world, candidate=None), protocol.Recovered(probation=record, condemned=condemned))]
+            known = protocol.Recovered(probation=record, condemned=condemned)
+            if due := world.schedule:
+                known = replace(known, bound=due.id if due.binding else "")
+                if due.staged:
+                    known = replace(known, staged=PinnedVersion(due.sha256, due.id), instant=due.instant)
+            return [(replace(world, candidate=None), known)]
         case protocol.Poll():
-            told = [(world, protocol.Polled(world.pin, world.current, world.refused, now=LATER))]
-            return told + ([(harmed, protocol.Polled(None, world.current, error="lost"))] if lossy else [])
+            told = [(world, protocol.Polled(world.pin, world.current, world.refused, now=LATER, clock=world.clock))]
+            lost = protocol.Polled(None, world.current, error="lost", clock=world.clock)
+            return told + ([(harmed, lost)] if lossy else [])
         case protocol.Attest(pin):
             assert pin.sha256 == world.current.sha256, "a statement about another model was asked for"
             done = [(world, protocol.Attested(True))]
@@ -118,6 +145,8 @@ def results(world: World, i: int, faults: bool) -> list[tuple[World, protocol.Re
             return counted + ([(harmed, protocol.Counted(votes, DEADLINE + 1, "late"))] if lossy else [])
         case protocol.Commit(candidate, pin, fallback):
             assert pin != NOBODY, "nobody was brought in"
+            assert me.leader is not None
+            assert me.leader.pin in (pin, None), "a pin was followed that had been taken back"
             after = tidied(renamed(recorded(world, candidate, pin, fallback), candidate.sha256, pin.share))
             return [(after, protocol.Committed(probation=after.probation))]
         case protocol.Judge(probation):
@@ -129,13 +158,16 @@ def results(world: World, i: int, faults: bool) -> list[tuple[World, protocol.Re
             assert world.seen == probation.generation, "a model was taken back without evidence"
             assert world.condemned == probation.generation, "a model was taken back before that was remembered"
             assert probation.fallback not in world.doubted, "a model in doubt is returned to"
-            return [(tidied(renamed(world, probation.fallback)), protocol.Done())]
+            return [(tidied(renamed(unscheduled(world), probation.fallback)), protocol.Done())]
         case protocol.Retire():
             assert world.pin == NOBODY or NOBODY in world.gone, "a challenger was retired that nobody took away"
             return [(tidied(renamed(world, "")), protocol.Done())]
         case protocol.Acquit(probation):
             acquitted = replace(world, records=frozenset(), seen=0, doubted=world.doubted - {probation.pin.sha256})
             return [(acquitted, protocol.Done())]
+        case protocol.Await(seconds):
+            assert 0 <= seconds <= 1, "the pin is not asked for in time"
+            return [(world, protocol.Awaited(world.clock, world.current))]
         case protocol.Withdraw():
             return [(replace(world, candidate=None), protocol.Done())]
         case protocol.Refuse(pin, _, kind, generation):
@@ -145,6 +177,22 @@ def results(world: World, i: int, faults: bool) -> list[tuple[World, protocol.Re
             check_status(world, me.leader)
             return [(world, protocol.Done())]
     raise AssertionError(me.action)
+
+
+def published(world: World, i: int) -> World:
+    """What all workers know once the leader performs its action."""
+    leader = world.members[i].leader
+    if leader is None or leader.pin is None:
+        return world
+    if not isinstance(world.members[i].action, protocol.Stage | protocol.Rest | protocol.Await):
+        return world
+    return replace(world, schedule=scheduled(leader))
+
+
+def unscheduled(world: World) -> World:
+    """What was due has come, or is about to be taken back."""
+    due = world.schedule
+    return replace(world, schedule=None) if due and due.sha256 == world.current.sha256 else world
 
 
 def recorded(world: World, candidate: Candidate, pin: PinnedVersion, fallback: str | None) -> World:
@@ -164,7 +212,7 @@ def renamed(world: World, sha256: str, share: float = 0.0) -> World:
 
 def tidied(world: World) -> World:
     """What is left of other generations has gone."""
-    record = world.probation
+    record, world = world.probation, unscheduled(world)
     return replace(world, candidate=None, records=frozenset({record} if record else ()), seen=0)
 
 
@@ -175,7 +223,10 @@ def halfway(world: World, i: int) -> list[World]:
             written = recorded(world, candidate, pin, fallback)
             return [written, renamed(written, candidate.sha256, pin.share)]
         case protocol.Revert(probation):
-            return [renamed(world, probation.fallback)]
+            left = unscheduled(world)
+            return [left, renamed(left, probation.fallback)]
+        case protocol.Stage() | protocol.Await():
+            return [published(world, i)]
         case protocol.Retire():
             return [renamed(world, "")]
         case protocol.Refuse(pin, _, _, generation):
@@ -245,6 +296,8 @@ def steps(world: World, faults: bool = True) -> list[World]:
         found.append(replace(world, seen=world.current.number))
     if len(world.pins) > 1:
         found.append(replace(world, pins=world.pins[1:], gone=world.gone | ({world.pin} & {NOBODY})))
+    if len(world.hours) > 1:
+        found.append(replace(world, hours=world.hours[1:]))
     return found
 
 
@@ -266,7 +319,12 @@ def check_status(world: World, leader: state_machine.Leader | None) -> None:
     assert leader is not None
     now = (world.current.sha256, world.current.share)
     current = leader.pin is not None and (leader.pin.sha256, leader.pin.share) == now
-    assert leader.confirmed == current, "confirmed is not what the last poll and the current generation say"
+    due = leader.pin is not None and leader.awaits and leader.clock.left(leader.instant) > 0
+    pending = due and 0 < leader.vouched == world.current.number
+    refused = leader.pin is not None and leader.pin == world.refused and leader.pin.not_before  # the next poll says so
+    assert leader.confirmed == (current or pending) or refused, (
+        "confirmed is not what the last poll and the current generation say"
+    )
     assert not (current and leader.trouble), "a trouble of an earlier pin is still reported"
     assert bool(leader.error) == (leader.pin is None), "a poll without an answer is not reported"
     assert leader.target is None, "a leader that rests still deploys"
