@@ -54,6 +54,23 @@ def test_what_was_signed_is_accepted(keys: tuple[Path, Path]) -> None:
     assert keys[0].stat().st_mode & 0o777 == 0o600
 
 
+def test_a_statement_says_from_when_on_the_model_answers(keys: tuple[Path, Path]) -> None:
+    """A challenger has no instant, and what is none is not signed; nor accepted, from whoever signed it."""
+    key, text = statement.read_private(keys[0]), "2026-11-30T06:00:00Z"
+    raw = statement.sign(SHA256, "m.bundle", key, 7, not_before=text)
+    assert statement.verify(raw, SHA256, trusted(keys)).not_before == 1796018400
+    assert b"notBefore" not in base64.b64decode(json.loads(signed(keys))["dsseEnvelope"]["payload"])
+    with pytest.raises(StatementError, match="RFC 3339"):
+        statement.sign(SHA256, "m.bundle", key, 7, not_before="soon")
+    with pytest.raises(StatementError, match="only the model that answers"):
+        statement.sign(SHA256, "m.bundle", key, 7, role="challenger", not_before=text)
+    content = json.loads(base64.b64decode(json.loads(raw)["dsseEnvelope"]["payload"]))
+    for wrong in ("soon", 1796018400, "1999-11-30T06:00:00Z"):
+        content["predicate"]["notBefore"] = wrong
+        with pytest.raises(StatementError, match="has a notBefore that"):
+            statement.verify(statement.enclose(content, key), SHA256, trusted(keys))
+
+
 def test_a_statement_says_which_gates_it_lifts(keys: tuple[Path, Path]) -> None:
     """In the order of the gates; without a word, none."""
     raw = statement.sign(SHA256, "m.bundle", statement.read_private(keys[0]), 7, allow=("scores", "contract"))

@@ -313,3 +313,42 @@ def test_the_environment_has_the_share_too(models: Path) -> None:
         assert found.share == share
     assert "the share must be" in str(pins.from_environment({**other, "CHALLENGER_SHARE": "51"})[0].challenger)
     assert isinstance(pins.from_environment({**own, "CHALLENGER_SHARE": "10"})[0].challenger, pins.PinError)
+
+
+DUE = "2026-11-30T06:00:00Z"
+
+
+def test_a_pin_may_have_an_instant_and_is_as_before_without(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``/pin`` says it as it was written; another instant is another pin."""
+    monkeypatch.setattr("time.time", lambda: 1796018400.0 - 60)
+    environment = {"MODEL_FILE_NAME": "a.bundle", "MODEL_SHA256": SHA}
+    without = pins.from_environment(environment)[0].champion
+    assert without.named() == {**PINNED, "allow": []}
+    due = pins.from_environment({**environment, "MODEL_NOT_BEFORE": DUE})[0].champion
+    assert not due.same(without)
+    (models / "pin.json").write_text(json.dumps({**PINNED, "notBefore": DUE}), "utf-8")
+    wanted = pins.read(models / "pin.json")
+    assert due.same(wanted.champion)
+    service = create_app(PinnedModels(Directory(models), wanted, None, 1000)).test_client()
+    page = service.get("/pin").json
+    assert page["serving"]["notBefore"] == page["pinned"]["notBefore"] == DUE
+
+
+@pytest.mark.parametrize(
+    ("text", "words"), [("soon", "RFC 3339"), (7, "RFC 3339"), ("2026-12-08T06:00:00Z", "more than 7 days ahead")]
+)
+def test_an_instant_that_cannot_be_one_is_refused(
+    models: Path, text: object, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the file as at start. One that has passed is taken: a pin outlives its instant."""
+    monkeypatch.setattr("time.time", lambda: 1796018400.0)
+    path = models / "pin.json"
+    path.write_text(json.dumps({**PINNED, "notBefore": text}), "utf-8")
+    with pytest.raises(PinError, match=words):
+        pins.read(path)
+    path.write_text(json.dumps({**PINNED, "notBefore": "2026-01-01T00:00:00Z"}), "utf-8")
+    assert pins.read(path).champion.not_before == "2026-01-01T00:00:00Z"
+    path.write_text(json.dumps({**PINNED, "challenger": {**PINNED, "notBefore": DUE}}), "utf-8")
+    assert "no notBefore" in str(pins.read(path).challenger)
+    with pytest.raises(PinError, match="not both"):
+        pins.from_environment({"MODEL_PIN_FILE": str(path), "MODEL_NOT_BEFORE": DUE})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import socket
 import threading
 import time
@@ -153,6 +154,28 @@ def test_a_pin_says_which_gates_it_lifts(
     pins = client.poll(2)
     assert pins.challenger is not None
     assert pins.champion.allow == pins.challenger.allow == understood
+
+
+@pytest.mark.parametrize(
+    ("told", "due"),
+    [(None, 0.0), ("2026-11-30T06:00:00Z", 1796018400.0), ("soon", math.nan), (7, math.nan), ([], math.nan)],
+)
+def test_a_pin_says_from_when_on_it_answers(liar: Liar, client: ModelClient, told: object, due: float) -> None:
+    """What is no time is not taken for none; the leader refuses it."""
+    liar.answers = [ok(page(serving={"sha256": SHA, "notBefore": told}), "")]
+    found = client.poll(2).champion.not_before
+    assert found == due or (math.isnan(found) and math.isnan(due))
+
+
+def test_the_date_of_an_answer_tells_of_the_clocks(liar: Liar, client: ModelClient) -> None:
+    """Whatever else the answer says."""
+    assert not client.clock.read().known
+    liar.answers = [[b"HTTP/1.1 404 NO\r\nDate: Mon, 30 Nov 2026 06:00:00 GMT\r\nContent-Length: 0\r\n\r\n"]]
+    with pytest.raises(ModelClientError):
+        client.poll(2)
+    found = client.clock.read()
+    assert found.known
+    assert found.most >= 1796018401
 
 
 def test_an_older_model_service_is_understood(liar: Liar, client: ModelClient) -> None:
