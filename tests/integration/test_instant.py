@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,8 @@ import pytest
 from modelbundle import instant
 from services.predict.rollout.instant.clock import BOUND
 from tests.conftest import LOAN, Made
-from tests.integration.system import ROOT, Load, System, until
+from tests.integration.place import Place
+from tests.integration.system import ROOT, Load, System, ask, until
 
 SKEWS = (0.2, -30.0, 0.0)  # seconds that each host's clock is ahead of the model service's; the last host cannot stage
 SECOND = 1.0  # the most by which the model service's time is uncertain: one Date
@@ -110,3 +112,25 @@ def test_a_bad_instant_does_not_leave_the_model_service(serving: System, bundles
         serving.pin(bundles[1].path.name, bundles[1].sha256, not_before=text)
         until(lambda why=why: why in (serving._get(serving.model_port, "/pin")[1]["why_not"] or ""), 10, "it is said")
     assert serving.readyz()[1]["model_version"] == bundles[0].sha256
+
+
+def test_make_deploy_writes_the_instant_and_ends_once_the_model_is_staged(place: Place, bundles: list[Made]) -> None:
+    """A rollback before it takes the plan back; at it the model answers, and a rollback goes to the one before."""
+    place.start()
+    pin = place.root / "run" / "pin.json"
+    later = instant.text(time.time() + 3600)
+    planned = place.command("deploy", str(bundles[1].path), "--at", later)
+    assert planned.returncode == 0, planned.stderr
+    assert "will answer with" in planned.stdout
+    assert later in planned.stdout
+    assert json.loads(pin.read_text("utf-8"))["notBefore"] == later
+    assert place.version() == bundles[0].sha256
+    assert f"will answer with {bundles[1].sha256[:12]} at" in place.command("models").stdout
+    assert place.command("rollback").returncode == 0
+    assert "notBefore" not in json.loads(pin.read_text("utf-8"))
+    assert "scheduled" not in json.loads(ask(place.port, "GET", "/readyz")[2])
+    soon = place.command("deploy", str(bundles[1].path), "--at", instant.text(time.time() + 20))
+    assert soon.returncode == 0, soon.stderr
+    until(lambda: place.version() == bundles[1].sha256, 60, "the instant has come")
+    assert place.command("rollback").returncode == 0
+    assert place.version() == bundles[0].sha256

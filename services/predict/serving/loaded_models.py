@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -128,7 +129,8 @@ class Models:
                 self._serving, self.answering = None, False
 
     def _turn(self, link: str) -> Serving:
-        self.look_ahead()  # a worker that is new must not answer before its thread has looked
+        with contextlib.suppress(OSError):  # a worker that is new must not answer before its thread has looked
+            self.look_ahead()
         with self._lock:
             failed, until, reason = self._failure
             if failed == link and time.monotonic() < until:

@@ -47,8 +47,11 @@ class Schedule:
             return None
         if self.least is None or self.most is None:
             return "the model service has not told its time, so this host switches when the model service confirms it"
-        differs = f"differs from the model service's by {self.least:+.2f} to {self.most:+.2f} s"
-        return f"the clock of this host {differs}, so it switches when the model service confirms the instant"
+        bounds = f"{self.least:+.2f} to {self.most:+.2f} s"
+        found = f"differs from the model service's by {bounds}"
+        if self.least <= BOUND and self.most >= -BOUND:
+            found = f"is not known well enough yet (the model service's is ahead by {bounds})"
+        return f"the clock of this host {found}, so it switches when the model service confirms the instant"
 
     def facts(self) -> dict[str, Any]:
         """What ``/readyz`` says of it."""

@@ -33,6 +33,23 @@ def test_only_the_model_before_is_overdue_and_only_from_the_instant_on() -> None
     assert replace(DUE, ahead=-5.0).overdue(OLD, 995.0)
 
 
+@pytest.mark.parametrize(
+    ("known", "words"),
+    [
+        (replace(DUE, own_clock=True, least=-0.1, most=0.1), None),
+        (DUE, "has not told its time"),
+        (
+            replace(DUE, least=-0.3, most=0.7),
+            "is not known well enough yet (the model service's is ahead by -0.30 to +0.70 s)",
+        ),
+        (replace(DUE, least=-3.1, most=-3.0), "differs from the model service's by -3.10 to -3.00 s"),
+    ],
+)
+def test_the_operator_is_told_of_a_clock_that_does_not_count(known: Schedule, words: str | None) -> None:
+    """That it is wrong, or why that is not known."""
+    assert known.trouble is None if words is None else words in (known.trouble or "")
+
+
 def test_what_is_written_is_read(store: StateDir) -> None:
     """A damaged file is no schedule, and one that is taken away is gone."""
     file = ScheduleFile(store)
