@@ -91,6 +91,7 @@ def test_after_the_instant_no_host_answers_with_the_model_before_and_one_that_is
     assert not [load.errors for load in loads if load.errors]
 
 
+@pytest.mark.slow
 def test_a_pin_that_is_taken_back_before_its_instant_never_answers(serving: System, bundles: list[Made]) -> None:
     """Neither then nor later, and the replica never stopped answering."""
     due = time.time() + 8
@@ -114,6 +115,7 @@ def test_a_bad_instant_does_not_leave_the_model_service(serving: System, bundles
     assert serving.readyz()[1]["model_version"] == bundles[0].sha256
 
 
+@pytest.mark.slow
 def test_make_deploy_writes_the_instant_and_ends_once_the_model_is_staged(place: Place, bundles: list[Made]) -> None:
     """A rollback before it takes the plan back; at it the model answers, and a rollback goes to the one before."""
     place.start()

@@ -49,9 +49,9 @@ PINS = {
 
 
 SKEWS = (0.2, -0.2, 5.0, -5.0, None)  # seconds; with None the model service never told its time
-CASES = [("A, B due, taken back", skew) for skew in SKEWS] + [
-    (name, 0.2) for name in PINS if name != "A, B due, taken back"
-]
+BACK = "A, B due, taken back"
+CASES = [pytest.param(BACK, skew, marks=pytest.mark.slow if skew in (0.2, -5.0) else ()) for skew in SKEWS]
+CASES += [pytest.param(name, 0.2) for name in PINS if name != BACK]
 
 
 @pytest.mark.parametrize(("name", "skew"), CASES)
@@ -79,6 +79,7 @@ def arrives(worlds: list[World], last: PinnedVersion) -> None:
             )
 
 
+@pytest.mark.slow
 def test_two_workers_keep_the_same_promises() -> None:
     """One leads after the other, and takes over what it had staged."""
     worlds = explore(FIRST, DUE, skew=-0.2, workers=2)
@@ -94,6 +95,7 @@ def test_a_model_that_came_at_an_instant_is_on_probation_like_any_other() -> Non
     assert not any(w.silent for w in back)
 
 
+@pytest.mark.slow
 def test_a_model_on_probation_is_judged_while_another_is_held() -> None:
     """An unfit model goes before the instant of the next, and that one comes all the same."""
     pins = (FIRST, PinnedVersion(C, "0"), DUE)
