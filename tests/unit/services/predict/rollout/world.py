@@ -25,7 +25,7 @@ LATER = 1e6  # o'clock, of every poll: what waited has waited long enough
 class Member:
     """A worker process: ``entered`` the roster, ``loaded`` models, its vote, and its leader thread if it leads.
 
-    ``serving`` is the model that its last request used.
+    ``serving`` is the model that its last request used, ``told`` the pin that its leader heard of last.
     """
 
     entered: bool = False
@@ -35,6 +35,7 @@ class Member:
     vote: Vote | None = None
     leader: state_machine.Leader | None = None
     action: protocol.Action | None = None
+    told: PinnedVersion | None = None
 
 
 @dataclass(frozen=True)
@@ -145,8 +146,7 @@ def results(world: World, i: int, faults: bool) -> list[tuple[World, protocol.Re
             return counted + ([(harmed, protocol.Counted(votes, DEADLINE + 1, "late"))] if lossy else [])
         case protocol.Commit(candidate, pin, fallback):
             assert pin != NOBODY, "nobody was brought in"
-            assert me.leader is not None
-            assert me.leader.pin in (pin, None), "a pin was followed that had been taken back"
+            assert me.told == pin, "a pin was followed that had been taken back"
             after = tidied(renamed(recorded(world, candidate, pin, fallback), candidate.sha256, pin.share))
             return [(after, protocol.Committed(probation=after.probation))]
         case protocol.Judge(probation):
@@ -243,11 +243,12 @@ def lead_steps(world: World, i: int, faults: bool) -> list[World]:
             return []
         return [world.member(i, leader=state_machine.Leader(), action=state_machine.FIRST)]
     if isinstance(me.action, protocol.StepDown):
-        return [world.member(i, leader=None, action=None)]
+        return [world.member(i, leader=None, action=None, told=None)]
     found = []
     for after, result in results(world, i, faults):
         leader, action = state_machine.lead(me.leader, result)
-        found.append(after.member(i, leader=leader, action=action))
+        told = result.pin or me.told if isinstance(result, protocol.Polled) else me.told
+        found.append(after.member(i, leader=leader, action=action, told=told))
     return found
 
 
