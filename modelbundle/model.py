@@ -3,49 +3,25 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import repeat
 from typing import Any
 
-import msgspec
 import numpy as np
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET
 from numpy.typing import NDArray
 
+from modelbundle.answers import NO_WARNINGS as NO_WARNINGS
+from modelbundle.answers import Answer as Answer
+from modelbundle.answers import Answers, Warnings
 from modelbundle.errors import CannotScore
 from modelbundle.explain.reasons import Reasons
 from modelbundle.format.manifest import Manifest
-from modelbundle.format.outcome import Label
 from modelbundle.schema import Schema
-from modelbundle.scorers.base import NO_PROBABILITY, AnyColumn, Column, FloatArray, Scorer, Value, columns_of, take
+from modelbundle.scorers.base import NO_PROBABILITY, AnyColumn, FloatArray, Scorer, Value, columns_of, take
 from modelbundle.scorers.pipeline import PipelineScorer
 from modelbundle.scorers.probability import expit
 from modelbundle.validation.validator import Validator
-
-Reason = dict[str, Any]
-Warnings = Sequence[dict[str, str]]
-NO_WARNINGS: Warnings = ()
-
-
-class Answer(msgspec.Struct, frozen=True, gc=False):
-    """The answer to one row. Its fields, in order, are those of the JSON object that the API sends.
-
-    ``predict_proba`` has one probability per class. ``baseline`` and ``reasons`` are None where the scorer has no exact
-    contributions; ``reasons`` is empty where the row scores at most the baseline. ``contributions`` is there only on request:
-    one number per feature, which add up with ``baseline`` to the log-odds. ``id`` is the caller's own reference.
-    """
-
-    prediction: Label
-    predict_proba: list[float]
-    band: str | None
-    baseline: float | None
-    reasons: list[Reason] | None
-    contributions: dict[str, float] | UnsetType | None
-    model_version: str
-    prediction_id: str
-    id: str | None
-    warnings: Warnings
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +78,7 @@ class Model:
         scorer = self.scorer
         if self._in_columns:
             columns = columns_of(row, self.schema)
-            return self.answers(columns, every_term, [prediction_id], [reference], [warnings])[0]
+            return self.answers(columns, every_term, [prediction_id], [reference], {0: warnings})[0]
         if self._several:
             probabilities = scorer.probability_row(row)
             return Answer(
@@ -144,57 +120,57 @@ class Model:
 
     def answers(
         self,
-        columns: Sequence[Column],
+        columns: Sequence[AnyColumn],
         every_term: bool = False,
-        prediction_ids: Iterable[str] = repeat(""),
-        references: Iterable[str | None] = repeat(None),
-        warnings: Iterable[Warnings] = repeat(NO_WARNINGS),
+        prediction_ids: Sequence[str] | None = None,
+        references: Sequence[str | None] | None = None,
+        warnings: dict[int, Any] | None = None,
     ) -> list[Answer]:
-        """:meth:`answer` of every row of the columns (see :class:`modelbundle.scorers.base.Scorer`), the same bits."""
+        """:meth:`answer` of every row of the columns (see :class:`modelbundle.scorers.base.Scorer`), the same bits.
+
+        ``warnings`` maps a row's position to its own.
+        """
+        return self.answer_columns(columns, every_term, prediction_ids, references, warnings).objects
+
+    def answer_columns(
+        self,
+        columns: Sequence[AnyColumn],
+        every_term: bool = False,
+        prediction_ids: Sequence[str] | None = None,
+        references: Sequence[str | None] | None = None,
+        warnings: dict[int, Any] | None = None,
+    ) -> Answers:
+        """:meth:`answers`, without an object per row."""
         scorer = self.scorer
-        reasons: Iterable[list[Reason] | None] = repeat(None)
-        terms: Iterable[dict[str, float] | UnsetType | None] = repeat(None if every_term else UNSET)
+        reasons = contributions = None
         if len(self.classes) > 2:
             matrix = scorer.probability_matrix(columns)
         else:
             if scorer.has_contributions:
                 scores, contributions = scorer.explain_columns(columns)
-                reasons = self._reasons(columns, scores, contributions)
-                if every_term:
-                    terms = (dict(zip(self.schema.names, own, strict=True)) for own in contributions.tolist())
+                risky = np.flatnonzero(scores > scorer.baseline)
+                own = [take(column, risky) for column in columns]
+                reasons = self.reasons.select_columns(own, contributions[risky], risky, len(scores))
             else:
                 scores = scorer.score_columns(columns)
             last = scorer.probabilities(scores)
             matrix = np.column_stack([1.0 - last, last])
-        bands: Iterable[str | None] = repeat(None)
-        if self.labels:
-            bands = map(self.labels.__getitem__, np.searchsorted(self._uppers, matrix[:, -1], side="left").tolist())
-        return list(
-            map(
-                Answer,
-                map(self.classes.__getitem__, self._predicted(columns, matrix).tolist()),
-                matrix.tolist(),
-                bands,
-                repeat(self.baseline),
-                reasons,
-                terms,
-                repeat(self.version),
-                prediction_ids,
-                references,
-                warnings,
-            )
+        return Answers(
+            self.classes,
+            self.labels,
+            self.schema.names,
+            self.version,
+            self.baseline,
+            self._predicted(columns, matrix),
+            matrix,
+            np.searchsorted(self._uppers, matrix[:, -1], side="left") if self.labels else None,
+            reasons,
+            contributions,
+            every_term,
+            [""] * len(matrix) if prediction_ids is None else prediction_ids,
+            references,
+            warnings or {},
         )
-
-    def _reasons(
-        self, columns: Sequence[Column], scores: FloatArray, contributions: FloatArray
-    ) -> list[list[Reason] | None]:
-        """The reasons of each row; rows that score at most the baseline have none."""
-        found: list[list[Reason] | None] = [[] for _ in range(len(scores))]
-        risky = np.flatnonzero(scores > self.scorer.baseline)
-        chosen = self.reasons.select_columns([take(column, risky) for column in columns], contributions[risky])
-        for i, reasons in zip(risky.tolist(), chosen, strict=True):
-            found[i] = reasons
-        return found
 
     def score(self, columns: Sequence[AnyColumn], with_reasons: bool = True) -> Scored:
         """:meth:`answers` of every row as arrays, the same bits: for books that are larger than answers should be objects."""

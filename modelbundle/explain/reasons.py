@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -68,14 +69,73 @@ class Wording:
         return np.fromiter((place.get(value, other) for value in column), dtype=np.intp, count=len(column))
 
 
+@dataclass(frozen=True, slots=True)
+class ReasonColumns:
+    """The reasons of ``total`` rows. Those at the positions ``rows`` may have some, the others have none.
+
+    ``said``: positions in :attr:`Reasons.texts`, shape (len(rows), at most :data:`MOST`), -1 after a row's last reason;
+    ``contributions`` in log-odds, of the same shape, the largest first.
+    """
+
+    words: Reasons
+    total: int
+    rows: NDArray[np.intp]
+    said: NDArray[np.int64]
+    contributions: FloatArray
+
+    def counts(self) -> NDArray[np.intp]:
+        """How many reasons each row has, shape (total,)."""
+        found = np.zeros(self.total, dtype=np.intp)
+        found[self.rows] = (self.said >= 0).sum(axis=1)
+        return found
+
+    def objects(self) -> list[list[dict[str, Any]]]:
+        """The reasons of each row as :meth:`Reasons.select` has them."""
+        features, texts, material = self.words.features, self.words.texts, self.said >= 0
+        reasons = [
+            {"feature": features[k], "text": texts[k], "contribution": value}
+            for k, value in zip(self.said[material].tolist(), self.contributions[material].tolist(), strict=True)
+        ]
+        ends = self.counts().cumsum().tolist()
+        return [reasons[begin:end] for begin, end in zip([0, *ends], ends, strict=False)]
+
+    def to_json(self) -> list[bytes]:
+        """The JSON array of each row: the bytes that msgspec gives for :meth:`objects`."""
+        found = [b"[]"] * self.total
+        material = self.said >= 0
+        if not material.any():
+            return found
+        said = self.said[material]
+        later = np.broadcast_to(np.arange(material.shape[1]), material.shape)[material] > 0
+        pieces = [b""] * (2 * len(said))
+        pieces[0::2] = map(self.words.openings.__getitem__, (said + len(self.words.texts) * later).tolist())
+        pieces[1::2] = msgspec.json.encode(self.contributions[material].tolist())[1:-1].split(b",")
+        begin, join = 0, b"".join
+        for row, end in zip(self.rows.tolist(), (2 * material.sum(axis=1).cumsum()).tolist(), strict=True):
+            if begin < end:
+                found[row] = join(pieces[begin:end]) + b"}]"
+                begin = end
+        return found
+
+
 class Reasons:
-    """Selects the reasons of a row and their sentences."""
+    """Selects the reasons of a row and their sentences.
+
+    ``features`` and ``texts`` have an entry per sentence; ``openings`` have the JSON of a reason up to its contribution:
+    first of the reasons that begin a row's array, then of those that follow another.
+    """
 
     def __init__(self, wordings: Sequence[Wording]) -> None:
         self.wordings = tuple(wordings)
         self._disclosable = tuple(i for i, w in enumerate(self.wordings) if w.disclosable)
         worded = [(self.wordings[i].feature, text) for i in self._disclosable for text in self.wordings[i].all_texts()]
-        self._features, self._texts = [feature for feature, _ in worded], [text for _, text in worded]
+        self.features, self.texts = [feature for feature, _ in worded], [text for _, text in worded]
+        self.openings = [
+            b'%b{"feature":%b,"text":%b,"contribution":'
+            % (before, msgspec.json.encode(feature), msgspec.json.encode(text))
+            for before in (b"[", b"},")
+            for feature, text in worded
+        ]
         self._told: dict[int, str] = {}
 
     def select(self, row: Sequence[float | str | None], contributions: Sequence[float]) -> list[dict[str, Any]]:
@@ -91,19 +151,18 @@ class Reasons:
             reasons.append({"feature": wording.feature, "text": wording.text(row[i]), "contribution": -shortfall})
         return reasons
 
-    def select_columns(self, columns: Sequence[AnyColumn], contributions: FloatArray) -> list[list[dict[str, Any]]]:
-        """:meth:`select` of n rows; ``contributions`` has the shape (n, features)."""
+    def select_columns(
+        self, columns: Sequence[AnyColumn], contributions: FloatArray, rows: NDArray[np.intp], total: int
+    ) -> ReasonColumns:
+        """:meth:`select` of some rows of ``total``, whose positions are ``rows``; the others have no reasons.
+
+        ``columns`` and ``contributions``, shape (len(rows), features), are of these rows only.
+        """
         order, largest = self._largest(contributions)
-        rows = np.arange(len(contributions))[:, np.newaxis]
         material = largest >= MATERIAL  # the first columns of each row
-        said = self._said(columns, len(contributions))[order, rows][material]
-        features, texts = self._features, self._texts
-        reasons = [
-            {"feature": features[k], "text": texts[k], "contribution": value}
-            for k, value in zip(said.tolist(), largest[material].tolist(), strict=True)
-        ]
-        ends = material.sum(axis=1).cumsum().tolist()
-        return [reasons[begin:end] for begin, end in zip([0, *ends], ends, strict=False)]
+        most = int(material.sum(axis=1).max(initial=0))
+        said = self._said(columns, len(rows))[order, np.arange(len(rows))[:, np.newaxis]]
+        return ReasonColumns(self, total, rows, np.where(material, said, -1)[:, :most], largest[:, :most])
 
     def keys(self, columns: Sequence[AnyColumn], contributions: FloatArray) -> NDArray[np.int64]:
         """The texts of :meth:`select` for n rows, each as one number, shape (n,); :meth:`told` gives the text."""
@@ -113,7 +172,7 @@ class Reasons:
         rows = np.arange(len(contributions))
         keys = np.zeros(len(contributions), dtype=np.int64)
         for k in range(order.shape[1]):
-            keys *= len(self._texts) + 1
+            keys *= len(self.texts) + 1
             keys += np.where(largest[:, k] >= MATERIAL, said[order[:, k], rows], 0)
         return keys
 
@@ -132,9 +191,9 @@ class Reasons:
             return found
         texts, rest = [], key
         while rest:
-            rest, text = divmod(rest, len(self._texts) + 1)
+            rest, text = divmod(rest, len(self.texts) + 1)
             if text:
-                texts.append(self._texts[text - 1])
+                texts.append(self.texts[text - 1])
         if len(self._told) >= REMEMBERED:
             self._told.clear()
         self._told[key] = found = BETWEEN.join(reversed(texts))

@@ -33,6 +33,10 @@ class Coded:
     def __len__(self) -> int:
         return len(self.codes)
 
+    def __getitem__(self, row: int) -> Value:
+        value: Value = self.values[self.codes[row]]
+        return value
+
     def plain(self) -> Column:
         """The column with one value per row."""
         if isinstance(self.values, np.ndarray):

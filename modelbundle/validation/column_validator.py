@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 
 from modelbundle.schema import LARGEST, Feature, Schema
 from modelbundle.scorers.base import AnyColumn, Coded
-from modelbundle.validation.rules import expectation, unseen_warning
+from modelbundle.validation.problems import escape
+from modelbundle.validation.rules import expectation, is_reference, unseen_warning
+from modelbundle.validation.validator import Many
 
 Mask = NDArray[np.bool_]
 
@@ -42,6 +44,23 @@ def unseen(feature: Feature, column: AnyColumn) -> Mask | None:
         known = {None, *feature.categories}
         found = np.array([value not in known for value in column], dtype=bool)
     return found if found.any() else None
+
+
+def many(schema: Schema, columns: Sequence[AnyColumn], ids: Sequence[str | None] | None) -> Many | None:
+    """A valid request for n rows, one column per feature, with its warnings; None where a value or an id does not fit."""
+    asked = Many(len(columns[0]), list(columns), None if ids is None else list(ids))
+    for feature, column in zip(schema, columns, strict=True):
+        wrong = misfits(feature, column)
+        if wrong is not None and wrong.any():
+            return None
+        strange = unseen(feature, column)
+        if strange is not None:
+            name, detail = escape(feature.name), unseen_warning(feature)
+            for i in np.flatnonzero(strange).tolist():
+                asked.warnings.setdefault(i, []).append({"pointer": f"/{name}/{i}", "detail": detail})
+    if ids is not None and not all(own is None or is_reference(own) for own in ids):
+        return None
+    return asked
 
 
 def _spread(mask: Mask | None, column: Coded) -> Mask | None:

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modelbundle.schema import LARGEST, MAX_TEXT, Feature, Schema
-from modelbundle.scorers.base import Column, Value
+from modelbundle.scorers.base import AnyColumn, Value
 from modelbundle.validation.problems import MOST_PROBLEMS, Invalid, Problem, TooManyRows, Unscorable, escape, unescape
 from modelbundle.validation.rules import (
     CLOSED,
@@ -57,7 +57,7 @@ class Many:
     """
 
     rows: int
-    columns: list[Column]
+    columns: list[AnyColumn]
     ids: list[str | None] | None = None
     warnings: dict[int, Warnings] = field(default_factory=dict)
     pointer: str | None = None

@@ -1,10 +1,11 @@
-"""``POST /predict``: JSON in, the answer of the current model as JSON out; or CSV in, CSV out."""
+"""``POST /predict``: JSON in, the answer of the current model as JSON out; or CSV, or an Arrow IPC stream, in and out."""
 
 from __future__ import annotations
 
 from flask import Blueprint, Response, request
 
 from services.predict.api import predict_csv
+from services.predict.api.arrow import predict as predict_arrow
 from services.predict.api.request_body import BodyReader, check_type
 from services.predict.api.responses import answered, refusal
 from services.predict.serving.predictor import REFUSALS, Predictor
@@ -21,8 +22,12 @@ def blueprint(predictor: Predictor, bodies: BodyReader, max_csv_rows: int) -> Bl
         sent = request._get_current_object()  # type: ignore[attr-defined]  # the proxy costs as much as the scoring
         environ = sent.environ
         every_term = _every_term(sent.args.get("contributions")) if environ.get("QUERY_STRING") else False
-        if environ.get("CONTENT_TYPE", "")[:8].lower() == "text/csv":
-            return predict_csv.answer(predictor, bodies, max_csv_rows, sent, every_term)
+        declared = environ.get("CONTENT_TYPE", "")
+        if declared != "application/json":
+            if declared[:8].lower() == "text/csv":
+                return predict_csv.answer(predictor, bodies, max_csv_rows, sent, every_term)
+            if declared.lower().startswith(predict_arrow.MEDIA_TYPE):
+                return predict_arrow.answer(predictor, bodies, sent, every_term)
         check_type(sent)
         body = bodies.read(sent)
         try:  # the content has no name here, so that it is freed before the answers are made

@@ -55,7 +55,7 @@ def fit(model: Model, rows: Sequence[Row], lenient: bool = False) -> Fit:
     if not accepted:
         return Fit(fits, [], problems)
     try:
-        return Fit(fits, model.validator.records([own[i] for i in accepted], len(own)).columns, problems)
+        return Fit(fits, _columns(model, [own[i] for i in accepted]), problems)
     except Invalid:
         pass
     for i in accepted:
@@ -65,8 +65,11 @@ def fit(model: Model, rows: Sequence[Row], lenient: bool = False) -> Fit:
             fits[i] = False
             problems.update({(_feature(model, p.pointer), p.detail) for p in invalid.problems})
     accepted = np.flatnonzero(fits).tolist()
-    columns = model.validator.records([own[i] for i in accepted], len(own)).columns if accepted else []
-    return Fit(fits, columns, problems)
+    return Fit(fits, _columns(model, [own[i] for i in accepted]) if accepted else [], problems)
+
+
+def _columns(model: Model, rows: Sequence[Row]) -> list[Column]:
+    return list(map(plain, model.validator.records(rows, len(rows)).columns))
 
 
 def _feature(model: Model, pointer: str) -> str:

@@ -5,6 +5,7 @@ https://github.com/open-inference/open-inference-protocol/blob/main/specificatio
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -141,7 +142,7 @@ def outputs(model: Model) -> dict[str, tuple[str, list[int]]]:
     return found
 
 
-def _tensors(model: Model, asked: Tensors, answers: list[Answer]) -> list[dict[str, Any]]:
+def _tensors(model: Model, asked: Tensors, answers: Sequence[Answer]) -> list[dict[str, Any]]:
     tensors = []
     for name, (datatype, shape) in outputs(model).items():
         if asked.outputs and name not in asked.outputs:

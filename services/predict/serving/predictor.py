@@ -8,16 +8,18 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain, repeat
+from itertools import chain
 from operator import attrgetter
 from threading import get_ident
 from typing import Any
 
 import msgspec
 
+from modelbundle.answers import Answer, Answers
 from modelbundle.errors import CannotScore
-from modelbundle.model import NO_WARNINGS, Answer, Model
+from modelbundle.model import Model
 from modelbundle.schema import Schema
+from modelbundle.scorers.base import plain
 from modelbundle.validation.problems import Invalid, TooManyRows
 from modelbundle.validation.validator import Many, One
 from services.predict.serving import shares
@@ -48,7 +50,7 @@ class Predictions(msgspec.Struct, frozen=True, gc=False):
     """
 
     serving: Serving
-    answers: list[Answer]
+    answers: Sequence[Answer]
     encoded: bytes
     single: bool
 
@@ -57,8 +59,8 @@ class Predictions(msgspec.Struct, frozen=True, gc=False):
 class Predictor:
     """Answers requests. ``bands`` is told the band of every row that was answered, ``warned`` the warnings of each request.
 
-    ``shares`` has the challenger that answers a share of the records. A protocol whose answers do not name their model, one that
-    gives ``read``, is answered by the champion alone.
+    ``shares`` has the challenger that answers a share of the records. A protocol whose answers do not name their model gets
+    answers of the champion alone.
     """
 
     models: Models
@@ -75,11 +77,13 @@ class Predictor:
         environ: dict[str, Any],
         every_term: bool = False,
         read: Callable[[Model], One | Many] | None = None,
+        in_columns: bool = False,
     ) -> Predictions:
         """Validate ``document`` against the current model's schema and score it; raises one of :data:`REFUSALS`.
 
         Call it after the body was read: it takes the current model once and uses that model throughout. A protocol with a form
-        of its own gives ``read``, which validates the content itself. ``environ`` is the request's WSGI environment.
+        of its own gives ``read``, which validates the content itself. With ``in_columns`` it says that its rows came as columns, and
+        that it names the model of each answer. ``environ`` is the request's WSGI environment.
         """
         with self.models.current() as serving:
             model = serving.model
@@ -90,8 +94,8 @@ class Predictor:
                 if serving.trial is not None:
                     serving.trial.refused(invalid.problems, read or partial(self._read, document))
                 raise
-            shared = self.shares is not None and read is None and self.shares.models.answering
-            in_columns = shared and isinstance(document, dict) and list in map(type, document.values())
+            shared = self.shares is not None and (read is None or in_columns) and self.shares.models.answering
+            in_columns |= shared and isinstance(document, dict) and list in map(type, document.values())
             del document, read  # what was decoded is freed, before the answers take memory
             if asked.rows > FEW_ROWS or RELEASE in environ:
                 self.budget.claim_rows(environ, asked.rows, every_term)
@@ -121,7 +125,7 @@ class Predictor:
         part = None
         if places:
 
-            def scored(model: Model, own: One | Many, places: Sequence[int]) -> tuple[Iterable[Any], list[Answer]]:
+            def scored(model: Model, own: One | Many, places: Sequence[int]) -> tuple[Iterable[Any], Sequence[Answer]]:
                 return _answers(model, own, key, every_term, [first + place for place in places])
 
             with challenger:
@@ -176,7 +180,8 @@ class Predictor:
         """Log and count the answers of each model, and put them in the order of the request."""
         answers = parts[0].answers
         if len(parts) == 1:
-            whole = _encode(answers)  # once: what is sent is what is logged
+            # once: what is sent is what is logged
+            whole = answers.to_json() if isinstance(answers, Answers) else _encode(answers)
             encoded = [whole]
         else:
             found = {place: answer for part in parts for place, answer in zip(part.places, part.answers, strict=True)}
@@ -190,7 +195,7 @@ class Predictor:
                 writer.append(*[record.encode(_line(environ, *pair)) for pair in zip(parts, encoded, strict=True)])
             except OSError as error:
                 self.log.missed(len(answers), error)
-        self.bands(map(_band, answers))
+        self.bands(answers.band_labels() if isinstance(answers, Answers) else map(_band, answers))
         for part in parts:
             if part.asked.warnings:
                 own = part.asked
@@ -217,7 +222,7 @@ def _line(environ: Mapping[str, Any], part: Part, encoded: bytes) -> record.Line
 
 def _answers(
     model: Model, asked: One | Many, key: str | None, every_term: bool, positions: Sequence[int]
-) -> tuple[Iterable[Any], list[Answer]]:
+) -> tuple[Iterable[Any], Sequence[Answer]]:
     """The values that are scored, by feature, and the answers. ``positions`` are those of the rows in the request."""
     own = get_ident()
     running[own] = SCORING, model.version, asked.rows
@@ -229,18 +234,17 @@ def _answers(
 
 def _answered(
     model: Model, asked: One | Many, key: str | None, every_term: bool, positions: Sequence[int]
-) -> tuple[Iterable[Any], list[Answer]]:
+) -> tuple[Iterable[Any], Sequence[Answer]]:
     if isinstance(asked, One):
         own = fresh() if key is None else derived_ids([asked.row], [asked.id], key, model.version, positions)[0]
         return zip(asked.row), [model.answer(asked.row, every_term, own, asked.id, asked.warnings)]
-    inputs = [column if isinstance(column, list) else column.tolist() for column in asked.columns]
+    inputs = [own if isinstance(own, list) else own.tolist() for own in map(plain, asked.columns)]
     if key is None:
         ids = several(asked.rows)
     else:
         given = asked.ids or [None] * asked.rows
         ids = derived_ids(zip(*inputs, strict=True), given, key, model.version, positions)
-    warnings = map(asked.warnings.get, range(asked.rows), repeat(NO_WARNINGS))
-    return inputs, model.answers(asked.columns, every_term, ids, asked.ids or repeat(None), warnings)
+    return inputs, model.answer_columns(asked.columns, every_term, ids, asked.ids, asked.warnings)
 
 
 def idempotency_key(environ: Mapping[str, Any]) -> str | None:

@@ -23,7 +23,7 @@ from services.predict.rollout.probation import records
 from services.predict.serving.loaded_models import Models, NoModel, Serving
 
 Asked = One | Many
-Score = Callable[[Model, Asked, Sequence[int]], tuple[Iterable[Any], list[Answer]]]
+Score = Callable[[Model, Asked, Sequence[int]], tuple[Iterable[Any], Sequence[Answer]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Part:
     places: Sequence[int]
     asked: Asked
     inputs: Iterable[Any]
-    answers: list[Answer]
+    answers: Sequence[Answer]
 
 
 def falls(version: str, share: float, key: str) -> bool:

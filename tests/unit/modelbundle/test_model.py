@@ -37,3 +37,28 @@ def test_a_row_gets_the_same_bytes_alone_and_among_others(
     assert msgspec.json.encode(model.answers(asked.columns, every_term)) == msgspec.json.encode(alone)
     counts = {None if answer.reasons is None else len(answer.reasons) for answer in alone}
     assert counts == {None} if changed == "unexplained" else counts >= {0, 1, 2}
+
+
+@pytest.mark.parametrize("every_term", [False, True])
+@pytest.mark.parametrize("named", [False, True])
+@pytest.mark.parametrize("changed", ["", "unexplained", "unbanded"])
+@pytest.mark.parametrize("which", [0, 1])
+def test_columns_of_answers_have_the_bytes_of_objects(
+    bundles: list[Made], which: int, changed: str, named: bool, every_term: bool
+) -> None:
+    """With ids that need escapes, and warnings on some rows; also where no row has a reason."""
+    model = read(bundles[which], changed)
+    records = [dict(zip(model.schema.names, row, strict=True)) for row in golden.make(model.schema, 300)]
+    asked = model.validator.records(records, len(records))
+    assert asked.warnings
+    ids = [f"{i:032x}" for i in range(300)]
+    references = [None if i % 3 else f'"\\ü{i}' for i in range(300)] if named else None
+    answers = model.answer_columns(asked.columns, every_term, ids, references, asked.warnings)
+    assert answers.to_json() == msgspec.json.encode(list(answers))
+    assert [answer.prediction_id for answer in answers] == ids
+    safest = min(range(300), key=lambda i: answers[i].predict_proba[-1])
+    alone = model.answer_columns(
+        [[column[safest]] if isinstance(column, list) else column[safest : safest + 1] for column in asked.columns]
+    )
+    assert alone.to_json() == msgspec.json.encode(alone.objects)
+    assert alone[0].reasons in ([], None)

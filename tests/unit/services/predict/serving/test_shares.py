@@ -159,7 +159,7 @@ def test_what_the_challenger_cannot_score_the_champion_answers(
 ) -> None:
     """The request does not fail; the trial finds the challenger unfit."""
     share(application, bundles[1], 50, on_probation=True)
-    whole = {name: getattr(Model, name) for name in ("answer", "answers")}
+    whole = {name: getattr(Model, name) for name in ("answer", "answer_columns")}
 
     def failing(name: str) -> Any:
         def answer(self: Model, *arguments: Any, **options: Any) -> Any:

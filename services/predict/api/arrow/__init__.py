@@ -1,0 +1,1 @@
+"""Arrow IPC streams in and out, for those who have frames."""
