@@ -119,7 +119,7 @@ class Answers(Sequence[Answer]):
             return _encode(self.objects)
         columns = [
             _picked([b'{"prediction":%b,"predict_proba":[' % _encode(own) for own in self.classes], self.predicted),
-            _encode(self.matrix.tolist())[2:-2].split(b"],["),
+            *self._probabilities(),
             self._after_probabilities(),
             *([] if self.reasons is None else [self.reasons.to_json()]),
             [b',"model_version":%b,"prediction_id":"' % _encode(self.version)] * len(self),
@@ -131,6 +131,15 @@ class Answers(Sequence[Answer]):
             pieces[k :: len(columns)] = column
         pieces[-1] = pieces[-1][:-1]  # no comma after the last
         return b"[%b]" % b"".join(pieces)
+
+    def _probabilities(self) -> Iterator[list[bytes]]:
+        """The numbers of each class, and what is between them."""
+        classes = self.matrix.shape[1]
+        numbers = _encode(self.matrix.reshape(-1).tolist())[1:-1].split(b",")
+        for k in range(classes):
+            if k:
+                yield [b","] * len(self)
+            yield numbers[k::classes]
 
     def _after_probabilities(self) -> list[bytes]:
         piece = b'],"band":%%b,"baseline":%b,"reasons":%b' % (

@@ -82,8 +82,8 @@ class Predictor:
         """Validate ``document`` against the current model's schema and score it; raises one of :data:`REFUSALS`.
 
         Call it after the body was read: it takes the current model once and uses that model throughout. A protocol with a form
-        of its own gives ``read``, which validates the content itself. With ``in_columns`` it says that its rows came as columns, and
-        that it names the model of each answer. ``environ`` is the request's WSGI environment.
+        of its own gives ``read``, which validates the content itself. With ``in_columns`` it says that its rows came as
+        columns, and that it names the model of each answer. ``environ`` is the request's WSGI environment.
         """
         with self.models.current() as serving:
             model = serving.model

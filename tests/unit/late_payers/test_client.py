@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -16,8 +17,9 @@ import pandas as pd
 import pytest
 from flask import Flask, Response
 
-from late_payers import client as module
 from late_payers.client import ApiError, Client, Refused, Unavailable
+from late_payers.client import api as module
+from services.predict.api.arrow import columns
 from services.predict.app import create_app
 from services.predict.rollout.state_dir import StateDir
 from services.predict.settings import Settings
@@ -244,3 +246,79 @@ def test_integers_and_text_stay_what_they_are(api: Api) -> None:
         found = client.predict_frame(frame)
         one = client.predict({"amount": 2000, "int_rate": 0.25, "grade": "B", "purpose": "car"})
     assert found["probability"][1] == one.probability
+
+
+ARROW, JSON = "application/vnd.apache.arrow.stream", "application/json"
+
+
+def kinds(api: Api) -> list[str]:
+    """The types of the bodies that were sent."""
+    return [environ["CONTENT_TYPE"] for environ in api.seen]
+
+
+@pytest.mark.parametrize("why", ["the API", "the client"])
+def test_a_frame_gets_the_same_with_and_without_arrow(
+    api: Api, bundles: list[Made], monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    """An API without pyarrow is asked once; a client without it never asks. Warnings and reasons are the same texts."""
+    frame = bundles[0].frame.head(40).drop(columns="is_late", errors="ignore").reset_index(drop=True)
+    frame["id"] = [f"loan {i}" for i in range(40)]
+    frame.loc[3, "purpose"] = "rocket"
+    frame["grade"] = frame["grade"].astype("category")
+    with Client(api.url) as client:
+        wanted = client.predict_frame(frame, rows=20)
+    assert kinds(api) == [ARROW] * 2
+    api.seen.clear()
+    if why == "the API":
+        monkeypatch.setattr(columns, "INSTALLED", False)
+    else:
+        monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with Client(api.url) as client:
+        found = client.predict_frame(frame, rows=20)
+    assert kinds(api) == ([ARROW] if why == "the API" else []) + [JSON] * 2
+    assert wanted["warnings"][3].startswith("purpose: ")
+    assert any(wanted["reasons"])
+    left = ["prediction_id"]
+    pd.testing.assert_frame_equal(found.drop(columns=left), wanted.drop(columns=left))
+
+
+@pytest.mark.parametrize(
+    "strange",
+    [
+        [Decimal("12000"), Decimal("5000")],
+        [12000, "5000"],
+        [True, False],
+        [[1], [2]],
+        [datetime(2020, 1, 1, tzinfo=UTC)] * 2,
+    ],
+)
+def test_what_arrow_has_no_numbers_or_texts_for_goes_as_json(api: Api, strange: list[Any]) -> None:
+    """So it is accepted, or refused, as in a record."""
+    frame = pd.DataFrame({**{name: [value] * 2 for name, value in LOAN.items()}, "amount": strange})
+    with Client(api.url) as client:
+        try:
+            found: Any = client.predict_frame(frame)["probability"].tolist()
+        except (Refused, ValueError) as error:
+            found = type(error)
+        try:
+            wanted: Any = [client.predict(record).probability for record in frame.to_dict("records")]
+        except (Refused, ValueError) as error:
+            wanted = type(error)
+    assert found == wanted
+    assert ARROW not in kinds(api)
+
+
+def test_a_frame_of_empty_columns_and_no_rows_at_a_time(api: Api) -> None:
+    with Client(api.url) as client:
+        with pytest.raises(Refused):
+            client.predict_frame(pd.DataFrame({"amount": [None, None]}))
+        with pytest.raises(ValueError, match="at least 1"):
+            client.predict_frame(pd.DataFrame({"amount": [1]}), rows=0)
+
+
+def test_an_answer_that_is_no_table(api: Api) -> None:
+    """Of another server, perhaps."""
+    api.first = [Response("{}", mimetype=JSON)]
+    frame = pd.DataFrame({name: [value] for name, value in LOAN.items()})
+    with Client(api.url) as client, pytest.raises(ApiError, match="answered a table with application/json"):
+        client.predict_frame(frame)

@@ -200,8 +200,8 @@ def _lengths(pa: Any, array: Any) -> Any:
     if not len(array):
         return np.zeros(0, dtype=np.int64)
     if pa.types.is_string_view(kind) or pa.types.is_binary_view(kind):
-        views = np.frombuffer(array.buffers()[1], dtype=np.int32)
-        lengths = views[: len(views) // 4 * 4].reshape(-1, 4)[array.offset : array.offset + len(array), 0]
+        views = np.frombuffer(array.buffers()[1], dtype=np.int32, count=4 * (array.offset + len(array)))
+        lengths = views.reshape(-1, 4)[array.offset :, 0]
         return np.where(array.is_null().to_numpy(zero_copy_only=False), 0, lengths.astype(np.int64))
     if pa.types.is_fixed_size_binary(kind):
         return np.full(len(array), kind.byte_width, dtype=np.int64)
@@ -209,5 +209,5 @@ def _lengths(pa: Any, array: Any) -> Any:
     if not (large or pa.types.is_string(kind) or pa.types.is_binary(kind)):
         return None
     width = np.int64 if large else np.int32
-    offsets = np.frombuffer(array.buffers()[1], dtype=width)[array.offset : array.offset + len(array) + 1]
-    return np.diff(offsets.astype(np.int64))
+    offsets = np.frombuffer(array.buffers()[1], dtype=width, count=array.offset + len(array) + 1)
+    return np.diff(offsets[array.offset :].astype(np.int64))

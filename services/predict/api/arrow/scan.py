@@ -115,7 +115,8 @@ def _messages(body: bytes) -> Iterator[tuple[int, Table]]:
             return
         count += 1
         if count > MOST_MESSAGES or size > LARGEST_METADATA:
-            raise Refused(413, _LARGE, max_messages=MOST_MESSAGES, max_metadata_bytes=LARGEST_METADATA)
+            detail = f"The stream has more than {MOST_MESSAGES} messages, or a description of more than {LARGEST_METADATA} bytes."
+            raise Refused(413, detail)
         if size < 0 or begin + size > len(body):
             raise Broken("it is cut off" if size > 0 else "a message has a negative length")
         data = body[begin : begin + size]
@@ -127,9 +128,6 @@ def _messages(body: bytes) -> Iterator[tuple[int, Table]]:
         if header is None or inner < 0 or place > len(body):
             raise Broken("it is cut off" if inner > 0 else "a message has no content")
         yield message.scalar(1, 1), header
-
-
-_LARGE = f"The stream has more than {MOST_MESSAGES} messages, or a description of more than {LARGEST_METADATA} bytes."
 
 
 def _message(kind: int, header: Table, most_columns: int) -> int:

@@ -1,22 +1,19 @@
-"""A client of the prediction API: ``Client("http://127.0.0.1:5000").predict({...})``. Needs nothing but ``requests``.
-
-What the API cannot answer now (503, 429) and connections that break off are tried again, as ``Retry-After`` says; a retry
-carries the same ``Idempotency-Key``, so it is the same prediction. Whatever else is refused raises :class:`Refused` with the
-API's own words.
-"""
+"""The client: requests that are tried again, and answers under names."""
 
 from __future__ import annotations
 
 import random
+import re
 import sys
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 import requests
+
+from late_payers.client.frames import COLUMNS, Bar, flat, plain_record, records, scored, stream
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,6 +24,7 @@ ADDRESS = (
     requests.exceptions.InvalidURL,
     requests.exceptions.InvalidHeader,
 )
+ARROW = "application/vnd.apache.arrow.stream"
 AGAIN = frozenset({429, 502, 503, 504})
 LONGEST_PAUSE = 30.0  # seconds
 
@@ -112,6 +110,11 @@ class Refused(ApiError):
         self.problems = tuple(problems)
         self.request_id = request_id
         self.max_rows = max_rows
+        self.detail = detail
+
+    def with_problems(self, problems: Sequence[Problem]) -> Refused:
+        """The same refusal, with its problems at other places."""
+        return Refused(self.status, self.detail, problems, self.request_id, self.max_rows)
 
 
 class Client:
@@ -123,6 +126,7 @@ class Client:
         self.attempts = attempts
         self._session = requests.Session()
         self._session.auth = _Key(key)
+        self._takes_arrow = True  # until the API says that it does not
 
     def __enter__(self) -> Client:
         return self
@@ -139,14 +143,14 @@ class Client:
 
         A value may be a scalar of NumPy or pandas, a ``Decimal``, or NaN, NA or NaT for missing; :class:`ValueError` for others.
         """
-        return Prediction.from_json(self._ask(_record(record)))
+        return Prediction.from_json(self._ask(plain_record(record)))
 
     def predict_many(self, records: Sequence[Mapping[str, Any]]) -> list[Prediction]:
         """Score several in one request: all by the same model, in order. Raises as :meth:`predict` does.
 
         More than the API takes at once go in several requests. Where the model was replaced meanwhile, ``model_version`` says so.
         """
-        plain = [_record(record) for record in records]
+        plain = [plain_record(record) for record in records]
         try:
             return self._many(plain)
         except Refused as error:
@@ -174,19 +178,46 @@ class Client:
         """
         import pandas as pd
 
+        if rows < 1:
+            raise ValueError("rows must be at least 1")
         bar = Bar(len(frame), sys.stderr) if (sys.stderr.isatty() if progress is None else progress) else None
-        found: list[dict[str, Any]] = []
-        for first in range(0, len(frame), rows):
+        found: dict[str, list[Any]] = {name: [] for name in COLUMNS}
+        while (first := len(found["probability"])) < len(frame):
+            part = frame.iloc[first : first + rows]
             try:
-                found += map(_flat, self.predict_many(list(_records(frame.iloc[first : first + rows]))))
+                answers = self._arrow(part) or flat(self.predict_many(list(records(part))))
             except Refused as error:
-                raise _moved(error, first) from None
+                if error.max_rows is None or not 0 < error.max_rows < len(part):
+                    raise _moved(error, first) from None
+                rows = error.max_rows
+                continue
+            for name in COLUMNS:
+                found[name] += answers[name]
             if bar is not None:
-                bar.show(len(found))
+                bar.show(len(found["probability"]))
         if bar is not None:
             bar.end()
-        names = ("probability", "prediction", "band", "reasons", "warnings", "prediction_id", "model_version")
-        return pd.DataFrame(found, columns=list(names), index=frame.index)
+        return pd.DataFrame(found, columns=list(COLUMNS), index=frame.index)
+
+    def _arrow(self, frame: pd.DataFrame) -> dict[str, list[Any]] | None:
+        """The columns of a scored frame; None where it cannot go as Arrow."""
+        body = stream(frame) if self._takes_arrow else None
+        if body is None:
+            return None
+        response = self._send("POST", "/predict", data=body, kind=ARROW)
+        if response.status_code == 415:
+            self._takes_arrow = False
+            return None
+        if response.ok and response.headers.get("Content-Type") == ARROW:
+            return scored(response.content)
+        try:
+            _read(response)
+        except Refused as error:
+            problems = [
+                Problem(re.sub(r"^/([^/]*)/(\d+)$", r"/records/\2/\1", p.pointer), p.detail) for p in error.problems
+            ]
+            raise error.with_problems(problems) from None
+        raise ApiError(f"{response.url} answered a table with {response.headers.get('Content-Type')}")
 
     def model(self) -> dict[str, Any]:
         """The manifest of the model that answers."""
@@ -196,7 +227,14 @@ class Client:
         return self._exchange("POST", "/predict", document)
 
     def _exchange(self, method: str, path: str, document: Any) -> dict[str, Any]:
+        return _read(self._send(method, path, document))
+
+    def _send(
+        self, method: str, path: str, document: Any = None, data: bytes | None = None, kind: str = ""
+    ) -> requests.Response:
         headers = {"Idempotency-Key": uuid.uuid4().hex} if method == "POST" else {}
+        if kind:
+            headers["Content-Type"] = kind
         trouble, pause = "", 0.0
         for attempt in range(self.attempts):
             time.sleep(pause)
@@ -206,6 +244,7 @@ class Client:
                     method,
                     self.url + path,
                     json=document,
+                    data=data,
                     headers=headers,
                     timeout=self.timeout,
                     allow_redirects=False,  # which would make a GET of it
@@ -223,7 +262,7 @@ class Client:
                 trouble = f"{self.url} sent an answer that breaks off"
                 continue
             if response.status_code not in AGAIN:
-                return _read(response)
+                return response
             trouble = f"{self.url} answered {response.status_code}"
             told = response.headers.get("Retry-After", "")
             if told.isdigit():
@@ -241,27 +280,6 @@ class _Key:
         if self.key:
             request.headers["Authorization"] = f"Bearer {self.key}"
         return request
-
-
-class Bar:
-    """A progress bar of ``total`` rows on a terminal: share, rows per second, time left."""
-
-    def __init__(self, total: int, out: TextIO) -> None:
-        self.total = max(total, 1)
-        self.out = out
-        self.began = time.monotonic()
-
-    def show(self, done: int) -> None:
-        """Draw it anew."""
-        rate = done / max(time.monotonic() - self.began, 1e-9)
-        left = (self.total - done) / max(rate, 1e-9)
-        full = "█" * (30 * done // self.total)
-        self.out.write(f"\r{full:<30} {done:,}/{self.total:,}  {rate:,.0f} rows/s  {left:,.0f} s left ")
-        self.out.flush()
-
-    def end(self) -> None:
-        """Leave it as it stands."""
-        self.out.write("\n")
 
 
 def _is_cut(response: requests.Response) -> bool:
@@ -289,49 +307,10 @@ def _read(response: requests.Response) -> dict[str, Any]:
     raise Refused(response.status_code, detail, problems, request_id, body.get("max_rows"))
 
 
-def _record(record: Mapping[str, Any]) -> dict[str, Any]:
-    return {str(name): _plain(name, value) for name, value in record.items()}
-
-
-def _plain(name: str, value: Any) -> Any:
-    """A value as JSON has it; None for whatever stands for a missing one."""
-    if type(value) in (str, int, bool, type(None)):
-        return value
-    if isinstance(value, Decimal):
-        value = float(value)
-    elif hasattr(value, "item") and getattr(value, "ndim", 0) == 0:  # a scalar of NumPy
-        value = value.item()
-    if type(value).__name__ in ("NAType", "NaTType") or value != value:
-        return None
-    if isinstance(value, (str, int, float)):
-        return value
-    raise ValueError(f"{name} is of type {type(value).__name__}, which is neither a number nor a text")
-
-
-def _records(frame: pd.DataFrame) -> Iterator[dict[str, Any]]:
-    missing = frame.isna()
-    columns: list[Iterable[Any]] = [frame[name].astype(object).where(~missing[name], None).tolist() for name in frame]
-    for row in zip(*columns, strict=True):
-        yield {str(name): value for name, value in zip(frame.columns, row, strict=True) if value is not None}
-
-
-def _flat(prediction: Prediction) -> dict[str, Any]:
-    return {
-        "probability": prediction.probability,
-        "prediction": prediction.prediction,
-        "band": prediction.band,
-        "reasons": " | ".join(reason.text for reason in prediction.reasons or ()),
-        "warnings": " | ".join(f"{w.pointer.rpartition('/')[2]}: {w.detail}" for w in prediction.warnings),
-        "prediction_id": prediction.prediction_id,
-        "model_version": prediction.model_version,
-    }
-
-
 def _moved(error: Refused, first: int, base: str = "") -> Refused:
     problems = []
     for problem in error.problems:
         head, _, rest = problem.pointer.removeprefix("/records/").partition("/")
         row = f"{base}/{int(head) + first}{'/' if rest else ''}{rest}" if head.isdigit() else problem.pointer
         problems.append(Problem(row, problem.detail))
-    detail = str(error).split("\n")[0].partition(": ")[2]
-    return Refused(error.status, detail, problems, error.request_id, error.max_rows)
+    return error.with_problems(problems)
