@@ -15,12 +15,26 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from benchmarks import footprint, inprocess, serving
 from benchmarks.chart import LABELS, draw
 from late_payers import simulation
 
 NAMES = ("ours", "unlogged", "empty", "naive", "prototype", "fastapi")
-PACKAGES = ("flask", "gunicorn", "fastapi", "uvicorn", "scikit-learn", "pandas", "numpy", "msgspec", "interpret-core")
+BATCH = ("ours", "unlogged", "arrow", "arrow unlogged", "naive", "naive arrow", "fastapi")
+PACKAGES = (
+    "flask",
+    "gunicorn",
+    "fastapi",
+    "uvicorn",
+    "scikit-learn",
+    "pandas",
+    "numpy",
+    "msgspec",
+    "interpret-core",
+    "pyarrow",
+)
 
 
 def loans(count: int) -> list[dict[str, Any]]:
@@ -30,6 +44,15 @@ def loans(count: int) -> list[dict[str, Any]]:
         {str(k): None if v != v else v for k, v in record.items()}  # a missing value is not a number
         for record in frame.to_dict("records")
     ]
+
+
+def table_of(records: list[dict[str, Any]]) -> bytes:
+    """Records as a stream of Arrow."""
+    table = pa.Table.from_pylist(records)
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return bytes(sink.getvalue())
 
 
 def main() -> int:
@@ -46,9 +69,7 @@ def main() -> int:
     with serving.running(options.model, [n for n in names if n != "ours"], one) as subjects:
         difference = serving.agree(subjects.ports, loans(200), names)
         single = serving.measure(subjects, one, options.rounds, options.seconds, names)
-        batch = serving.measure(
-            subjects, thousand, options.rounds, options.seconds, ["ours", "unlogged", "naive", "fastapi"]
-        )
+        batch = serving.measure(subjects, thousand, options.rounds, options.seconds, list(BATCH), table_of(loans(1000)))
     results: dict[str, Any] = {
         "date": datetime.now(UTC).isoformat(timespec="minutes"),
         "python": platform.python_version(),
@@ -83,6 +104,14 @@ def ratios(results: dict[str, Any]) -> dict[str, float]:
         "1,000 loans in one request, against FastAPI + pandas on the batch": batch["ours"]["requests_per_second"]
         / batch["fastapi"]["requests_per_second"],
         "1,000 loans in one request, against Flask + pandas on the batch": batch["ours"]["requests_per_second"]
+        / batch["naive"]["requests_per_second"],
+        "1,000 loans as Arrow, against Flask + pandas on the batch as JSON": batch["arrow"]["requests_per_second"]
+        / batch["naive"]["requests_per_second"],
+        "1,000 loans as Arrow, against Flask + pandas on the batch as Arrow": batch["arrow"]["requests_per_second"]
+        / batch["naive arrow"]["requests_per_second"],
+        "1,000 loans as Arrow, without the prediction log, against Flask + pandas on the batch as JSON": batch[
+            "arrow unlogged"
+        ]["requests_per_second"]
         / batch["naive"]["requests_per_second"],
     }
 

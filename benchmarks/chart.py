@@ -9,6 +9,9 @@ from xml.sax.saxutils import escape
 LABELS = {
     "ours": "PeerLoan, everything on",
     "unlogged": "without the prediction log",
+    "arrow": "PeerLoan, everything on, as Arrow",
+    "arrow unlogged": "as Arrow, without the prediction log",
+    "naive arrow": "Flask + pandas, as Arrow",
     "empty": "an empty Flask view",
     "fastapi": "FastAPI + pandas",
     "naive": "Flask + pandas",

@@ -19,10 +19,12 @@ from typing import Any
 import numpy as np
 
 from benchmarks.load import closed_loop
+from benchmarks.subjects import ARROW
 from modelbundle.format import archive
 from services.predictionlog import spool
 
 Loans = list[dict[str, Any]]
+AS_ARROW = {"arrow": "ours", "arrow unlogged": "unlogged", "naive arrow": "naive"}  # and which servers they are
 
 
 def free_port() -> int:
@@ -150,16 +152,21 @@ def agree(ports: dict[str, int], loans: Loans, names: list[str]) -> float:
     return worst
 
 
-def measure(subjects: Subjects, body: bytes, rounds: int, seconds: float, names: list[str]) -> dict[str, Any]:
+def measure(
+    subjects: Subjects, body: bytes, rounds: int, seconds: float, names: list[str], table: bytes = b""
+) -> dict[str, Any]:
     """Rounds in turn, one subject after the other; medians of rate, p50 and p99 (seconds), and all rates.
+
+    The subjects in :data:`AS_ARROW` are sent ``table``, the same rows as a stream of Arrow.
 
     The log is shipped while the rounds of ours last; what is left of it then is waited for, not measured.
     """
-    request = closed_loop.post(body)
+    requests = {name: closed_loop.post(body) for name in names if name not in AS_ARROW}
+    requests.update({name: closed_loop.post(table, kind=ARROW) for name in names if name in AS_ARROW})
     seen: dict[str, list[closed_loop.Round]] = {name: [] for name in names}
     for turn in range(rounds + 1):
         for name in names:
-            found = closed_loop.run(subjects.ports[name], request, seconds)
+            found = closed_loop.run(subjects.ports[AS_ARROW.get(name, name)], requests[name], seconds)
             subjects.settle()
             if found.failed:
                 raise AssertionError(f"{name}: {found.failed} requests failed: nothing is measured")

@@ -8,6 +8,7 @@ $compile predict.in dev.in -c predict.txt -o dev.txt
 $compile score.in -c dev.txt -o score.txt
 $compile fairness.in -c dev.txt -o fairness.txt
 $compile telemetry.in -c dev.txt -o telemetry.txt
+$compile arrow.in -c dev.txt -o arrow.txt
 $compile spark.in -c dev.txt -o spark.txt
 $compile --no-deps zoo.in -c dev.txt -o zoo.txt
 $compile --no-deps servers.in -c dev.txt -o servers.txt

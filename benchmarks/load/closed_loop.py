@@ -90,9 +90,9 @@ class Client:
         return status
 
 
-def post(body: bytes, path: str = "/predict") -> bytes:
+def post(body: bytes, path: str = "/predict", kind: str = "application/json") -> bytes:
     """A prepared HTTP/1.1 request."""
-    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
     return head.encode() + body
 
 

@@ -1,8 +1,9 @@
 """Reading a request's body: its type, its size, the time it may take, and strict JSON.
 
-msgspec parses JSON in microseconds but keeps the last of two equal keys. Every key and every string takes two quotation marks, so
-no key was dropped where the body has twice as many marks as the document has keys and strings. Otherwise a scan of the body names
-the keys that are repeated.
+msgspec parses JSON in microseconds but keeps the last of two equal keys. No key was dropped where the body has no more keys than
+the document: most bodies show it by their colons after quotation marks. Every key and every string takes two quotation marks, so
+no key was dropped either where the body has twice as many marks as the document has keys and strings. Otherwise a scan of the
+body names the keys that are repeated.
 
 Decoded content may take thirty times the memory of its text. A large body is therefore weighed first, and decoded only within the
 worker's budget.
@@ -20,7 +21,7 @@ import msgspec
 from flask import Request
 
 from modelbundle.validation.problems import Problem
-from services.predict.api.json_scan import occurrences, quotation_marks, repeated_keys, weigh
+from services.predict.api.json_scan import most_keys, occurrences, quotation_marks, repeated_keys, weigh
 from services.predict.serving.memory_budget import TIMES_BODY, MemoryBudget
 from services.web.problem import Refused
 
@@ -119,10 +120,21 @@ def parse(body: bytes) -> Any:
         document = _by_standard_library(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Refused(400, _why(body, error)) from None
+    if (keys := _keys(document)) and keys == most_keys(body):
+        return document  # there are no more keys in the body than in the document
     if occurrences(body, b'"') != 2 * _strings(document) and quotation_marks(body) != 2 * _all_strings(document):
         del document  # the search takes as much memory
         raise _repeated(repeated_keys(body))
     return document
+
+
+def _keys(document: Any) -> int:
+    """The keys in a list of records, without those of values; 0 for another document."""
+    if type(document) is list and {*map(type, document)} == {dict}:
+        return sum(map(len, document))
+    if type(document) is dict and type(records := document.get("records")) is list:
+        return len(document) + _keys(records)
+    return 0
 
 
 def _strings(document: Any) -> int:

@@ -13,6 +13,9 @@ from modelbundle.format.outcome import Outcome, encoded
 from modelbundle.model import Model
 from modelbundle.validation.problems import Invalid
 from services.predict.api import csv_table, outcome_parser
+from services.predict.api.arrow import answers as arrow_answers
+from services.predict.api.arrow import columns as arrow_columns
+from services.predict.api.arrow.predict import MEDIA_TYPE as ARROW
 from services.predict.api.predict_csv import ADDED
 from services.predict.api.responses import MODEL_HEADERS, answered, current
 from services.predict.openapi import schemas
@@ -23,7 +26,7 @@ from services.predict.serving.loaded_models import Models
 from services.predict.serving.predictor import derived_ids
 
 REASONS = {
-    400: "The body is not JSON, or not CSV",
+    400: "The body is not JSON, CSV or Arrow",
     401: "A key is needed",
     403: "The key is not known",
     404: "There is nothing at this address, or no such prediction",
@@ -166,6 +169,7 @@ class Description:
                 "content": {
                     "application/json": {"schema": ref("Request"), "examples": examples},
                     "text/csv": {"schema": {"type": "string"}, "example": _csv(model, [first, second])},
+                    **_table("A column per field. Texts may be dictionaries; buffers must not be compressed."),
                 },
             },
             "responses": {
@@ -178,6 +182,7 @@ class Description:
                             **_answer(model, first),
                         },
                         "text/csv": {"schema": {"type": "string", "description": sheet}},
+                        **_table(f"A row per row, with the columns {', '.join(arrow_answers.names(False))}."),
                     },
                 }
             },
@@ -309,6 +314,13 @@ def _answer(model: Model, record: Json) -> Json:
     except (Invalid, CannotScore):
         return {}
     return {"example": msgspec.to_builtins(answer)}
+
+
+def _table(description: str) -> Json:
+    """A stream of Arrow, where this API takes it."""
+    if not arrow_columns.INSTALLED:
+        return {}
+    return {ARROW: {"schema": {"type": "string", "format": "binary", "description": description}}}
 
 
 def _csv(model: Model, records: list[Json]) -> str:

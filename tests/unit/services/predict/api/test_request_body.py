@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.predict.api import json_scan
 from services.predict.api.request_body import parse
 from services.web.problem import Refused
 
@@ -81,3 +82,27 @@ def test_no_repeated_key_gets_through(key: str, one: str, other: str) -> None:
     with pytest.raises(Refused) as caught:
         parse(body.encode("utf-8", "surrogatepass"))
     assert caught.value.status == 400
+
+
+SPACE = st.sampled_from(["", " ", "\n", "\t", "  "])
+
+
+@given(st.lists(FLAT, max_size=3), st.text(max_size=5), st.text(max_size=5), SPACE, SPACE, st.booleans())
+def test_no_repeated_key_gets_through_among_records(
+    records: list[dict[str, object]], key: str, value: str, before: str, after: str, wrapped: bool
+) -> None:
+    """However it is written, and whatever the other records hold."""
+    colon = f"{before}:{after}"
+    twice = "{" + ",".join(f"{json.dumps(key)}{colon}{json.dumps(value)}" for _ in range(2)) + "}"
+    body = ",".join([*(json.dumps(record, separators=(",", colon)) for record in records), twice])
+    with pytest.raises(Refused) as caught:
+        parse((f'{{"records"{colon}[{body}]}}' if wrapped else f"[{body}]").encode("utf-8", "surrogatepass"))
+    assert caught.value.status == 400
+
+
+@pytest.mark.parametrize("block", [1, 2, 3, 7, 1 << 20])
+def test_keys_are_counted_across_blocks(monkeypatch: pytest.MonkeyPatch, block: int) -> None:
+    monkeypatch.setattr(json_scan, "BLOCK", block)
+    assert json_scan.most_keys(b'[{"a":1,"bb":"c","d\\":":2},{"a":":"}]') == 6
+    assert json_scan.most_keys(b'[{"a" :1}]') is None
+    assert json_scan.most_keys(b"[]") == 0

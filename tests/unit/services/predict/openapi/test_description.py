@@ -9,6 +9,7 @@ import jsonschema_rs
 import pytest
 from flask.testing import FlaskClient
 
+from services.predict.api.arrow.predict import MEDIA_TYPE as ARROW
 from services.predict.openapi.description import REASONS
 from services.predict.rollout.state_dir import StateDir
 from tests.conftest import Made
@@ -42,6 +43,9 @@ def test_every_example_works_and_the_answer_is_as_described(
     told = operation["responses"]["200"]["content"]
     pressed = 0
     for kind, content in operation["requestBody"]["content"].items():
+        if kind == ARROW:  # binary
+            assert path == "/predict"
+            continue
         for example in examples(content):
             body = example if kind == "text/csv" else json.dumps(example)
             assert fits(document, content["schema"], example)
