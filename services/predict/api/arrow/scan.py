@@ -17,6 +17,7 @@ from modelbundle.validation.problems import Problem, escape
 from services.web.problem import Refused
 
 MOST_MESSAGES = 1000  # of a stream
+MOST_ARRAYS = 50_000  # columns times messages: each takes some 300 bytes of memory, even if it has none of its own
 LARGEST_METADATA = 1 << 18  # bytes of the description of a message
 MOST_SHARED = 1 << 20  # bytes of names and texts in a schema, as often as they are named
 LONGEST_NAME = 256  # characters of a column's name in a problem
@@ -91,8 +92,14 @@ def check(body: bytes, most_columns: int) -> None:
     With 400 for what is not a stream, is cut off, or names a column twice; 413 for too many messages or columns; 415 for what is
     compressed or has delta dictionaries; 422 for nested columns.
     """
+    kinds: list[int] = []
+    columns = 0
     try:
-        kinds = [_message(kind, header, most_columns) for kind, header in _messages(body)]
+        for kind, header in _messages(body):
+            columns = columns or header.count(1)
+            kinds.append(_message(kind, header, most_columns))
+            if columns * len(kinds) > MOST_ARRAYS:
+                raise Refused(413, f"The stream has more than {MOST_ARRAYS} columns, counted in each message.")
     except Broken as error:
         raise Refused(400, BROKEN.format(error)) from None
     if kinds[:1] != [SCHEMA] or SCHEMA in kinds[1:]:

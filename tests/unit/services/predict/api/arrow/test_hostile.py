@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import struct
 from collections.abc import Callable
@@ -14,6 +15,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from services.predict.api.arrow import scan
+from services.web.problem import Refused
 from tests.unit.services.predict.api.arrow.flatbuffer import schema
 from tests.unit.services.predict.api.arrow.test_predict import ROWS, answers_of, encode, post, send, without_ids
 from tests.unit.services.predict.api.test_predict import assert_problem
@@ -188,6 +190,18 @@ def test_many_messages(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> 
             for batch in [*table.to_batches(), *[table.to_batches()[0].slice(0, 0)] * empty]:
                 writer.write_batch(batch)
         assert send(client, bytes(sink.getvalue())).status_code == status
+
+
+@pytest.mark.parametrize(("messages", "fits"), [(165, True), (167, False)])
+def test_many_columns_in_many_messages(messages: int, fits: bool) -> None:
+    """Nulls take no bytes in a stream, and some in memory."""
+    batch = pa.record_batch({f"c{i}": pa.nulls(0) for i in range(300)})
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema) as writer:
+        for _ in range(messages):
+            writer.write_batch(batch)
+    with contextlib.nullcontext() if fits else pytest.raises(Refused, match="counted in each message"):
+        scan.check(bytes(sink.getvalue()), 300)
 
 
 def test_a_schema_by_hand_is_read() -> None:
