@@ -68,9 +68,13 @@ class BodyReader:
     def admit(self, body: bytes, environ: dict[str, Any], size: int) -> None:
         """Claim ``size`` bytes for the content of a large body; raises :class:`Refused` with 413 or 503."""
         if len(body) > SMALL:
-            if size > self.budget.most:
-                raise _too_costly(self.budget.most)
-            self.budget.claim(environ, size)
+            self.claim(environ, size)
+
+    def claim(self, environ: dict[str, Any], size: int) -> None:
+        """Claim ``size`` bytes for content, however small its body is; raises :class:`Refused` with 413 or 503."""
+        if size > self.budget.most:
+            raise _too_costly(self.budget.most)
+        self.budget.claim(environ, size)
 
     def document(self, body: bytes, environ: dict[str, Any], most_rows: int | None = None) -> Any:
         """:func:`parse`, within the budget; raises :class:`Refused` with 400, 413 or 503.

@@ -12,6 +12,7 @@ from services.web.problem import Refused
 
 MEDIA_TYPE = "application/vnd.apache.arrow.stream"
 MOST_COLUMNS = 10_000  # of a stream: enough for a wide model; the names that it does not have are refused by name
+FREE = 1 << 20  # bytes of content that ask for no memory: a small body may have a large one
 NOT_INSTALLED = (
     f"This API takes {MEDIA_TYPE} only where pyarrow is installed: build its image with ARROW=1, or install "
     "env-setup/arrow.txt. Send application/json or text/csv."
@@ -29,7 +30,8 @@ def answer(predictor: Predictor, bodies: BodyReader, request: Request, every_ter
     body = bodies.read(request)
     try:
         sent = columns.Stream(body, MOST_COLUMNS, predictor.max_rows, bodies.max_bytes)
-        bodies.admit(body, environ, sent.cost())
+        if (cost := sent.cost()) > FREE:
+            bodies.claim(environ, cost)
         found = predictor.predict(None, environ, every_term, sent.validated, in_columns=True)
     except REFUSALS as error:
         raise refusal(error, environ) from None

@@ -192,6 +192,14 @@ def test_many_messages(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> 
         assert send(client, bytes(sink.getvalue())).status_code == status
 
 
+def test_a_small_body_with_many_values(client: FlaskClient) -> None:
+    """Nulls of many columns and rows take the memory of values: more than six bodies is too much."""
+    table = pa.table({f"c{i}": pa.nulls(50) for i in range(200)})
+    body = encode(table)
+    assert len(body) < 1 << 16
+    assert "600000 bytes of memory" in assert_problem(send(client, body), 413)["detail"]
+
+
 @pytest.mark.parametrize(("messages", "fits"), [(165, True), (167, False)])
 def test_many_columns_in_many_messages(messages: int, fits: bool) -> None:
     """Nulls take no bytes in a stream, and some in memory."""
