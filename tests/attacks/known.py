@@ -101,7 +101,7 @@ ATTACKS = {
         "the answer of an address at which there is nothing; texts are inert; each look-up is an event",
     ),
     "altered log": (
-        "rows and batches of the log changed, removed, added, exchanged or hashed again by hand",
+        "predictions, outcomes, events and batches of the log changed, removed, added, exchanged or hashed again by hand",
         "`make verify-log` names each",
     ),
 }

@@ -18,7 +18,7 @@ from tests.integration.system import ROOT, Load, System, ask, until
 
 SKEWS = (0.2, -30.0, 0.0)  # seconds that each host's clock is ahead of the model service's; the last host cannot stage
 SECOND = 1.0  # the most by which the model service's time is uncertain: one Date
-SOON = 15.0  # seconds from the pin to its instant, enough to stage the model again
+SOON = 40.0  # seconds from the pin to its instant, enough to stage the model again
 
 
 @pytest.fixture
@@ -94,13 +94,13 @@ def test_after_the_instant_no_host_answers_with_the_model_before_and_one_that_is
 @pytest.mark.slow
 def test_a_pin_that_is_taken_back_before_its_instant_never_answers(serving: System, bundles: list[Made]) -> None:
     """Neither then nor later, and the replica never stopped answering."""
-    due = time.time() + 8
+    due = time.time() + 30
     with Load(serving.port, LOAN, clients=1) as load:
         serving.pin(bundles[1].path.name, bundles[1].sha256, not_before=instant.text(due))
         until(lambda: serving.readyz()[1].get("scheduled"), 30, "the replica knows of it")
         serving.pin(bundles[0].path.name, bundles[0].sha256)
         until(lambda: "scheduled" not in serving.readyz()[1], 30, "the replica has forgotten it")
-        until(lambda: time.time() > due + 2 * BOUND, 30, "the instant has passed")
+        until(lambda: time.time() > due + 2 * BOUND, 60, "the instant has passed")
         asked = len(load.answers)
         until(lambda: len(load.answers) > asked + 3, 30, "more was asked")
     assert load.failed() == []
@@ -131,7 +131,7 @@ def test_make_deploy_writes_the_instant_and_ends_once_the_model_is_staged(place:
     assert place.command("rollback").returncode == 0
     assert "notBefore" not in json.loads(pin.read_text("utf-8"))
     assert "scheduled" not in json.loads(ask(place.port, "GET", "/readyz")[2])
-    soon = place.command("deploy", str(bundles[1].path), "--at", instant.text(time.time() + 20))
+    soon = place.command("deploy", str(bundles[1].path), "--at", instant.text(time.time() + 60))
     assert soon.returncode == 0, soon.stderr
     until(lambda: place.version() == bundles[1].sha256, 60, "the instant has come")
     assert place.command("rollback").returncode == 0

@@ -27,7 +27,7 @@ A, B, C = (ModelFile(f"{name}.bundle", name * 64) for name in "abc")
         ("2026-11-30T06:00:00+01:00", "RFC 3339"),
         ("1999-11-30T06:00:00Z", "far in the past"),
         ("2024-11-30T06:00:00Z", "has passed"),
-        (instant.text(time.time() + 8 * 86400), "more than 7 days ahead"),
+        ("2126-11-30T06:00:00Z", "more than 7 days ahead"),
     ],
 )
 def test_a_bad_instant_is_a_wrong_use_of_the_command(text: str, why: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -70,6 +70,7 @@ def move(place: Place, to: str) -> None:
         (command.downgrade if to < before else command.upgrade)(config, to)
 
 
+@pytest.mark.attack("altered log")
 @pytest.mark.parametrize("change", ["detail = '{}'", "kind = 'switch'", "time = '2020-01-01'"])
 def test_a_changed_event_is_named(place: Place, capsys: Any, change: str) -> None:
     """Of the spool and of a command, whatever column it is, and no other event."""
@@ -83,6 +84,7 @@ def test_a_changed_event_is_named(place: Place, capsys: Any, change: str) -> Non
     assert spooled.startswith(f"changed: the event {own} (row 2 of batch 2 of the chain ")
 
 
+@pytest.mark.attack("altered log")
 def test_a_removed_and_an_added_event_are_named(place: Place, capsys: Any) -> None:
     """Also one that has no id, as none has been written since the third migration."""
     own, *_ = looked_up(place)
@@ -145,6 +147,7 @@ def test_outcomes_are_chained_as_they_are_recorded(place: Place, capsys: Any) ->
     assert [batch.rows for batch in batches(place, "outcomes")] == [2, 1]
 
 
+@pytest.mark.attack("altered log")
 @pytest.mark.parametrize(
     "change", ["value = 'false'", "is_late = false", "name = 'x'", "time = '2020'", "key_name = NULL"]
 )
@@ -158,6 +161,7 @@ def test_a_changed_outcome_is_named(place: Place, capsys: Any, change: str) -> N
     assert finding.endswith(" of the chain direct)")
 
 
+@pytest.mark.attack("altered log")
 def test_a_removed_and_an_added_outcome_are_named(place: Place, capsys: Any) -> None:
     fill(place)
     report(place, named(), named("own-1-1", 1))
@@ -190,6 +194,7 @@ def test_a_correction_is_accepted(place: Place, capsys: Any) -> None:
     assert finding.startswith(f"changed: the outcome of the prediction {named()} (row 1 of batch ")
 
 
+@pytest.mark.attack("altered log")
 def test_a_correction_does_not_hide_what_was_changed_or_added_by_hand(place: Place, capsys: Any) -> None:
     """Neither a value that somebody changed before, nor an outcome that nobody recorded."""
     fill(place)
@@ -204,6 +209,7 @@ def test_a_correction_does_not_hide_what_was_changed_or_added_by_hand(place: Pla
     assert forged == f"added: the outcome of the prediction {named('own-1-2', 1)}, which no batch lists"
 
 
+@pytest.mark.attack("altered log")
 def test_an_outcome_that_is_removed_and_made_to_look_corrected_is_found(place: Place, capsys: Any) -> None:
     fill(place)
     report(place, named())
@@ -288,6 +294,7 @@ def test_the_way_back_keeps_the_chains_of_the_predictions(place: Place, capsys: 
     assert told == {(batch.spool, batch.number): list(range(batch.rows)) for batch in others}
 
 
+@pytest.mark.attack("altered log")
 def test_the_removed_end_of_the_chain_of_commands_is_found(place: Place, capsys: Any, monkeypatch: Any) -> None:
     """An outcome with its batch, or an event: the shipper's file has the heads, also where only outcomes come."""
     fill(place)
