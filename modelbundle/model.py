@@ -11,10 +11,10 @@ import numpy as np
 from msgspec import UNSET
 from numpy.typing import NDArray
 
-from modelbundle.answers import NO_WARNINGS as NO_WARNINGS
-from modelbundle.answers import Answer as Answer
-from modelbundle.answers import Answers, Warnings
 from modelbundle.errors import CannotScore
+from modelbundle.explain.answers import NO_WARNINGS as NO_WARNINGS
+from modelbundle.explain.answers import Answer as Answer
+from modelbundle.explain.answers import Answers, Warnings
 from modelbundle.explain.reasons import Reasons
 from modelbundle.format.manifest import Manifest
 from modelbundle.schema import Schema

@@ -15,8 +15,8 @@ from typing import Any
 
 import msgspec
 
-from modelbundle.answers import Answer, Answers
 from modelbundle.errors import CannotScore
+from modelbundle.explain.answers import Answer, Answers
 from modelbundle.model import Model
 from modelbundle.schema import Schema
 from modelbundle.scorers.base import plain

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from msgspec import UNSET
 
-from modelbundle.answers import Answer, Answers
+from modelbundle.explain.answers import Answer, Answers
 from modelbundle.explain.reasons import ReasonColumns
 from modelbundle.format.outcome import Label
 from modelbundle.model import Model
