@@ -88,10 +88,13 @@ def stack(
         subprocess.run(["docker", "stack", "rm", made_stack.name], capture_output=True, check=False, timeout=120)
         until(lambda: not docker("ps", "-q", "--filter", f"name={made_stack.name}_"), 90, "the stack is gone")
         docker("swarm", "leave", "--force")
-        for left in docker("ps", "-aq", "--filter", f"name={made_stack.name}_").split():
-            docker("rm", "-f", left)
-        for volume in docker("volume", "ls", "-q", "--filter", f"name={made_stack.name}_").split():
-            docker("volume", "rm", "-f", volume)
+        left = [("rm", "-f", own) for own in docker("ps", "-aq", "--filter", f"name={made_stack.name}_").split()]
+        volumes = docker("volume", "ls", "-q", "--filter", f"name={made_stack.name}_").split()
+        for arguments in [
+            *left,
+            *(("volume", "rm", "-f", volume) for volume in volumes),
+        ]:  # or it goes by itself just now
+            subprocess.run(["docker", *arguments], capture_output=True, check=False, timeout=120)
 
 
 @pytest.mark.slow

@@ -71,7 +71,7 @@ class MemoryBudget:
             trim()
 
 
-def bound_heaps(bytes_in_heap: int = 1 << 22) -> None:
+def bound_heaps(bytes_in_heap: int = 1 << 20) -> None:
     """Let the C library map what is larger by itself, so that freeing it gives it back to the system.
 
     Without this, glibc raises its limit to the largest block that was freed, and later blocks of this size stay in its heaps.
