@@ -73,7 +73,7 @@ class Table:
 
     def bound(self, rows: int) -> None:
         """Raise :class:`Refused` with 413 where there are more than ``rows`` rows after the header."""
-        if self._body.count(b"\n") + self._body.count(b"\r") <= rows:
+        if lines(self._body) <= rows + 1:
             return  # a quoted line break only makes fewer
         if sum(1 for _ in islice(_filled(Lines(self._body)), rows + 2)) - 1 > rows:
             raise Refused(413, f"The body has more than {rows} rows; at most {rows} are accepted.", max_rows=rows)
@@ -94,10 +94,14 @@ class Table:
             yield chunk
 
 
+def lines(body: bytes) -> int:
+    """The lines of a CSV document, or more."""
+    return body.count(b"\n") + body.count(b"\r") + 1
+
+
 def weigh(body: bytes) -> int:
-    """The bytes of memory that all cells of a CSV document, and an answer that repeats them, take at most."""
-    lines = body.count(b"\n") + body.count(b"\r")
-    return 2 * len(body) + CELL_BYTES * (body.count(b",") + lines) + LINE_BYTES * lines
+    """The bytes of memory that all cells of a CSV document take at most."""
+    return 2 * len(body) + CELL_BYTES * (body.count(b",") + lines(body)) + LINE_BYTES * lines(body)
 
 
 def _check_utf_8(body: bytes) -> None:

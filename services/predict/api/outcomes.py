@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter as Tally
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -37,6 +37,8 @@ AT_ONCE = 2  # per worker; the other threads are for predictions
 SECONDS = 5  # for the database
 PATIENCE = 3.0  # seconds that a prediction may take from the spool into the database
 LOOK = 0.1
+CHUNK = 500  # rows of a CSV whose cells are in memory at a time
+CLAIM_BYTES = 500  # of memory that a row takes until it is answered
 DETAILS = {
     CONTRADICTED: "another outcome is recorded; the first one stays",
     UNKNOWN: "no prediction in the log is known by this",
@@ -168,21 +170,27 @@ def blueprint(outcomes: OutcomeRecorder, models: Models | None = None) -> Bluepr
 def _sheet(outcomes: OutcomeRecorder, asked: Request, outcome: Outcome) -> Response:
     csv_table.check_type(asked)
     body = outcomes.bodies.read(asked)
-    outcomes.bodies.admit(body, asked.environ, csv_table.weigh(body))
     sent = Table(body)
     outcome_parser.check(sent, outcome)
     sent.bound(outcomes.settings.max_csv_rows)
-    rows = [cells for chunk in sent.chunks(1000) for cells in chunk]
-    found = [outcome_parser.row(sent.header, cells, outcome) for cells in rows]
+    rows = min(csv_table.lines(body), outcomes.settings.max_csv_rows)
+    outcomes.bodies.reserve(body, asked.environ, csv_table.CHUNK_BYTES + 2 * len(body) + CLAIM_BYTES * rows)
+    found = [outcome_parser.row(sent.header, cells, outcome) for chunk in sent.chunks(CHUNK) for cells in chunk]
     recorded = iter(outcomes.record([c for c in found if isinstance(c, Claim)], asked.environ))
     results = [next(recorded) if isinstance(c, Claim) else Result(INVALID, (), c) for c in found]
     _noted(results, asked.environ)
-    width = len(sent.header)
-    lines = (
-        [*cells[:width], *[""] * (width - len(cells)), result.status, result.detail]
-        for cells, result in zip(rows, results, strict=True)
-    )
-    return Response(csv_table.encode([[*sent.header, *outcome_parser.ADDED], *lines]), mimetype="text/csv")
+    return Response(b"".join(_answered(Table(body), results)), mimetype="text/csv")
+
+
+def _answered(sent: Table, results: Iterable[Result]) -> Iterator[bytes]:
+    """The rows again, each with what came of it: read a second time, because all cells at once take many times the body."""
+    width, left = len(sent.header), iter(results)
+    yield csv_table.encode([[*sent.header, *outcome_parser.ADDED]])
+    for chunk in sent.chunks(CHUNK):
+        yield csv_table.encode(
+            [*cells[:width], *[""] * (width - len(cells)), result.status, result.detail]
+            for cells, result in zip(chunk, left, strict=False)  # the chunk is the shorter one
+        )
 
 
 def _noted(results: Sequence[Result], environ: dict[str, Any]) -> dict[str, int]:

@@ -41,7 +41,7 @@ def answer(predictor: Predictor, bodies: BodyReader, max_rows: int, request: Req
     try:
         key = idempotency_key(environ)
         body = bodies.read(request)
-        bodies.admit(body, environ, csv_table.CHUNK_BYTES)
+        bodies.reserve(body, environ, csv_table.CHUNK_BYTES)
         sent = Table(body)
         serving = predictor.models.current()
         if problems := _problems(sent, added, serving.model):

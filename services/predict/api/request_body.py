@@ -76,6 +76,12 @@ class BodyReader:
             raise _too_costly(self.budget.most)
         self.budget.claim(environ, size)
 
+    def reserve(self, body: bytes, environ: dict[str, Any], size: int) -> None:
+        """Claim ``size`` bytes, or all that there are, for a large body that is read a little at a time; raises :class:`Refused`
+        with 503."""
+        if len(body) > SMALL:
+            self.budget.claim(environ, size)
+
     def document(self, body: bytes, environ: dict[str, Any], most_rows: int | None = None) -> Any:
         """:func:`parse`, within the budget; raises :class:`Refused` with 400, 413 or 503.
 

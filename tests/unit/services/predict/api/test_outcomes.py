@@ -169,6 +169,21 @@ def test_what_does_not_fit_is_named_and_nothing_is_recorded(
     assert stored(engine) == {}
 
 
+def test_a_scored_book_is_taken_as_it_is(client: FlaskClient, engine: sa.Engine) -> None:
+    """Its cells would take many times the memory of its text: they are read a little at a time."""
+    width = 40
+    header = ",".join(["prediction_id", "is_late", *(f"c{i}" for i in range(width))])
+    rows = [f"p{i % 2 + 1},1{',5' * width}" for i in range(1100)]
+    sheet = "\n".join([header, *rows, ""])
+    assert 90_000 < len(sheet) < 100_000
+    response = client.post("/outcomes", data=sheet, content_type="text/csv")
+    assert response.status_code == 200
+    lines = response.get_data(as_text=True).splitlines()
+    assert lines[0] == f"{header},status,detail"
+    assert [line.rsplit(",", 2)[0] for line in lines[1:]] == rows
+    assert {line.rsplit(",", 2)[1] for line in lines[1:]} <= {"recorded", "repeated"}
+
+
 def test_too_many_and_what_is_no_sheet(client: FlaskClient, engine: sa.Engine) -> None:
     """The bounds and types of /predict."""
     send(client, [{"prediction_id": "p1", "is_late": True}] * 51, 413)

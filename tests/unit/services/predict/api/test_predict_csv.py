@@ -51,6 +51,13 @@ def test_a_row_has_what_json_has(client: FlaskClient) -> None:
     assert [row[name] for name in HEADER.split(",")] == ["30000", "0.29", "D", "boat", ""]
 
 
+def test_where_bodies_are_small_a_book_may_still_be_as_large_as_a_body(client: FlaskClient) -> None:
+    """Its rows are read a little at a time, so it takes what memory there is, and no more."""
+    sent = "\n".join([HEADER, *[GOOD] * 4000, ""])
+    assert 1 << 16 < len(sent) < 100_000
+    assert len(rows_of(send(client, sent))) == 4000
+
+
 def test_columns_in_any_order_and_others_pass_through(client: FlaskClient) -> None:
     """What the schema lacks comes back as it was; ``id`` is the caller's own."""
     sent = 'id,branch,purpose,grade,int_rate,amount,emp_length\r\nL-1,"Köln, Süd",car,C,0.13,12000,\r\n'
