@@ -195,15 +195,25 @@ def note(connection: sa.Connection, kind: str, detail: dict[str, Any], own: str 
 
 def notices(connection: sa.Connection, prediction_id: str) -> list[dict[str, Any]]:
     """The letters that were written about a prediction, in order: ``time``, ``by`` whom, and the features that are its
-    ``reasons``."""
+    ``reasons``. Of one whose event was changed by hand, what no version writes is left empty."""
     letters: list[dict[str, Any]] = []
     while True:
         ids = [_of_letter(prediction_id, len(letters) + i) for i in range(AT_ONCE)]
         query = sa.select(events.c.event_id, events.c.time, events.c.detail).where(events.c.event_id.in_(ids))
-        found = {own: {"time": time, **json.loads(detail)} for own, time, detail in connection.execute(query)}
-        letters += [{name: found[own][name] for name in ("time", "by", "reasons")} for own in ids if own in found]
+        found = {own: _letter(time, detail) for own, time, detail in connection.execute(query)}
+        letters += [found[own] for own in ids if own in found]
         if len(found) < AT_ONCE:
             return letters
+
+
+def _letter(time: str, detail: str) -> dict[str, Any]:
+    try:
+        said = _parsed(detail)
+    except (ValueError, RecursionError):
+        said = None
+    by, reasons = (said.get("by"), said.get("reasons")) if isinstance(said, dict) else (None, None)
+    listed = [text for text in reasons if isinstance(text, str)] if isinstance(reasons, list) else []
+    return {"time": time, "by": by if isinstance(by, str) else "", "reasons": listed}
 
 
 def note_letter(connection: sa.Connection, prediction_id: str, reasons: list[str], by: str) -> None:

@@ -64,6 +64,23 @@ def test_one_prediction_is_told_as_the_audit_tells_it(
     assert told["model_version"] in card.text
 
 
+@pytest.mark.parametrize(
+    "detail",
+    ["{}", "[]", "no JSON", "[" * 100_000, '{"by": 3, "reasons": "amount"}', '{"by": "\\ud800", "reasons": [1]}'],
+)
+def test_a_letter_whose_event_was_changed_by_hand_is_shown_all_the_same(
+    client: FlaskClient, logged: Logged, ship: Ship, detail: str
+) -> None:
+    """That it was written is known; what no version writes is left empty."""
+    own = logged[0]["prediction_id"]
+    with ship().begin() as connection:
+        audit.note_letter(connection, own, ["amount"], "ann")
+        connection.execute(sa.update(database.events).where(database.events.c.kind == "notice").values(detail=detail))
+    (letter,) = client.get(f"/predictions/{own}.json", headers=AUDITOR).get_json()["notices"]
+    assert (letter["by"], letter["reasons"]) == ("", [])
+    assert "by nobody that is named" in client.get(f"/predictions/{own}", headers=AUDITOR).text
+
+
 def test_the_page_of_a_prediction_with_reasons_has_the_command_for_a_letter(
     client: FlaskClient, logged: Logged, ship: Ship
 ) -> None:
