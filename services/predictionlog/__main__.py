@@ -50,7 +50,9 @@ def history(engine: sa.Engine, kind: str | None) -> int:
     query = sa.select(events).order_by(events.c.time, events.c.id)
     with engine.connect() as connection:
         for row in connection.execute(query if kind is None else query.where(events.c.kind == kind)).mappings():
-            print(json.dumps({"time": row["time"], "kind": row["kind"], **json.loads(row["detail"])}))
+            said = audit.as_written(row["detail"])  # changed by hand, it may be anything
+            detail = said if isinstance(said, dict) else {"detail": said}
+            print(json.dumps({"time": row["time"], "kind": row["kind"], **detail}))
     return 0
 
 

@@ -88,6 +88,14 @@ def _read(row: dict[str, Any]) -> dict[str, Any]:
     return {**row, "damaged": damaged} if damaged else row
 
 
+def as_written(text: str) -> Any:
+    """What a column of JSON holds; the text itself where it is none, or cannot be written again."""
+    try:
+        return _parsed(text)
+    except (ValueError, RecursionError):
+        return text
+
+
 def _parsed(text: str) -> Any:
     value = json.loads(text, parse_constant=_no_number)
     json.dumps(value, ensure_ascii=False).encode()
@@ -182,7 +190,7 @@ def correct(engine: sa.Engine, prediction_id: str, value: Label, by: str) -> Non
         row = dict(found)
         connection.execute(sa.update(outcomes).where(mine).values(value=encoded(value)))
         replace(connection, OUTCOMES, row, {**row, "value": encoded(value)})
-        change = {"from": json.loads(row["value"]), "to": value}
+        change = {"from": as_written(row["value"]), "to": value}
         note(connection, event.CORRECTION, {"prediction_id": prediction_id, **change, "by": by})
 
 
@@ -207,10 +215,7 @@ def notices(connection: sa.Connection, prediction_id: str) -> list[dict[str, Any
 
 
 def _letter(time: str, detail: str) -> dict[str, Any]:
-    try:
-        said = _parsed(detail)
-    except (ValueError, RecursionError):
-        said = None
+    said = as_written(detail)
     by, reasons = (said.get("by"), said.get("reasons")) if isinstance(said, dict) else (None, None)
     listed = [text for text in reasons if isinstance(text, str)] if isinstance(reasons, list) else []
     return {"time": time, "by": by if isinstance(by, str) else "", "reasons": listed}

@@ -6,7 +6,6 @@ ended, and stops when the page is full. A search by model or band walks once for
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from services.predictionlog.audit import as_written
 from services.predictionlog.database import outcomes, predictions
 
 MOST_WALKS = 500  # models times bands
@@ -161,12 +161,5 @@ def _rows(connection: sa.Connection, ids: list[str]) -> Iterator[dict[str, Any]]
         shown = {name: row[name] for name in SHOWN}
         yield {
             **shown,
-            "outcome": None if row["value"] is None else {"name": row["name"], "value": _json(row["value"])},
+            "outcome": None if row["value"] is None else {"name": row["name"], "value": as_written(row["value"])},
         }
-
-
-def _json(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return text  # changed by hand

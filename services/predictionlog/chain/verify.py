@@ -120,7 +120,7 @@ class _Walk:
             self.report.batches += 1
             try:
                 look(batch, name)
-            except (ValueError, TypeError, KeyError):  # not as this program writes it
+            except (ValueError, TypeError, KeyError, RecursionError):  # not as this program writes it
                 self.report.add(f"changed: {name} cannot be read")
 
     def _batches(self, which: sa.ColumnElement[bool]) -> Iterator[dict[str, Any]]:
