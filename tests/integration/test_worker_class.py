@@ -21,7 +21,7 @@ import pytest
 from tests.integration.system import ROOT, ask, children, free_port, until
 
 PROGRAM = """
-import os, resource, time
+import os, resource, threading, time
 from services.predict.server import worker_class as own
 
 worker_connections = 30
@@ -35,9 +35,16 @@ own.TwoPoolWorker.max_in_flight = 4
 
 def post_worker_init(worker):
     started.append(worker)
+    threading.Thread(target=tell, args=(worker,), daemon=True).start()
     if os.environ.get("FILES"):
         open_now = len(os.listdir("/proc/self/fd"))
         resource.setrlimit(resource.RLIMIT_NOFILE, (open_now + int(os.environ["FILES"]),) * 2)
+
+def tell(worker):
+    told = os.open(os.environ["IN_FLIGHT"], os.O_WRONLY | os.O_CREAT)
+    while True:
+        os.pwrite(told, b"%4d" % worker.in_flight, 0)
+        time.sleep(0.01)
 
 def app(environ, start):
     path = environ["PATH_INFO"]
@@ -47,9 +54,8 @@ def app(environ, start):
     start("200 OK", [("Content-Length", "4")] if path == "/fails" else [])
     if path in ("/fails", "/large"):
         return fails() if path == "/fails" else [bytes(100_000)] * 80
-    if path in ("/count", "/in-flight"):
-        others = started[0].in_flight - (not own.in_side_pool())
-        return [str(started[0].connections if path == "/count" else others).encode()]
+    if path == "/count":
+        return [str(started[0].connections).encode()]
     return [b"shed" if own.shedding() else b"side" if own.in_side_pool() else b"main"]
 
 def fails():
@@ -65,14 +71,15 @@ class Server:
     process: subprocess.Popen[bytes]
     port: int
     open: Path  # requests to /hold are answered when it exists
+    told: Path  # what the worker tells without being asked: who asks would take a place
 
     def connections(self) -> int:
         """How many the worker thinks that it has, with the one that asks."""
         return int(ask(self.port, "GET", "/count")[2])
 
     def in_flight(self) -> int:
-        """How many requests are at work or wait for the main pool, without the one that asks."""
-        return int(ask(self.port, "GET", "/in-flight")[2])
+        """How many requests are at work or wait for the main pool."""
+        return int(self.told.read_text("ascii"))
 
 
 @pytest.fixture
@@ -82,12 +89,14 @@ def server(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Server]:
     port = free_port()
     command = [sys.executable, "-m", "gunicorn", "-c", "python:odd", "-b", f"127.0.0.1:{port}", "odd:app"]
     environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}", "OPEN": str(tmp_path / "open")}
+    environment["IN_FLIGHT"] = str(tmp_path / "in flight")
     environment["FILES"] = str(getattr(request, "param", ""))
     with (tmp_path / "log").open("wb") as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
-    made = Server(process, port, tmp_path / "open")
+    made = Server(process, port, tmp_path / "open", tmp_path / "in flight")
     try:
         until(lambda: made.connections() == 1, 20, "it answers")
+        until(lambda: made.in_flight() == 0, 20, "who asked has left its place")
         yield made
     finally:
         for pid in [] if process.poll() is not None else [*children(process.pid), process.pid]:
@@ -127,7 +136,7 @@ def test_a_post_in_two_packets_waits_for_its_pool(server: Server) -> None:
     """Where the first has less than its method; what is no POST does not wait."""
     with ExitStack() as stack:
         held = [stack.enter_context(begin(server.port, HOLD)) for _ in range(2)]
-        until(lambda: ask(server.port, "GET", "/")[2] == b"side", 20, "both threads are held")
+        until(lambda: server.in_flight() == 2, 20, "both threads are held")
         split = stack.enter_context(begin(server.port, POST[:2]))
         time.sleep(0.2)  # let it be looked at
         split.sendall(POST[2:] + b"x")
