@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from services.predict.rollout.instant.clock import BOUND
 from services.predict.rollout.protocol import PinnedVersion
 from services.predict.rollout.state_machine import Phase
 from tests.unit.services.predict.rollout import test_state_machine as exploring
-from tests.unit.services.predict.rollout.world import BAD, HANGS, WIDTH, A, B, C, Member, World
+from tests.unit.services.predict.rollout.world import BAD, HANGS, WIDTH, A, B, C, Member, World, replace
 
 T = 1e9 + 10.0
 HOURS = (T - 100, T - 1, T + 0.1, T + 0.6)  # early, time to prepare, just after the instant, and too late

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 
@@ -24,6 +23,7 @@ from tests.unit.services.predict.rollout.world import (
     World,
     failing,
     lead_steps,
+    replace,
     steps,
     work_steps,
 )

@@ -6,7 +6,9 @@ workers that are killed and replaced at any step, also in the middle of an actio
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+import dataclasses
+from dataclasses import dataclass, fields
+from typing import Any, TypeVar
 
 from services.predict.rollout import protocol, state_machine
 from services.predict.rollout.instant.clock import Clock
@@ -14,11 +16,31 @@ from services.predict.rollout.instant.schedule import Schedule, scheduled
 from services.predict.rollout.protocol import NOBODY, NOTHING, Candidate, Generation, Outcome, PinnedVersion, Vote
 from services.predict.rollout.rules import follow
 
+T = TypeVar("T")
 WORKERS = 3
 DEADLINE = 1.0  # of every vote; it is 0.0 o'clock until a vote is late
 A, B, C, BAD, HANGS = "a" * 64, "b" * 64, "c" * 64, "0" * 64, "f" * 64
 WIDTH = 0.02  # seconds by which the model service's time is not known exactly
 LATER = 1e6  # o'clock, of every poll: what waited has waited long enough
+
+
+def replace(one: T, **changes: Any) -> T:
+    """``dataclasses.replace``; a copy of the attributes where that is the same, because explorations do little else."""
+    if not hasattr(one, "__dict__"):
+        return dataclasses.replace(one, **changes)  # type: ignore[type-var]
+    assert changes.keys() <= one.__dict__.keys(), changes.keys() - one.__dict__.keys()
+    new: T = object.__new__(type(one))
+    new.__dict__.update(one.__dict__, **changes)
+    new.__dict__.pop("hash", None)
+    return new
+
+
+def computed_once(one: object) -> int:
+    """The hash of a :class:`Member` or a :class:`World`."""
+    if "hash" not in one.__dict__:
+        one.__dict__["hash"] = hash(tuple(one.__dict__.values()))
+    found: int = one.__dict__["hash"]
+    return found
 
 
 @dataclass(frozen=True)
@@ -36,6 +58,7 @@ class Member:
     leader: state_machine.Leader | None = None
     action: protocol.Action | None = None
     told: PinnedVersion | None = None
+    __hash__ = computed_once
 
 
 @dataclass(frozen=True)
@@ -71,6 +94,7 @@ class World:
     hours: tuple[float, ...] = (0.0,)
     skew: float | None = None
     schedule: Schedule | None = None
+    __hash__ = computed_once
 
     @property
     def probation(self) -> protocol.Probation | None:
