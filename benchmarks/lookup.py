@@ -31,7 +31,7 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 TEMPLATES = 1000
 AT_ONCE = 10_000
 BANDS = ("low", "high")
-OTHERS = [digit * 64 for digit in "abc"]  # versions that are not kept
+OTHERS = [digit * 64 for digit in "abc"]  # versions that are not kept; the first had no bands
 Asked = Callable[[random.Random], str]
 
 
@@ -43,10 +43,10 @@ def rows(templates: Sequence[dict[str, Any]], count: int) -> Iterator[dict[str, 
         version = versions[4 * i // count]
         yield {
             **templates[i % len(templates)],
-            "band": None if version not in OTHERS else BANDS[i % 20 == 0],
+            "band": None if version not in OTHERS[1:] else BANDS[i % 20 == 0],
             "prediction_id": identity(i),
             "request_id": f"r{identity(i // 10)[1:]}",
-            "record_id": f"loan-{i % (count // 2 + 1)}",
+            "record_id": "test" if 4 * i < count and i % 3 == 0 else f"loan-{i % (count // 2 + 1)}",
             "time": moment.isoformat(timespec="microseconds"),
             "model_version": version,
             "generation": 1 + 4 * i // count,
@@ -96,8 +96,10 @@ def searches(count: int) -> dict[str, Asked]:
         "by request": lambda chance: f"/predictions?request_id=r{identity(chance.randrange(count // 10))[1:]}",
         "by day": lambda chance: f"/predictions?from={(at := day(chance)):%Y-%m-%d}&to={at:%Y-%m-%d}",
         "by model and band": lambda chance: (
-            f"/predictions?model={chance.choice(OTHERS)[:12]}&band={chance.choice(['high', 'low'])}"
+            f"/predictions?model={chance.choice(OTHERS[1:])[:12]}&band={chance.choice(['high', 'low'])}"
         ),
+        "by a model of long ago": lambda _: f"/predictions?model={OTHERS[0][:12]}",
+        "an old record, often asked": lambda _: "/predictions?record_id=test",
         "an id that is not there": lambda chance: f"/predictions?id=none-{chance.random()}",
         "far down": lambda chance: f"/predictions?after={day(chance):%Y-%m-%dT%H:%M:%S}.000000%2B00:00_{'0' * 32}",
         "one prediction": lambda chance: f"/predictions/{identity(chance.randrange(count * 3 // 4 + 1, count))}",
