@@ -127,7 +127,7 @@ def measure(port: int, asked: dict[str, Asked], rounds: int) -> None:
         taken = [first_byte(port, address(chance)) for _ in range(rounds)]
         rest = sorted(taken[1:])
         print(
-            f"{name:24} median {statistics.median(rest):6.1f}  95 % {rest[len(rest) * 95 // 100]:6.1f}"
+            f"{name:26} median {statistics.median(rest):6.1f}  95 % {rest[len(rest) * 95 // 100]:6.1f}"
             f"  slowest {rest[-1]:6.1f}  the first {taken[0]:6.1f} ms",
             flush=True,
         )
@@ -149,7 +149,7 @@ def main() -> int:
             subjects.settle()
             with database.connect(f"sqlite:///{folder}/ours-data/predictions.sqlite").connect() as connection:
                 templates = [dict(row) for row in connection.execute(sa.select(database.predictions)).mappings()]
-            for kind in ("sqlite", "postgresql") if options.only is None else (options.only,):
+            for kind in ("postgresql", "sqlite") if options.only is None else (options.only,):
                 postgres = Postgres() if kind == "postgresql" else None
                 url = postgres.url if postgres else f"sqlite:///{folder}/many.sqlite"
                 try:
