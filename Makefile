@@ -179,7 +179,7 @@ test-variations: $(VENV)/development ## the unit tests as on other machines: pro
 	@$(PY) -m tests.variations $(TESTS)
 
 .PHONY: bench
-bench: $(VENV)/development ## measure against the naive ways of doing the same; writes benchmarks/results.json and the chart
+bench: $(VENV)/development ## measure against the naive ways of doing the same; writes benchmarks/results.json, the chart and the figures of docs/capacity.md
 	@$(PY) -m benchmarks
 
 $(VENV)/zoo: env-setup/zoo.txt | $(VENV)/development
@@ -218,8 +218,12 @@ bench-servers: $(SERVERS_VENV)/made ## the API behind our worker, gunicorn's own
 	@$(SERVERS_VENV)/bin/python -m benchmarks.servers $(ARGS)
 
 .PHONY: score-10m
-score-10m: $(VENV)/development ## ten million simulated loans scored, against scikit-learn, and after a kill -9; writes benchmarks/portfolio.json
+score-10m: $(VENV)/development ## ten million simulated loans scored, against scikit-learn, and after a kill -9; writes benchmarks/portfolio.json and the figures of docs/capacity.md
 	@$(PY) -m benchmarks.portfolio
+
+.PHONY: capacity
+capacity: $(VENV)/development ## the figures of docs/capacity.md from what was measured (MEASURE=1: processor time, memory and disk anew)
+	@$(PY) -m benchmarks.capacity $(if $(MEASURE),--measure) $(ARGS)
 
 .PHONY: evidence
 evidence: $(VENV)/development ## does evidence keep its promise, and after how many outcomes? On the loans of DATA=directory (data), or the stand-in

@@ -18,7 +18,11 @@ from typing import Any
 import pyarrow as pa
 
 from benchmarks import footprint, inprocess, serving
+from benchmarks.capacity import measure as capacity
+from benchmarks.capacity import page
 from benchmarks.chart import LABELS, draw
+from benchmarks.load import closed_loop
+from benchmarks.subjects import ARROW
 from late_payers import simulation
 
 NAMES = ("ours", "unlogged", "empty", "naive", "prototype", "fastapi")
@@ -55,6 +59,16 @@ def table_of(records: list[dict[str, Any]]) -> bytes:
     return bytes(sink.getvalue())
 
 
+def kinds() -> dict[str, tuple[int, bytes]]:
+    """The requests whose cost is measured: their rows, and their bytes."""
+    one, thousand = loans(1), loans(1000)
+    return {
+        "one_loan": (1, closed_loop.post(json.dumps(one[0]).encode())),
+        "thousand_loans": (1000, closed_loop.post(json.dumps(thousand).encode())),
+        "thousand_loans_arrow": (1000, closed_loop.post(table_of(thousand), kind=ARROW)),
+    }
+
+
 def main() -> int:
     """Measure, print, write; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
@@ -70,6 +84,7 @@ def main() -> int:
         difference = serving.agree(subjects.ports, loans(200), names)
         single = serving.measure(subjects, one, options.rounds, options.seconds, names)
         batch = serving.measure(subjects, thousand, options.rounds, options.seconds, list(BATCH), table_of(loans(1000)))
+    before = json.loads(options.out.read_text("utf-8")).get("capacity", {}) if options.out.exists() else {}
     results: dict[str, Any] = {
         "date": datetime.now(UTC).isoformat(timespec="minutes"),
         "python": platform.python_version(),
@@ -77,12 +92,15 @@ def main() -> int:
         "largest_difference_of_a_probability": difference,
         "one_loan": single,
         "thousand_loans": batch,
+        "capacity": capacity.measure(options.model, kinds(), options.rounds, options.seconds, before),
         "in_process_microseconds_per_row": inprocess.measure(options.model),
     }
     results["replica"] = footprint.measure(options.model, one)
     results["ratios"] = ratios(results)
     options.out.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
     draw(single, results["date"], options.chart)
+    if options.out == page.RESULTS:
+        page.write()
     print(table(results))
     return 0
 

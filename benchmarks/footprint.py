@@ -35,11 +35,13 @@ def proportional_set_size(pid: int) -> int:
 
 def processor_seconds(pid: int) -> float:
     """Seconds of processor time that the living processes of a tree have taken so far."""
-    ticks = 0
-    for member in tree(pid):
-        after_name = Path(f"/proc/{member}/stat").read_text("utf-8").rpartition(")")[2].split()
-        ticks += int(after_name[11]) + int(after_name[12])  # in user mode and in the kernel
-    return ticks / os.sysconf("SC_CLK_TCK")
+    return sum(own_seconds(member) for member in tree(pid))
+
+
+def own_seconds(pid: int) -> float:
+    """Seconds of processor time that one process has taken so far."""
+    after_name = Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()
+    return (int(after_name[11]) + int(after_name[12])) / os.sysconf("SC_CLK_TCK")  # in user mode and in the kernel
 
 
 def measure(model: Path, body: bytes, starts: int = 5) -> dict[str, Any]:

@@ -29,6 +29,7 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
+from benchmarks.capacity import page
 from benchmarks.footprint import proportional_set_size
 from late_payers import simulation
 from late_payers.features import COLUMNS
@@ -178,6 +179,8 @@ def main() -> int:
     }
     text = json.dumps(about | found, indent=1)
     options.out.write_text(text + "\n", "utf-8")
+    if options.out == page.PORTFOLIO:
+        page.write()
     print(text)
     return 0 if found["same_bytes"] and found["csv"]["peak_megabytes"] <= 500 else 1
 

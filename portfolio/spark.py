@@ -33,7 +33,8 @@ def session(master: str | None) -> Any:
     builder = builder.config("spark.sql.execution.arrow.maxRecordsPerBatch", "32768")
     builder = builder.config("spark.ui.enabled", "false").config("spark.ui.showConsoleProgress", "false")
     spark = (builder.master(master) if master else builder).getOrCreate()
-    spark.sparkContext.setLogLevel("ERROR")
+    here = spark.sparkContext.master.startswith("local")
+    spark.sparkContext.setLogLevel("ERROR" if here else "WARN")  # lost executors, and that no worker has room for one
     return spark
 
 
@@ -60,6 +61,20 @@ def read(spark: Any, source: str, text: bool) -> Any:
     return spark.read.options(**options, columnNameOfCorruptRecord=CORRUPT).schema(schema).csv(source)
 
 
+def place(spark: Any, where: str) -> tuple[Any, Any]:
+    """Return Spark's file system for ``where``, and ``where`` as it takes it."""
+    path = spark.sparkContext._jvm.org.apache.hadoop.fs.Path(where)
+    return path.getFileSystem(spark.sparkContext._jsc.hadoopConfiguration()), path
+
+
+def check_free(spark: Any, options: Options, rejects: str) -> None:
+    """Raise :class:`PortfolioError` if there are outputs that must not be replaced: before anything is scored or written."""
+    for where in (options.output, rejects):
+        store, path = place(spark, where)
+        if store.exists(path) and not options.force:
+            raise PortfolioError(f"{where} exists: pass --force to replace it")
+
+
 def score(spark: Any, options: Options, text: bool) -> tuple[str, int, int]:
     """Score and write; returns the version of the model, and the number of scored and of rejected rows."""
     from pyspark import StorageLevel
@@ -67,6 +82,8 @@ def score(spark: Any, options: Options, text: bool) -> tuple[str, int, int]:
     from pyspark.sql.pandas.types import from_arrow_schema, to_arrow_schema
 
     model = load(options)
+    rejects = f"{options.output}.rejected"
+    check_free(spark, options, rejects)
     book = read(spark, options.source, text)
     source = to_arrow_schema(book.schema)
     check(
@@ -85,8 +102,11 @@ def score(spark: Any, options: Options, text: bool) -> tuple[str, int, int]:
     rejected = bad.count()
     if rejected:
         bad.select(*[functions.col(name).alias(name[1:]) for name in REJECTED]).write.mode(mode).csv(
-            f"{options.output}.rejected", header=True, escape='"'
+            rejects, header=True, escape='"'
         )
+    else:
+        store, path = place(spark, rejects)
+        store.delete(path, True)  # of a run that --force replaces
     writer = good.drop(*REJECTED).write.mode(mode)
     if options.kind == "csv":
         writer.csv(options.output, header=True, escape='"')
@@ -141,19 +161,27 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(master: str | None, options: Options, text: bool) -> tuple[str, int, int]:
+    from py4j.protocol import Py4JError
     from pyspark.errors import PySparkException
 
     load(options)  # before Spark is started
-    spark = session(master)
+    spark = None
     try:
+        spark = session(master)
         with tempfile.TemporaryDirectory() as folder:
             ship(spark, Path(folder))
             return score(spark, options, text)
-    except PySparkException as error:
-        first = next(iter(str(error).strip().splitlines()), "")
-        raise PortfolioError(first) from None
+    except (PySparkException, Py4JError) as error:
+        raise PortfolioError(_reason(error)) from None
     finally:
-        spark.stop()
+        if spark is not None:
+            spark.stop()
+
+
+def _reason(error: Exception) -> str:
+    """Return the first line of what Spark says, without where Python called it."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return next((line[2:] for line in lines if line.startswith(": ")), lines[0])
 
 
 if __name__ == "__main__":
