@@ -35,9 +35,9 @@ def blueprint(predictor: Predictor, bodies: BodyReader, max_csv_rows: int) -> Bl
         except REFUSALS as error:
             raise refusal(error, environ) from None
         if found.single:
-            body = found.encoded[1:-1]
+            body = found.to_json()[1:-1]
         else:
-            body = b'{"predictions":%b,"model_version":"%b"}' % (found.encoded, found.serving.model.version.encode())
+            body = b'{"predictions":%b,"model_version":"%b"}' % (found.to_json(), found.serving.model.version.encode())
         return answered(body, found.serving, environ, len(found.answers))
 
     return views
