@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modelbundle.schema import LARGEST, MAX_TEXT, Feature, Schema
-from modelbundle.scorers.base import AnyColumn, Value
+from modelbundle.scorers.base import AnyColumn, Coded, Value
 from modelbundle.validation.problems import MOST_PROBLEMS, Invalid, Problem, TooManyRows, Unscorable, escape, unescape
 from modelbundle.validation.rules import (
     CLOSED,
@@ -36,6 +36,7 @@ from modelbundle.validation.rules import (
 )
 
 MOST_COMPARED = 5_000  # pairs of names, to hint at misspelled ones
+CODED = 4  # rows per distinct text from which on a column is looked up by its distinct texts
 Warnings = list[dict[str, str]]
 
 
@@ -219,6 +220,7 @@ class Validator:
             kinds = set(map(type, values))
             if type(None) in kinds and feature.required:
                 return None
+            column: AnyColumn | None
             column, unseen = self._numbers(values, kinds, plan) if plan[1] else self._texts(values, kinds, plan)
             if column is None:
                 return None
@@ -247,15 +249,19 @@ class Validator:
         return column, np.flatnonzero((column < low) | (column > high)).tolist()
 
     @staticmethod
-    def _texts(values: Sequence[Any], kinds: set[type], plan: Any) -> tuple[list[str | None] | None, list[int]]:
+    def _texts(values: Sequence[Any], kinds: set[type], plan: Any) -> tuple[list[str | None] | Coded | None, list[int]]:
         if not kinds <= {str, type(None)}:
             return None, []
-        strange = set(values) - (plan[7] or set()) - {None}
+        distinct = dict.fromkeys(values)
+        strange = distinct.keys() - (plan[7] or set()) - {None}
         if not all(is_category(text, plan[9]) for text in strange) or (plan[8] is not None and not strange <= plan[8]):
             return None, []
-        if plan[7] is None:
-            return list(values), []
-        return list(values), [i for i, value in enumerate(values) if value in strange] if strange else []
+        unseen = [i for i, value in enumerate(values) if value in strange] if strange and plan[7] is not None else []
+        if len(values) < CODED * len(distinct):
+            return list(values), unseen
+        place = {value: k for k, value in enumerate(distinct)}
+        codes = np.fromiter(map(place.__getitem__, values), dtype=np.intp, count=len(values))
+        return Coded(codes, list(distinct)), unseen
 
     def _explain(self, record: object, pointer: str) -> Iterator[Problem]:
         if not isinstance(record, dict):
