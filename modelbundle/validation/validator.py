@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from modelbundle.schema import LARGEST, MAX_TEXT, Feature, Schema
 from modelbundle.scorers.base import AnyColumn, Coded, Value
 from modelbundle.validation.problems import MOST_PROBLEMS, Invalid, Problem, TooManyRows, Unscorable, escape, unescape
+from modelbundle.validation.record_decoder import RecordDecoder, Unparsed
 from modelbundle.validation.rules import (
     CLOSED,
     ID_RULE,
@@ -38,6 +39,12 @@ from modelbundle.validation.rules import (
 MOST_COMPARED = 5_000  # pairs of names, to hint at misspelled ones
 CODED = 4  # rows per distinct text from which on a column is looked up by its distinct texts
 Warnings = list[dict[str, str]]
+_KINDS: dict[tuple[bool, bool], set[type]] = {  # of values by whether they are numbers, and required
+    (True, True): {float},
+    (True, False): {float, type(None)},
+    (False, True): {str},
+    (False, False): {str, type(None)},
+}
 
 
 @dataclass(slots=True)
@@ -76,6 +83,7 @@ class Validator:
         self.has_id = "id" not in schema.index
         self._known = frozenset((*schema.names, "id"))
         self._values = itemgetter(*schema.names)
+        self._decoder = RecordDecoder(schema, self.has_id)
         self._plan = [
             (
                 f.name,
@@ -95,8 +103,10 @@ class Validator:
         """The rows of a parsed JSON document in any of the four shapes.
 
         A record, or columns of length one, give :class:`One`. A list, ``records`` and longer columns give :class:`Many`.
-        Raises :class:`Invalid`, or :class:`TooManyRows` for more than ``max_rows``.
+        Raises :class:`Invalid`, or :class:`TooManyRows` for more than ``max_rows``, and what parsing raises.
         """
+        if isinstance(document, Unparsed):
+            return self._unparsed(document, max_rows)
         if isinstance(document, dict):
             if "records" in document and "records" not in self.schema.index:
                 return self._wrapped(document, max_rows)
@@ -106,6 +116,16 @@ class Validator:
         if isinstance(document, list):
             return self.records(document, max_rows)
         raise Invalid([Problem("", "must be an object (one record, records or columns) or an array of records")])
+
+    def _unparsed(self, document: Unparsed, max_rows: int) -> One | Many:
+        if (found := self._decoder.columns(document)) is not None:
+            columns, ids = found
+            self._count(len(columns[0]), max_rows, "")
+            many = self._columns(columns, ids, lambda name, i: f"/{i}/{escape(name)}", typed=True)
+            if many is not None:
+                many.pointer = ""
+                return many
+        return self.read(document.parse(document.body), max_rows)
 
     def record(self, record: Mapping[str, Any], pointer: str = "") -> One:
         """The row of one record at ``pointer``. Raises :class:`Invalid` with every problem."""
@@ -213,11 +233,13 @@ class Validator:
         if rows > max_rows:
             raise TooManyRows(rows, max_rows)
 
-    def _columns(self, raw: Sequence[Sequence[Any]], ids: Sequence[Any] | None, where: Any) -> Many | None:
-        """The fast path for n rows; None as soon as one value does not fit."""
+    def _columns(
+        self, raw: Sequence[Sequence[Any]], ids: Sequence[Any] | None, where: Any, typed: bool = False
+    ) -> Many | None:
+        """The fast path for n rows; None as soon as one value does not fit. ``typed`` values are of their feature's kind."""
         many = Many(len(raw[0]), [])
         for values, feature, plan in zip(raw, self.schema, self._plan, strict=True):
-            kinds = set(map(type, values))
+            kinds = _KINDS[plan[1], feature.required] if typed else set(map(type, values))
             if type(None) in kinds and feature.required:
                 return None
             column: AnyColumn | None
