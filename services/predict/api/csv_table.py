@@ -104,11 +104,12 @@ class Table:
     def _plain_chunks(self, size: int) -> Iterator[list[list[str]]]:
         """:meth:`chunks` where each line is a row, and each comma between two cells: a third of the time."""
         while some := self._lines.several():
-            rows = [text.split(",") for line in some if (text := line.rstrip("\r\n"))]
-            if ["sep=", ""] in rows:
-                rows = [row for row in rows if row != ["sep=", ""]]
-            for begin in range(0, len(rows), size):
-                yield rows[begin : begin + size]
+            for begin in range(0, len(some), size):
+                rows = [text.split(",") for line in some[begin : begin + size] if (text := line.rstrip("\r\n"))]
+                if ["sep=", ""] in rows:
+                    rows = [row for row in rows if row != ["sep=", ""]]
+                if rows:
+                    yield rows
 
 
 def _is_plain(body: bytes) -> bool:

@@ -21,6 +21,7 @@ from services.predict.app import Application
 from services.predict.serving import log_lines
 from services.predict.settings import Settings
 from services.predictionlog import database, erasure, record, shipper, spool
+from services.predictionlog.__main__ import main
 from tests.conftest import LOAN, Made
 from tests.unit.services.predict.api.arrow.test_predict import encode
 from tests.unit.services.predict.serving.test_shares import share
@@ -154,7 +155,13 @@ def test_columns_that_do_not_fit_each_other_are_set_aside(
         assert len(connection.execute(database.predictions.select()).all()) == 9
     (path,) = spool.named(worker.root, shipper.DAMAGED)
     assert list(spool.lines(path)) == wrong
-    path.write_bytes(spool.checksum(good) + good)
+    path.write_bytes(spool.checksum(good) + good + wrong[0])
+    assert main(["lines", str(path)]) == 1
+    first, second = capfd.readouterr().out.encode().splitlines(keepends=True)
+    assert second == wrong[0]
+    assert list(record.decode(first).rows()) == list(record.decode(good).rows())
+    path.write_bytes(first)  # as a person has mended it
+    assert main(["lines", str(path)]) == 0
     assert worker.replay(path) == 0
     assert not path.exists()
 
