@@ -7,6 +7,8 @@ are this machine's; the ratios are what to compare.
 from __future__ import annotations
 
 import argparse
+import csv
+import io
 import json
 import platform
 import sys
@@ -22,11 +24,12 @@ from benchmarks.capacity import measure as capacity
 from benchmarks.capacity import page
 from benchmarks.chart import LABELS, draw
 from benchmarks.load import closed_loop
-from benchmarks.subjects import ARROW
+from benchmarks.serving import OTHER_FORMS
+from benchmarks.subjects import ARROW, CSV
 from late_payers import simulation
 
 NAMES = ("ours", "unlogged", "empty", "naive", "prototype", "fastapi")
-BATCH = ("ours", "unlogged", "arrow", "arrow unlogged", "naive", "naive arrow", "fastapi")
+BATCH = ("ours", "unlogged", *OTHER_FORMS, "naive", "fastapi")
 PACKAGES = (
     "flask",
     "gunicorn",
@@ -69,6 +72,15 @@ def kinds() -> dict[str, tuple[int, bytes]]:
     }
 
 
+def sheet_of(records: list[dict[str, Any]]) -> bytes:
+    """Records as CSV."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(records[0]))
+    writer.writeheader()
+    writer.writerows(records)
+    return text.getvalue().encode()
+
+
 def main() -> int:
     """Measure, print, write; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
@@ -80,10 +92,11 @@ def main() -> int:
     options = parser.parse_args()
     names = list(NAMES)
     one, thousand = (json.dumps(loans(n)[0] if n == 1 else loans(n)).encode() for n in (1, 1000))
+    forms = {ARROW: table_of(loans(1000)), CSV: sheet_of(loans(1000))}
     with serving.running(options.model, [n for n in names if n != "ours"], one) as subjects:
         difference = serving.agree(subjects.ports, loans(200), names)
         single = serving.measure(subjects, one, options.rounds, options.seconds, names)
-        batch = serving.measure(subjects, thousand, options.rounds, options.seconds, list(BATCH), table_of(loans(1000)))
+        batch = serving.measure(subjects, thousand, options.rounds, options.seconds, list(BATCH), forms)
     before = json.loads(options.out.read_text("utf-8")).get("capacity", {}) if options.out.exists() else {}
     results: dict[str, Any] = {
         "date": datetime.now(UTC).isoformat(timespec="minutes"),
@@ -122,6 +135,14 @@ def ratios(results: dict[str, Any]) -> dict[str, float]:
         "1,000 loans in one request, against FastAPI + pandas on the batch": batch["ours"]["requests_per_second"]
         / batch["fastapi"]["requests_per_second"],
         "1,000 loans in one request, against Flask + pandas on the batch": batch["ours"]["requests_per_second"]
+        / batch["naive"]["requests_per_second"],
+        "1,000 loans as CSV, against Flask + pandas on the batch as CSV": batch["csv"]["requests_per_second"]
+        / batch["naive csv"]["requests_per_second"],
+        "1,000 loans as CSV, against Flask + pandas on the batch as JSON": batch["csv"]["requests_per_second"]
+        / batch["naive"]["requests_per_second"],
+        "1,000 loans, without the prediction log, against Flask + pandas on the batch": batch["unlogged"][
+            "requests_per_second"
+        ]
         / batch["naive"]["requests_per_second"],
         "1,000 loans as Arrow, against Flask + pandas on the batch as JSON": batch["arrow"]["requests_per_second"]
         / batch["naive"]["requests_per_second"],

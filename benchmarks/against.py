@@ -15,11 +15,10 @@ import tempfile
 from pathlib import Path
 
 from benchmarks import footprint
-from benchmarks.__main__ import loans
+from benchmarks.__main__ import loans, sheet_of, table_of
 from benchmarks.load import closed_loop
 from benchmarks.serving import Subjects
-
-ROWS = {"one loan": 1, "1,000 loans": 1000}
+from benchmarks.subjects import ARROW, CSV
 
 
 def main() -> int:
@@ -42,18 +41,24 @@ def main() -> int:
 
 def compare(options: argparse.Namespace, older: Path, folder: Path) -> None:
     """Start both and let them take turns."""
-    bodies = {name: json.dumps(loans(n)[0] if n == 1 else loans(n)).encode() for name, n in ROWS.items()}
+    one, many = loans(1)[0], loans(1000)
+    requests = {
+        "one loan": closed_loop.post(json.dumps(one).encode()),
+        "1,000 loans": closed_loop.post(json.dumps(many).encode()),
+        "1,000 loans as Arrow": closed_loop.post(table_of(many), kind=ARROW),
+        "1,000 loans as CSV": closed_loop.post(sheet_of(many), kind=CSV),
+    }
     sides = {"before": Subjects(options.model, folder / "b", older), "now": Subjects(options.model, folder / "n")}
     try:
         for subjects in sides.values():
             subjects.folder.mkdir()
             subjects.start([])
-            subjects.wait(bodies["one loan"])
-        for name, body in bodies.items():
+            subjects.wait(json.dumps(one).encode())
+        for name, request in requests.items():
             seen: dict[str, list[closed_loop.Round]] = {side: [] for side in sides}
             for turn in range(options.rounds + 1):
                 for side, subjects in sides.items() if turn % 2 else reversed(sides.items()):
-                    found = closed_loop.run(subjects.ports["ours"], closed_loop.post(body), options.seconds)
+                    found = closed_loop.run(subjects.ports["ours"], request, options.seconds)
                     subjects.settle()
                     if found.failed:
                         raise AssertionError(f"{side}: {found.failed} requests failed: nothing is measured")

@@ -12,19 +12,26 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks.load import closed_loop
-from benchmarks.subjects import ARROW
+from benchmarks.subjects import ARROW, CSV
 from modelbundle.format import archive
 from services.predictionlog import spool
 
 Loans = list[dict[str, Any]]
-AS_ARROW = {"arrow": "ours", "arrow unlogged": "unlogged", "naive arrow": "naive"}  # and which servers they are
+OTHER_FORMS = {  # what is sent to which server
+    "arrow": ("ours", ARROW),
+    "arrow unlogged": ("unlogged", ARROW),
+    "naive arrow": ("naive", ARROW),
+    "csv": ("ours", CSV),
+    "csv unlogged": ("unlogged", CSV),
+    "naive csv": ("naive", CSV),
+}
 
 
 def free_port() -> int:
@@ -153,20 +160,27 @@ def agree(ports: dict[str, int], loans: Loans, names: list[str]) -> float:
 
 
 def measure(
-    subjects: Subjects, body: bytes, rounds: int, seconds: float, names: list[str], table: bytes = b""
+    subjects: Subjects,
+    body: bytes,
+    rounds: int,
+    seconds: float,
+    names: list[str],
+    forms: Mapping[str, bytes] | None = None,
 ) -> dict[str, Any]:
     """Rounds in turn, one subject after the other; medians of rate, p50 and p99 (seconds), and all rates.
 
-    The subjects in :data:`AS_ARROW` are sent ``table``, the same rows as a stream of Arrow.
+    The subjects in :data:`OTHER_FORMS` are sent the same rows in another form: ``forms`` maps its type to the body.
 
     The log is shipped while the rounds of ours last; what is left of it then is waited for, not measured.
     """
-    requests = {name: closed_loop.post(body) for name in names if name not in AS_ARROW}
-    requests.update({name: closed_loop.post(table, kind=ARROW) for name in names if name in AS_ARROW})
+    ports, requests = dict(subjects.ports), {name: closed_loop.post(body) for name in names}
+    for name in {*names} & {*OTHER_FORMS}:
+        server, kind = OTHER_FORMS[name]
+        ports[name], requests[name] = subjects.ports[server], closed_loop.post((forms or {})[kind], kind=kind)
     seen: dict[str, list[closed_loop.Round]] = {name: [] for name in names}
     for turn in range(rounds + 1):
         for name in names:
-            found = closed_loop.run(subjects.ports[AS_ARROW.get(name, name)], requests[name], seconds)
+            found = closed_loop.run(ports[name], requests[name], seconds)
             subjects.settle()
             if found.failed:
                 raise AssertionError(f"{name}: {found.failed} requests failed: nothing is measured")

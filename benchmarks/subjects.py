@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 from modelbundle.format import archive, bundle
 
-ARROW = "application/vnd.apache.arrow.stream"
+ARROW, CSV = "application/vnd.apache.arrow.stream", "text/csv"
 THREADS, WORKERS = os.environ.get("THREADS", "4"), os.environ.get("WORKERS", "2")
 
 
@@ -51,8 +51,19 @@ def table(model: Any, body: bytes) -> Any:
     return Response(bytes(sink.getvalue()), mimetype=ARROW)
 
 
+def sheet(model: Any, body: bytes) -> Any:
+    """The answer to CSV, through a frame of pandas: the rows that were sent, with two columns more."""
+    import pandas as pd
+    from flask import Response
+
+    frame = pd.read_csv(io.BytesIO(body))
+    proba = model.predict_proba(frame)
+    added = frame.assign(prediction=model.classes_[proba.argmax(axis=1)], probability=proba[:, -1])
+    return Response(added.to_csv(index=False), mimetype=CSV)
+
+
 def naive() -> Any:
-    """Flask, a pandas frame per request, predict_proba: what most tutorials show; the frame comes as JSON, or as Arrow."""
+    """Flask, a pandas frame per request, predict_proba: what most tutorials show; the frame comes as JSON, Arrow or CSV."""
     import pandas as pd
     from flask import Flask, jsonify, request
 
@@ -62,6 +73,8 @@ def naive() -> Any:
     def predict() -> Any:
         if request.mimetype == ARROW:
             return table(model, request.get_data())
+        if request.mimetype == CSV:
+            return sheet(model, request.get_data())
         data = request.get_json()
         frame = pd.DataFrame(data if isinstance(data, list) else [data])
         proba = model.predict_proba(frame)

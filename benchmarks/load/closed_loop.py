@@ -36,7 +36,8 @@ class Client:
         self.timeout = timeout
         self.request = request
         self.parts: list[bytes] = []
-        self.missing = -1  # bytes of its body; negative until the head is complete
+        self.missing = -1  # bytes of its body, or of its chunk; negative until the head is complete
+        self.chunked = False
         self.status = 0
         self.closes = False
         self.sent = 0.0
@@ -75,12 +76,32 @@ class Client:
             if end < 4:
                 return None
             head, count = begun[:end].lower(), len(begun) - end
-            at = head.index(b"content-length:") + 15
-            self.missing = int(head[at : head.index(b"\r\n", at)])
             self.status = int(head[9:12])
             self.closes = b"\r\nconnection: close" in head
+            self.chunked = b"\r\ntransfer-encoding: chunked" in head
+            if self.chunked:
+                self.missing, self.parts = 0, [begun[end:]]
+            else:
+                at = head.index(b"content-length:") + 15
+                self.missing = int(head[at : head.index(b"\r\n", at)])
+        if self.chunked:
+            return self.status if self._last_chunk() else None
         self.missing -= count
         return None if self.missing > 0 else self.status
+
+    def _last_chunk(self) -> bool:
+        """Whether the last chunk has come whole. ``parts`` keeps the bytes from the next size on, ``missing`` those before it."""
+        content, place = b"".join(self.parts), self.missing
+        while (end := content.find(b"\r\n", place)) >= 0:
+            size = int(content[place:end], 16)
+            after = end + size + 4
+            if not size:
+                if after <= len(content):
+                    return True
+                break
+            place = after
+        self.missing, self.parts = max(0, place - len(content)), [content[place:]]
+        return False
 
     def ask(self) -> int:
         """Send the request, wait for the whole answer, and return its status."""

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any
 
+import msgspec
+
 from modelbundle.schema import Feature, Schema
 from modelbundle.validation.problems import Problem, escape
 from modelbundle.validation.validator import Validator
@@ -20,6 +22,7 @@ END = "\ue000\ue001 the end,\ue001\ue000"  # a line after the last one; where it
 CLOSED = END.split(",")
 TWICE = "appears in the header more than once"
 TAKEN = "is a column that the answer adds"
+_decode = msgspec.json.Decoder(list[float | None]).decode
 
 
 class Unclosed(list[str]):
@@ -90,7 +93,24 @@ def values(cells: Sequence[str], feature: Feature | None) -> list[Any]:
     """Cells as JSON values: an empty cell is None; text in a number's column is ``False``, which no rule accepts."""
     if feature is None or feature.kind == "category":
         return [cell or None for cell in cells]
-    return [number(cell) if cell else None for cell in cells]
+    return _numbers(cells) or [number(cell) if cell else None for cell in cells]
+
+
+def _numbers(cells: Sequence[str]) -> list[float | None]:
+    """:func:`number` of each cell where all are numbers as JSON has them, or empty; else an empty list.
+
+    msgspec reads a number in an eighth of the time that ``float`` takes, and to the same bits, but not the sign of ``-0``.
+    """
+    text = ",".join(cells)
+    if "null" in text or ("-0" in text and any(cell.strip() == "-0" for cell in cells)):
+        return []
+    if "" in cells:
+        text = ",".join([cell or "null" for cell in cells])
+    try:
+        found = _decode(f"[{text}]")
+    except (msgspec.MsgspecError, ValueError):
+        return []
+    return found if len(found) == len(cells) else []  # a cell may have a comma
 
 
 def number(cell: str) -> float | bool:

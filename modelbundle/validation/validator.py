@@ -19,8 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modelbundle.schema import LARGEST, MAX_TEXT, Feature, Schema
-from modelbundle.scorers.base import AnyColumn, Value
+from modelbundle.scorers.base import AnyColumn, Coded, Value
 from modelbundle.validation.problems import MOST_PROBLEMS, Invalid, Problem, TooManyRows, Unscorable, escape, unescape
+from modelbundle.validation.record_decoder import RecordDecoder, Unparsed
 from modelbundle.validation.rules import (
     CLOSED,
     ID_RULE,
@@ -36,7 +37,14 @@ from modelbundle.validation.rules import (
 )
 
 MOST_COMPARED = 5_000  # pairs of names, to hint at misspelled ones
+CODED = 4  # rows per distinct text from which on a column is looked up by its distinct texts
 Warnings = list[dict[str, str]]
+_KINDS: dict[tuple[bool, bool], set[type]] = {  # of values by whether they are numbers, and required
+    (True, True): {float},
+    (True, False): {float, type(None)},
+    (False, True): {str},
+    (False, False): {str, type(None)},
+}
 
 
 @dataclass(slots=True)
@@ -75,6 +83,7 @@ class Validator:
         self.has_id = "id" not in schema.index
         self._known = frozenset((*schema.names, "id"))
         self._values = itemgetter(*schema.names)
+        self._decoder = RecordDecoder(schema, self.has_id)
         self._plan = [
             (
                 f.name,
@@ -94,8 +103,10 @@ class Validator:
         """The rows of a parsed JSON document in any of the four shapes.
 
         A record, or columns of length one, give :class:`One`. A list, ``records`` and longer columns give :class:`Many`.
-        Raises :class:`Invalid`, or :class:`TooManyRows` for more than ``max_rows``.
+        Raises :class:`Invalid`, or :class:`TooManyRows` for more than ``max_rows``, and what parsing raises.
         """
+        if isinstance(document, Unparsed):
+            return self._unparsed(document, max_rows)
         if isinstance(document, dict):
             if "records" in document and "records" not in self.schema.index:
                 return self._wrapped(document, max_rows)
@@ -105,6 +116,16 @@ class Validator:
         if isinstance(document, list):
             return self.records(document, max_rows)
         raise Invalid([Problem("", "must be an object (one record, records or columns) or an array of records")])
+
+    def _unparsed(self, document: Unparsed, max_rows: int) -> One | Many:
+        if (found := self._decoder.columns(document)) is not None:
+            columns, ids = found
+            self._count(len(columns[0]), max_rows, "")
+            many = self._columns(columns, ids, lambda name, i: f"/{i}/{escape(name)}", typed=True)
+            if many is not None:
+                many.pointer = ""
+                return many
+        return self.read(document.parse(document.body), max_rows)
 
     def record(self, record: Mapping[str, Any], pointer: str = "") -> One:
         """The row of one record at ``pointer``. Raises :class:`Invalid` with every problem."""
@@ -212,13 +233,16 @@ class Validator:
         if rows > max_rows:
             raise TooManyRows(rows, max_rows)
 
-    def _columns(self, raw: Sequence[Sequence[Any]], ids: Sequence[Any] | None, where: Any) -> Many | None:
-        """The fast path for n rows; None as soon as one value does not fit."""
+    def _columns(
+        self, raw: Sequence[Sequence[Any]], ids: Sequence[Any] | None, where: Any, typed: bool = False
+    ) -> Many | None:
+        """The fast path for n rows; None as soon as one value does not fit. ``typed`` values are of their feature's kind."""
         many = Many(len(raw[0]), [])
         for values, feature, plan in zip(raw, self.schema, self._plan, strict=True):
-            kinds = set(map(type, values))
+            kinds = _KINDS[plan[1], feature.required] if typed else set(map(type, values))
             if type(None) in kinds and feature.required:
                 return None
+            column: AnyColumn | None
             column, unseen = self._numbers(values, kinds, plan) if plan[1] else self._texts(values, kinds, plan)
             if column is None:
                 return None
@@ -247,15 +271,19 @@ class Validator:
         return column, np.flatnonzero((column < low) | (column > high)).tolist()
 
     @staticmethod
-    def _texts(values: Sequence[Any], kinds: set[type], plan: Any) -> tuple[list[str | None] | None, list[int]]:
+    def _texts(values: Sequence[Any], kinds: set[type], plan: Any) -> tuple[list[str | None] | Coded | None, list[int]]:
         if not kinds <= {str, type(None)}:
             return None, []
-        strange = set(values) - (plan[7] or set()) - {None}
+        distinct = dict.fromkeys(values)
+        strange = distinct.keys() - (plan[7] or set()) - {None}
         if not all(is_category(text, plan[9]) for text in strange) or (plan[8] is not None and not strange <= plan[8]):
             return None, []
-        if plan[7] is None:
-            return list(values), []
-        return list(values), [i for i, value in enumerate(values) if value in strange] if strange else []
+        unseen = [i for i, value in enumerate(values) if value in strange] if strange and plan[7] is not None else []
+        if len(values) < CODED * len(distinct):
+            return list(values), unseen
+        place = {value: k for k, value in enumerate(distinct)}
+        codes = np.fromiter(map(place.__getitem__, values), dtype=np.intp, count=len(values))
+        return Coded(codes, list(distinct)), unseen
 
     def _explain(self, record: object, pointer: str) -> Iterator[Problem]:
         if not isinstance(record, dict):

@@ -1,4 +1,6 @@
-"""``python -m services.predictionlog audit ID | events | correct ID VALUE | erase --before DATE | replay | verify | migrate``.
+"""``python -m services.predictionlog audit ID | events | correct ID VALUE | erase --before DATE | replay | lines FILE | verify``.
+
+``migrate`` brings the tables to this version.
 
 What is erased may be named by ``--request-id ID`` or ``--record-id ID`` too. ``erase`` ends with 0 once no file here holds it.
 
@@ -15,6 +17,7 @@ import sys
 from datetime import UTC, date, datetime
 from pathlib import Path
 
+import msgspec
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -22,7 +25,7 @@ from modelbundle.errors import BundleError
 from modelbundle.format.outcome import encoded
 from services import private
 from services.places import bundle_directories, data_dir, log_url
-from services.predictionlog import audit, erasure, event, spool
+from services.predictionlog import audit, erasure, event, record, spool
 from services.predictionlog.chain import EVENTS, OUTCOMES, ROWS
 from services.predictionlog.chain import verify as chains
 from services.predictionlog.database import BEFORE, HEAD, RECORD, REQUEST, connect, events, migrate, revision
@@ -126,6 +129,23 @@ def replay(url: str, root: Path, files: list[Path]) -> int:
     return 1 if left else 0
 
 
+def lines(path: Path) -> int:
+    """Print the lines of a file of the spool without their checksums, as JSON that a person can read and mend.
+
+    A line that cannot be read is printed as it is; 1 where there is one.
+    """
+    unreadable = 0
+    for raw in spool.raw_lines(path):
+        line = spool.apart(raw)[1]
+        try:
+            line = record.as_line(line)
+        except msgspec.MsgspecError:
+            unreadable += 1
+        sys.stdout.buffer.write(line)
+    sys.stdout.flush()
+    return 1 if unreadable else 0
+
+
 def verify(engine: sa.Engine, root: Path) -> int:
     """Walk the chains and print what was changed by hand; 0 where nothing was."""
     if (revision(engine) or "") < HEAD:
@@ -197,6 +217,8 @@ def main(arguments: list[str] | None = None) -> int:
     one.add_argument("--wait", type=float, default=10.0, metavar="SECONDS", help="for the spool to be shipped (10)")
     one = actions.add_parser("replay", help="insert what the shipper set aside, where it can be inserted now")
     one.add_argument("files", type=Path, nargs="*", help="files *.damaged (all of DATA_DIR/spool)")
+    one = actions.add_parser("lines", help="print a file of the spool, so that a person can mend a line of it")
+    one.add_argument("file", type=Path)
     actions.add_parser("verify", help="were rows changed, removed or added by hand? Walks the chains of hashes")
     actions.add_parser("migrate", help="bring the tables to this version, as the first shipper that connects does")
     options = parser.parse_args(arguments)
@@ -205,6 +227,8 @@ def main(arguments: list[str] | None = None) -> int:
     if options.action == "migrate":
         return update(log_url())
     try:
+        if options.action == "lines":
+            return lines(options.file)
         waiting = data_dir() / "spool"
         engine = connect(log_url()) if options.action == "erase" and waiting.is_dir() else existing_log()
         if options.action == "erase":

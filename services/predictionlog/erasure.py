@@ -16,10 +16,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import sqlalchemy as sa
 
 from modelbundle.durable import Disk
-from services.predictionlog import audit, event, spool
+from services.predictionlog import audit, event, record, spool
 from services.predictionlog.chain.tombstones import bury
 from services.predictionlog.challenger_queue import Queue
 from services.predictionlog.database import ALONE, BEFORE, RECORD, REQUEST, predictions
@@ -169,13 +170,16 @@ def _clean(path: Path, wanted: Erasure) -> tuple[int, int]:
 
 
 def _parts(line: bytes) -> list[Any] | None:
-    """A line of predictions as :mod:`services.predictionlog.record` writes it, read as leniently as can be; None for others."""
+    """A line of predictions as :mod:`services.predictionlog.record` writes it, read as leniently as can be; None for others.
+
+    Columns become JSON, so what is left of them when rows are erased is a line of JSON.
+    """
     try:
-        match json.loads(line):
+        match json.loads(record.as_line(line)):
             case [_, int() | float(), _, str(), str() | None, dict() as inputs, list() as answers] as parts:
                 columns = all(isinstance(v, list) and len(v) == len(answers) for v in inputs.values())
                 return parts if columns and all(isinstance(answer, dict) for answer in answers) else None
-    except (ValueError, RecursionError):
+    except (ValueError, RecursionError, msgspec.MsgspecError):
         pass
     return None
 

@@ -93,7 +93,7 @@ class Segment:
 def _ids(line: bytes) -> set[str]:
     if event.is_one(line):
         return {event.decode(line)["event_id"]}
-    return {answer.prediction_id for answer in record.decode(line).answers}
+    return set(record.decode(line).ids())
 
 
 class Shipper:

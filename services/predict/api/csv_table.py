@@ -29,7 +29,7 @@ csv.field_size_limit(LARGEST_CELL)
 
 
 class Lines:
-    """The lines of a text, decoded a little at a time. ``taken`` counts their characters."""
+    """The lines of a text in UTF-8, decoded a little at a time. ``taken`` counts the characters of those that were iterated."""
 
     def __init__(self, body: bytes) -> None:
         self.taken = 0
@@ -39,6 +39,10 @@ class Lines:
         while line := self._text.readline(LONGEST_ROW + 1):
             self.taken += len(line)
             yield line
+
+    def several(self) -> list[str]:
+        """Whole lines of about :data:`CHUNK_CHARACTERS` together, however long they are; none at the end."""
+        return self._text.readlines(CHUNK_CHARACTERS)
 
 
 def _filled(lines: Lines) -> Iterator[list[str]]:
@@ -53,6 +57,7 @@ class Table:
     def __init__(self, body: bytes) -> None:
         _check_utf_8(body)
         self._body = body
+        self._plain = _is_plain(body)
         self._lines = Lines(body)
         self._rows = (row for row in _filled(self._lines) if row != ["sep=", ""])
         self.header = next(self._rows, [])
@@ -83,6 +88,9 @@ class Table:
 
         The last is Unclosed where it ends inside quotation marks, or is longer than :data:`LONGEST_ROW`.
         """
+        if self._plain:
+            yield from self._plain_chunks(size)
+            return
         chunk: list[list[str]] = []
         end = self._lines.taken + CHUNK_CHARACTERS
         for row in self._rows:
@@ -92,6 +100,23 @@ class Table:
                 chunk, end = [], self._lines.taken + CHUNK_CHARACTERS
         if chunk:
             yield chunk
+
+    def _plain_chunks(self, size: int) -> Iterator[list[list[str]]]:
+        """:meth:`chunks` where each line is a row, and each comma between two cells: a third of the time."""
+        while some := self._lines.several():
+            for begin in range(0, len(some), size):
+                rows = [text.split(",") for line in some[begin : begin + size] if (text := line.rstrip("\r\n"))]
+                if ["sep=", ""] in rows:
+                    rows = [row for row in rows if row != ["sep=", ""]]
+                if rows:
+                    yield rows
+
+
+def _is_plain(body: bytes) -> bool:
+    """Whether no cell of a CSV document is in quotation marks, and no line is longer than :data:`LONGEST_ROW`."""
+    step = LONGEST_ROW // 2
+    ends = all(b"\n" in body[begin : begin + step] for begin in range(0, len(body) - step, step))
+    return ends and b'"' not in body
 
 
 def lines(body: bytes) -> int:

@@ -6,9 +6,10 @@ from flask import Blueprint, Response, request
 
 from services.predict.api import predict_csv
 from services.predict.api.arrow import predict as predict_arrow
-from services.predict.api.request_body import BodyReader, check_type
+from services.predict.api.request_body import BodyReader, check_type, parse
 from services.predict.api.responses import answered, refusal
-from services.predict.serving.predictor import REFUSALS, Predictor
+from services.predict.serving.loaded_models import NoModel
+from services.predict.serving.predictor import REFUSALS, InvalidKey, Predictor
 from services.web.problem import Refused
 
 
@@ -31,13 +32,17 @@ def blueprint(predictor: Predictor, bodies: BodyReader, max_csv_rows: int) -> Bl
         check_type(sent)
         body = bodies.read(sent)
         try:  # the content has no name here, so that it is freed before the answers are made
-            found = predictor.predict(bodies.document(body, environ, predictor.max_rows), environ, every_term)
+            found = predictor.predict(
+                bodies.document(body, environ, predictor.max_rows, later=True), environ, every_term
+            )
         except REFUSALS as error:
+            if isinstance(error, (NoModel, InvalidKey)):
+                parse(body)  # what is wrong with the body is said first, also of one that was not parsed yet
             raise refusal(error, environ) from None
         if found.single:
-            body = found.encoded[1:-1]
+            body = found.to_json()[1:-1]
         else:
-            body = b'{"predictions":%b,"model_version":"%b"}' % (found.encoded, found.serving.model.version.encode())
+            body = b'{"predictions":%b,"model_version":"%b"}' % (found.to_json(), found.serving.model.version.encode())
         return answered(body, found.serving, environ, len(found.answers))
 
     return views

@@ -7,15 +7,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import msgspec
 from flask import Request, Response
-from msgspec import UNSET
 
-from modelbundle.model import Answer, Model
+from modelbundle.model import Model
 from modelbundle.validation import csv_cells
 from modelbundle.validation.problems import Invalid, Problem, TooManyRows, Unscorable, unescape
 from modelbundle.validation.validator import Many, One
-from services.predict.api import csv_table
+from services.predict.api import csv_answers, csv_table
+from services.predict.api.csv_answers import ADDED
 from services.predict.api.csv_table import Table
 from services.predict.api.request_body import BodyReader
 from services.predict.api.responses import answered, refusal
@@ -23,9 +22,7 @@ from services.predict.serving.loaded_models import Serving
 from services.predict.serving.predictor import REFUSALS, Predictor, idempotency_key
 
 CHUNK = 500  # rows that are scored and sent at a time
-ADDED = ("prediction", "probability", "band", "reasons", "warnings", "error", "prediction_id", "model_version")
 CELLS = "has {} cells where the header has {}"
-Cells = dict[str, Any]
 
 
 def answer(predictor: Predictor, bodies: BodyReader, max_rows: int, request: Request, every_term: bool) -> Response:
@@ -76,14 +73,10 @@ def _lines(scorer: TableScorer, sent: Table, added: Sequence[str]) -> Iterator[b
         for rows in sent.chunks(CHUNK):
             if scorer.serving.requests.overdue:
                 raise Overdue
-            answers = scorer.score(rows, first)
-            good = sum("band" in answer for answer in answers)
-            facts["rows"] += good
-            facts["bad_rows"] = facts.get("bad_rows", 0) + len(rows) - good
-            yield csv_table.encode(
-                [*row[:width], *[""] * (width - len(row)), *(answer.get(name, "") for name in added)]
-                for row, answer in zip(rows, answers, strict=True)
-            )
+            texts, bad = scorer.score(rows, first)
+            facts["rows"] += len(rows) - bad
+            facts["bad_rows"] = facts.get("bad_rows", 0) + bad
+            yield csv_answers.encode(rows, width, texts)
             first += len(rows)
 
 
@@ -102,29 +95,32 @@ class TableScorer:
     key: str | None
     every_term: bool
 
-    def score(self, rows: Sequence[Sequence[str]], first: int) -> list[Cells]:
-        """The added columns of each row: the answer's, or only ``error``. ``first``: the position of the first of them.
+    def score(self, rows: Sequence[Sequence[str]], first: int) -> tuple[list[str], int]:
+        """The text of each row's added cells, and how many rows have only ``error``.
 
-        The rows between bad ones are scored together.
+        ``first``: the position of the first row. The rows between bad ones are scored together.
         """
         try:
-            return self._answers(self._read(rows, self.serving.model), first)
+            return self._answers(self._read(rows, self.serving.model), first), 0
         except Unscorable as error:
             bad = {i: _said(problem) for i, problem in error.rows.items()}
         except (Invalid, TooManyRows):
             bad = {i: why for i, row in enumerate(rows) if (why := self._misfit(row))}
-        found: list[Cells] = []
-        begin = 0
+        found: list[str] = []
+        begin = count = 0
         for i, why in [*sorted(bad.items()), (len(rows), "")]:
             if begin < i:
-                found += self.score(rows[begin:i], first + begin)
+                between, worse = self.score(rows[begin:i], first + begin)
+                found += between
+                count += worse
             if why:
-                found.append({"error": why})
+                found.append(csv_answers.refused(why, self.every_term))
+                count += 1
             begin = i + 1
-        return found
+        return found, count
 
     def _read(self, rows: Sequence[Sequence[str]], model: Model) -> One | Many:
-        if any(len(row) != len(self.header) or isinstance(row, csv_cells.Unclosed) for row in rows):
+        if {*map(len, rows)} != {len(self.header)} or {*map(type, rows)} != {list}:
             raise Invalid([])
         columns = csv_table.columns(self.header, rows, model.schema, model.validator.has_id)
         if len(rows) == 1:
@@ -145,27 +141,11 @@ class TableScorer:
             return "; ".join(map(_said, invalid.problems))
         return ""
 
-    def _answers(self, asked: One | Many, first: int) -> list[Cells]:
+    def _answers(self, asked: One | Many, first: int) -> list[str]:
         found = self.predictor.share(self.serving, asked, self.environ, self.key, self.every_term, first)
-        return [cells(answer) for answer in found.answers]
-
-
-def cells(answer: Answer) -> Cells:
-    """The added columns of one row."""
-    return {
-        **msgspec.structs.asdict(answer),
-        "prediction": csv_cells.label(answer.prediction),
-        "probability": answer.predict_proba[-1],
-        "reasons": " | ".join(reason["text"] for reason in answer.reasons or ()),
-        "warnings": " | ".join(_named(warning) for warning in answer.warnings),
-        "contributions": "" if answer.contributions is UNSET else msgspec.json.encode(answer.contributions).decode(),
-    }
+        return csv_answers.texts(found.answers, self.every_term)
 
 
 def _said(problem: Problem) -> str:
     name = unescape(problem.pointer[1:])
     return f"{name}: {problem.detail}" if name else problem.detail
-
-
-def _named(warning: dict[str, str]) -> str:
-    return f"{unescape(warning['pointer'].split('/')[1])}: {warning['detail']}"

@@ -21,11 +21,13 @@ import msgspec
 from flask import Request
 
 from modelbundle.validation.problems import Problem
+from modelbundle.validation.record_decoder import Unparsed
 from services.predict.api.json_scan import most_keys, occurrences, quotation_marks, repeated_keys, weigh
 from services.predict.serving.memory_budget import TIMES_BODY, MemoryBudget
 from services.web.problem import Refused
 
 ENVELOPE = 8  # objects around the rows
+REGULAR = 1 << 13  # bytes of a list from which on it pays to try whether all records have the same fields
 SMALL = 1 << 16  # bytes of a body whose content asks for no memory
 
 
@@ -82,10 +84,11 @@ class BodyReader:
         if len(body) > SMALL:
             self.budget.claim(environ, size)
 
-    def document(self, body: bytes, environ: dict[str, Any], most_rows: int | None = None) -> Any:
+    def document(self, body: bytes, environ: dict[str, Any], most_rows: int | None = None, later: bool = False) -> Any:
         """:func:`parse`, within the budget; raises :class:`Refused` with 400, 413 or 503.
 
-        ``most_rows``, where each row is an object, refuses a body that has more of them before it is decoded.
+        ``most_rows``, where each row is an object, refuses a body that has more of them before it is decoded. ``later`` leaves
+        a long list :class:`Unparsed`, for who has a schema.
         """
         if len(body) > SMALL:
             most = math.inf if most_rows is None else most_rows + ENVELOPE
@@ -95,6 +98,8 @@ class BodyReader:
                     raise _repeated(problems)
                 raise _too_many(most_rows) if objects > most else _too_costly(self.budget.most)
             self.budget.claim(environ, size)
+        if later and len(body) > REGULAR and body.startswith(b"["):
+            return Unparsed(body, parse, most_keys)
         return parse(body)
 
     def _too_large(self) -> Refused:

@@ -16,7 +16,7 @@ from services.predict.api import csv_table, outcome_parser
 from services.predict.api.arrow import answers as arrow_answers
 from services.predict.api.arrow import columns as arrow_columns
 from services.predict.api.arrow.predict import MEDIA_TYPE as ARROW
-from services.predict.api.predict_csv import ADDED
+from services.predict.api.csv_answers import ADDED
 from services.predict.api.responses import MODEL_HEADERS, answered, current
 from services.predict.openapi import schemas
 from services.predict.openapi.schemas import Json, ref

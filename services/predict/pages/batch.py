@@ -13,7 +13,8 @@ from modelbundle.schema import Feature
 from modelbundle.validation import csv_cells
 from modelbundle.validation.csv_cells import TAKEN, TWICE, UNCLOSED
 from modelbundle.validation.rules import ID_RULE, MAX_ID, MISSING, UNKNOWN, expectation
-from services.predict.api.predict_csv import ADDED, CELLS
+from services.predict.api.csv_answers import ADDED
+from services.predict.api.predict_csv import CELLS
 from services.predict.api.responses import answered, current
 from services.predict.pages import rendering
 from services.predict.pages.example_cases import Examples

@@ -45,7 +45,7 @@ def blueprint(predictor: Predictor, bodies: BodyReader) -> Blueprint:
         except REFUSALS as error:
             place = str if isinstance(content, Table) else content.place
             raise refusal(error, request.environ, place) from None
-        return answered(b'{"predictions":%b}' % found.encoded, found.serving, request.environ, len(found.answers))
+        return answered(b'{"predictions":%b}' % found.to_json(), found.serving, request.environ, len(found.answers))
 
     @views.get("/ping")
     def ping() -> Response:

@@ -19,16 +19,14 @@ from modelbundle.errors import CannotScore
 from modelbundle.explain.answers import Answer, Answers
 from modelbundle.model import Model
 from modelbundle.schema import Schema
-from modelbundle.scorers.base import plain
 from modelbundle.validation.problems import Invalid, TooManyRows
 from modelbundle.validation.validator import Many, One
-from services.predict.serving import shares
+from services.predict.serving import log_lines, shares
 from services.predict.serving.loaded_models import Models, NoModel, Serving
 from services.predict.serving.memory_budget import FEW_ROWS, RELEASE, MemoryBudget
 from services.predict.serving.model_calls import SCORING, running
 from services.predict.serving.prediction_log import PredictionLog
 from services.predict.serving.shares import Part, Shares
-from services.predictionlog import record
 from services.web.request_ids import fresh, several
 
 _encode = msgspec.json.encode
@@ -46,13 +44,17 @@ REFUSALS = (NoModel, Invalid, TooManyRows, InvalidKey)  # what :meth:`Predictor.
 class Predictions(msgspec.Struct, frozen=True, gc=False):
     """The answers to one request, in order, and the model that gave them; the champion, where two models did.
 
-    ``encoded`` is the answers as a JSON array; ``single`` says that one record was asked, not a list of one.
+    ``single`` says that one record was asked, not a list of one. ``encoded`` is empty where the log had no use for JSON.
     """
 
     serving: Serving
     answers: Sequence[Answer]
-    encoded: bytes
     single: bool
+    encoded: bytes
+
+    def to_json(self) -> bytes:
+        """The answers as a JSON array."""
+        return self.encoded or _to_json(self.answers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +127,7 @@ class Predictor:
         part = None
         if places:
 
-            def scored(model: Model, own: One | Many, places: Sequence[int]) -> tuple[Iterable[Any], Sequence[Answer]]:
+            def scored(model: Model, own: One | Many, places: Sequence[int]) -> Sequence[Answer]:
                 return _answers(model, own, key, every_term, [first + place for place in places])
 
             with challenger:
@@ -167,63 +169,54 @@ class Predictor:
         own, rows = (asked, range(asked.rows)) if places is None else (shares.subset(asked, places), places)
         began = time.perf_counter() if trial is not None else 0.0
         try:
-            inputs, answers = _answers(model, own, key, every_term, [first + i for i in rows] if key else ())
+            answers = _answers(model, own, key, every_term, [first + i for i in rows] if key else ())
         except CannotScore as error:
             if trial is not None:
                 trial.failed(model, own, error.rows)
             raise model.validator.unscorable(asked, {rows[i]: why for i, why in error.rows.items()}) from None
         if trial is not None:
             trial.answered(model, own, answers, time.perf_counter() - began)
-        return Part(serving, rows, own, inputs, answers)
+        return Part(serving, rows, own, answers)
 
     def _finished(self, parts: Sequence[Part], environ: Mapping[str, Any], single: bool) -> Predictions:
         """Log and count the answers of each model, and put them in the order of the request."""
         answers = parts[0].answers
-        if len(parts) == 1:
-            # once: what is sent is what is logged
-            whole = answers.to_json() if isinstance(answers, Answers) else _encode(answers)
-            encoded = [whole]
-        else:
+        if len(parts) > 1:
             found = {place: answer for part in parts for place, answer in zip(part.places, part.answers, strict=True)}
-            texts = {place: _encode(answer) for place, answer in found.items()}
-            answers, whole = [found[place] for place in sorted(found)], _array(texts, sorted(texts))
-            encoded = [_array(texts, part.places) for part in parts]
+            answers = [found[place] for place in sorted(found)]
+        encoded = b""
         if (writer := self.log.writer) is None:
             self.log.missed(len(answers))
         else:
+            lines = []
+            for part in parts:
+                serving, asked, given = part.serving, part.asked, part.answers
+                if isinstance(asked, Many) and isinstance(given, Answers) and asked.rows > log_lines.FEW:
+                    lines.append(log_lines.batch(environ, serving, asked, given))
+                else:
+                    encoded = _to_json(given)  # once: what is sent is what is logged
+                    lines.append(log_lines.line(environ, serving, asked, encoded))
             try:
-                writer.append(*[record.encode(_line(environ, *pair)) for pair in zip(parts, encoded, strict=True)])
+                writer.append(*lines)
             except OSError as error:
                 self.log.missed(len(answers), error)
         self.bands(answers.band_labels() if isinstance(answers, Answers) else map(_band, answers))
         for part in parts:
             if part.asked.warnings:
                 own = part.asked
-                given = own.warnings if isinstance(own, One) else chain.from_iterable(own.warnings.values())
-                self.warned(part.serving.model.schema, given)
-        return Predictions(parts[0].serving, answers, whole, single)
+                said = own.warnings if isinstance(own, One) else chain.from_iterable(own.warnings.values())
+                self.warned(part.serving.model.schema, said)
+        return Predictions(parts[0].serving, answers, single, encoded if len(parts) == 1 else b"")
 
 
-def _array(texts: Mapping[int, bytes], places: Iterable[int]) -> bytes:
-    return b"[%b]" % b",".join([texts[place] for place in places])
-
-
-def _line(environ: Mapping[str, Any], part: Part, encoded: bytes) -> record.Line:
-    return record.Line(
-        record.FORMAT,
-        time.time(),
-        part.serving.generation.number,
-        environ["request.id"],
-        environ.get("request.key"),
-        dict(zip(part.serving.model.schema.names, part.inputs, strict=True)),
-        msgspec.Raw(encoded),
-    )
+def _to_json(answers: Sequence[Answer]) -> bytes:
+    return answers.to_json() if isinstance(answers, Answers) else _encode(answers)
 
 
 def _answers(
     model: Model, asked: One | Many, key: str | None, every_term: bool, positions: Sequence[int]
-) -> tuple[Iterable[Any], Sequence[Answer]]:
-    """The values that are scored, by feature, and the answers. ``positions`` are those of the rows in the request."""
+) -> Sequence[Answer]:
+    """The answers. ``positions`` are those of the rows in the request."""
     own = get_ident()
     running[own] = SCORING, model.version, asked.rows
     try:
@@ -234,17 +227,16 @@ def _answers(
 
 def _answered(
     model: Model, asked: One | Many, key: str | None, every_term: bool, positions: Sequence[int]
-) -> tuple[Iterable[Any], Sequence[Answer]]:
+) -> Sequence[Answer]:
     if isinstance(asked, One):
         own = fresh() if key is None else derived_ids([asked.row], [asked.id], key, model.version, positions)[0]
-        return zip(asked.row), [model.answer(asked.row, every_term, own, asked.id, asked.warnings)]
-    inputs = [own if isinstance(own, list) else own.tolist() for own in map(plain, asked.columns)]
+        return [model.answer(asked.row, every_term, own, asked.id, asked.warnings)]
     if key is None:
         ids = several(asked.rows)
     else:
         given = asked.ids or [None] * asked.rows
-        ids = derived_ids(zip(*inputs, strict=True), given, key, model.version, positions)
-    return inputs, model.answer_columns(asked.columns, every_term, ids, asked.ids, asked.warnings)
+        ids = derived_ids(zip(*log_lines.inputs(asked), strict=True), given, key, model.version, positions)
+    return model.answer_columns(asked.columns, every_term, ids, asked.ids, asked.warnings)
 
 
 def idempotency_key(environ: Mapping[str, Any]) -> str | None:

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -23,17 +22,16 @@ from services.predict.rollout.probation import records
 from services.predict.serving.loaded_models import Models, NoModel, Serving
 
 Asked = One | Many
-Score = Callable[[Model, Asked, Sequence[int]], tuple[Iterable[Any], Sequence[Answer]]]
+Score = Callable[[Model, Asked, Sequence[int]], Sequence[Answer]]
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """The rows of a request that one model answered: their positions, what was asked, the values by feature, and the answers."""
+    """The rows of a request that one model answered: their positions, what was asked, and the answers."""
 
     serving: Serving
     places: Sequence[int]
     asked: Asked
-    inputs: Iterable[Any]
     answers: Sequence[Answer]
 
 
@@ -95,7 +93,7 @@ def answer(
         own, places, problems = _accepted(model, champion, asked, places, in_columns)
         while own is not None and part is None:
             try:
-                part = Part(challenger, places, own, *score(model, own, places))
+                part = Part(challenger, places, own, score(model, own, places))
             except CannotScore as error:
                 wrong.update({places[i]: why for i, why in error.rows.items()})
                 left = [i for i in range(own.rows) if i not in error.rows]

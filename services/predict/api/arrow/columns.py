@@ -190,6 +190,9 @@ def _text_bytes(pa: Any, chunk: Any) -> int:
             return 0
         codes = chunk.indices.drop_null().to_numpy(zero_copy_only=False)
         return int(lengths.take(codes).sum()) if len(codes) else 0
+    if pa.types.is_large_string(kind) or pa.types.is_string(kind):
+        offsets = _offsets(pa, chunk)
+        return int(offsets[-1]) - int(offsets[0])
     lengths = _lengths(pa, chunk)
     return 0 if lengths is None else int(lengths.sum())
 
@@ -208,6 +211,13 @@ def _lengths(pa: Any, array: Any) -> Any:
     large = pa.types.is_large_string(kind) or pa.types.is_large_binary(kind)
     if not (large or pa.types.is_string(kind) or pa.types.is_binary(kind)):
         return None
+    return np.diff(_offsets(pa, array).astype(np.int64))
+
+
+def _offsets(pa: Any, array: Any) -> Any:
+    """Where the values of an array of texts or bytes begin, shape (n + 1,)."""
+    if not len(array):
+        return np.zeros(1, dtype=np.int64)
+    large = pa.types.is_large_string(array.type) or pa.types.is_large_binary(array.type)
     width = np.int64 if large else np.int32
-    offsets = np.frombuffer(array.buffers()[1], dtype=width, count=array.offset + len(array) + 1)
-    return np.diff(offsets[array.offset :].astype(np.int64))
+    return np.frombuffer(array.buffers()[1], dtype=width, count=array.offset + len(array) + 1)[array.offset :]

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 from modelbundle.validation.problems import Problem, escape
@@ -20,6 +21,7 @@ MOST_MESSAGES = 1000  # of a stream
 MOST_ARRAYS = 50_000  # columns times messages: each takes some 300 bytes of memory, even if it has none of its own
 LARGEST_METADATA = 1 << 18  # bytes of the description of a message
 MOST_SHARED = 1 << 20  # bytes of names and texts in a schema, as often as they are named
+REMEMBERED = 1 << 14  # bytes of the description of a schema that is remembered once it is known to be good
 LONGEST_NAME = 256  # characters of a column's name in a problem
 CONTINUATION = b"\xff\xff\xff\xff"
 SCHEMA, DICTIONARY, RECORDS = 1, 2, 3
@@ -140,7 +142,8 @@ def _messages(body: bytes) -> Iterator[tuple[int, Table]]:
 def _message(kind: int, header: Table, most_columns: int) -> int:
     """Check one message; returns its kind."""
     if kind == SCHEMA:
-        _schema(header, most_columns)
+        check_once = _known_schema if len(header.data) <= REMEMBERED else _schema
+        check_once(header, most_columns)
     elif kind in (DICTIONARY, RECORDS):
         records = header.table(1) if kind == DICTIONARY else header
         if records is None:
@@ -152,6 +155,12 @@ def _message(kind: int, header: Table, most_columns: int) -> int:
     else:
         raise Broken("a message is neither a schema nor records")
     return kind
+
+
+@lru_cache(64)
+def _known_schema(schema: Table, most_columns: int) -> None:
+    """:func:`_schema`, once for equal bytes: a client sends the same schema again and again."""
+    _schema(schema, most_columns)
 
 
 def _schema(schema: Table, most_columns: int) -> None:

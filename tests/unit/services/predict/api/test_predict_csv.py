@@ -15,8 +15,9 @@ import pytest
 from flask.testing import FlaskClient
 
 from services.predict.api import csv_table
+from services.predict.api.csv_answers import ADDED
 from services.predict.api.csv_table import CHUNK_CHARACTERS, Table
-from services.predict.api.predict_csv import ADDED, CHUNK, Overdue
+from services.predict.api.predict_csv import CHUNK, Overdue
 from services.predict.app import Application, create_app
 from services.predict.rollout.state_dir import StateDir
 from services.predict.settings import Settings

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from services.predict.api.predict_csv import ADDED
+from services.predict.api.csv_answers import ADDED
 from services.predict.rollout.state_dir import StateDir
 from tests.conftest import Made
 
