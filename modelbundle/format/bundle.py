@@ -10,6 +10,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from modelbundle.errors import FormatError, MustUnpickle
 from modelbundle.explain.notice import Template
@@ -22,6 +23,8 @@ from modelbundle.scorers import KINDS
 from modelbundle.scorers.base import Scorer
 from modelbundle.scorers.inputs import Inputs
 from modelbundle.scorers.pipeline import PipelineScorer
+from modelbundle.sharing import verified
+from modelbundle.sharing.tables import LEAST, Content, SharedTables
 
 PIPELINE = "pipeline.joblib"
 SCORER = "scorer.json"
@@ -38,6 +41,21 @@ CARDS = {CARD: 1 << 20, CARD_HTML: 32 << 20}  # most bytes: cards are for people
 def read(path: Path, version: str | None = None, *, allow_pickle: bool = True) -> Model:
     """:func:`load` of a file; raises :class:`OSError` too."""
     return load(path.read_bytes(), version, allow_pickle=allow_pickle, file_name=path.name)
+
+
+def share(path: Path, version: str, tables: SharedTables, *, allow_pickle: bool = True) -> Model:
+    """:func:`read`, where processes share the large tables of a compiled scorer: see :mod:`modelbundle.sharing.tables`.
+
+    Models without such tables are in the memory of each process, as with :func:`read`.
+    """
+    with path.open("rb") as file:
+        contents = verified.read(file, version, TABLES, LEAST)
+        if contents is None:
+            file.seek(0)
+            return load(file.read(), version, allow_pickle=allow_pickle, file_name=path.name)
+        about = manifest.parse(contents.entries, {TABLES: len(contents.place)})
+        content = tables.content(file, contents.place, about.sha256(TABLES))
+    return _model(version, about, {**contents.entries, TABLES: content.view}, allow_pickle, content)
 
 
 def load(data: bytes, version: str | None = None, *, allow_pickle: bool = True, file_name: str = "model") -> Model:
@@ -59,11 +77,20 @@ def load(data: bytes, version: str | None = None, *, allow_pickle: bool = True, 
 
         return load_plain(data, version, file_name)
     entries = archive.unpack(data)
-    about = manifest.parse(entries)
+    return _model(version, manifest.parse(entries), entries, allow_pickle)
+
+
+def _model(
+    version: str,
+    about: manifest.Manifest,
+    entries: Mapping[str, Any],
+    allow_pickle: bool,
+    tables: Content | None = None,
+) -> Model:
     _documents(entries, about.schema)
     scorer = _scorer(about, entries, allow_pickle)
     about = replace(about, schema=_closed(about.schema, scorer))
-    return Model(version, about, scorer, Reasons.from_json(about.data.get("reasons"), about.schema))
+    return Model(version, about, scorer, Reasons.from_json(about.data.get("reasons"), about.schema), tables)
 
 
 def entry(path: Path, about: manifest.Manifest, name: str) -> bytes | None:
@@ -128,7 +155,7 @@ def _closed(schema: Schema, scorer: Scorer) -> Schema:
     )
 
 
-def _scorer(about: manifest.Manifest, entries: Mapping[str, bytes], allow_pickle: bool) -> Scorer:
+def _scorer(about: manifest.Manifest, entries: Mapping[str, Any], allow_pickle: bool) -> Scorer:
     kind = KINDS.get(about.scorer["kind"])
     if kind is None:
         raise FormatError("scorer", "has a kind that this version does not support")
