@@ -11,7 +11,7 @@ import io
 import re
 import struct
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import BinaryIO
 
 from modelbundle.errors import FormatError, HashMismatch
@@ -55,8 +55,8 @@ def unpack(data: bytes) -> dict[str, bytes]:
     return read(io.BytesIO(data))[0]
 
 
-def read(file: BinaryIO, apart: str = "") -> tuple[dict[str, bytes], range]:
-    """The entries of the archive in a file, except ``apart``, and the place of that entry's content in the file.
+def read(file: BinaryIO, apart: Collection[str] = ()) -> tuple[dict[str, bytes], dict[str, range]]:
+    """The entries of the archive in a file, and of those in ``apart`` only the place of their content in the file.
 
     The last 22 bytes give the number of entries and the size of the directory; both are checked before the directory is
     parsed. Entries are not compressed, so they need no more memory than the archive. Raises :class:`FormatError` for an
@@ -70,14 +70,14 @@ def read(file: BinaryIO, apart: str = "") -> tuple[dict[str, bytes], range]:
         raise FormatError("archive", f"damaged ({type(error).__name__})") from None
 
 
-def place(file: BinaryIO, name: str) -> range:
-    """Where an entry's content is, as the directory of the file says; empty where the file has no such entry."""
+def places(file: BinaryIO, names: Collection[str]) -> dict[str, range]:
+    """Where the content of entries is, as the directory of the file says; without those that the file does not have."""
     try:
         _check_end(file)
         with zipfile.ZipFile(file) as archive:
-            return _place(archive.getinfo(name), file)
-    except (FormatError, KeyError, *DAMAGES):
-        return range(0)
+            return {info.filename: _place(info, file) for info in archive.infolist() if info.filename in names}
+    except (FormatError, *DAMAGES):
+        return {}
 
 
 def _check_end(file: BinaryIO) -> int:
@@ -97,18 +97,18 @@ def _check_end(file: BinaryIO) -> int:
     return size
 
 
-def _entries(archive: zipfile.ZipFile, file: BinaryIO, limit: int, apart: str) -> tuple[dict[str, bytes], range]:
+def _entries(
+    archive: zipfile.ZipFile, file: BinaryIO, limit: int, apart: Collection[str]
+) -> tuple[dict[str, bytes], dict[str, range]]:
     entries: dict[str, bytes] = {}
-    found = range(0)
-    names: set[str] = set()
+    found: dict[str, range] = {}
     taken = 0
     for info in archive.infolist():
         name = info.orig_filename
         if not NAME.fullmatch(name):
             raise FormatError("archive", "an entry has a name that is not allowed")
-        if name in names:
+        if name in entries or name in found:
             raise FormatError(name, "is in the archive twice")
-        names.add(name)
         if info.compress_type != zipfile.ZIP_STORED or info.compress_size != info.file_size or info.flag_bits:
             raise FormatError(name, "is compressed or encrypted")
         if info.external_attr >> 16 != 0o100644 or info.extra or info.comment:
@@ -116,8 +116,8 @@ def _entries(archive: zipfile.ZipFile, file: BinaryIO, limit: int, apart: str) -
         taken += info.file_size
         if taken > limit:
             raise FormatError(name, "overlaps another entry")
-        if name == apart:
-            found = _place(info, file)
+        if name in apart:
+            found[name] = _place(info, file)
         else:
             entries[name] = archive.read(info)
     return entries, found

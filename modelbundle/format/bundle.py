@@ -49,13 +49,18 @@ def share(path: Path, version: str, tables: SharedTables, *, allow_pickle: bool 
     Models without such tables are in the memory of each process, as with :func:`read`.
     """
     with path.open("rb") as file:
-        contents = verified.read(file, version, TABLES, LEAST)
-        if contents is None:
+        places = archive.places(file, (TABLES, PIPELINE))
+        place = places.get(TABLES, range(0))
+        if len(place) < LEAST:
             file.seek(0)
             return load(file.read(), version, allow_pickle=allow_pickle, file_name=path.name)
-        about = manifest.parse(contents.entries, {TABLES: len(contents.place)})
-        content = tables.content(file, contents.place, about.sha256(TABLES))
-    return _model(version, about, {**contents.entries, TABLES: content.view}, allow_pickle, content)
+        entries = verified.read(file, version, places)
+        about = manifest.parse(entries, {name: len(own) for name, own in places.items()})
+        if about.scorer["kind"] == PipelineScorer.kind:  # whatever tables it has
+            file.seek(0)
+            return load(file.read(), version, allow_pickle=allow_pickle, file_name=path.name)
+        content = tables.content(file, place, about.sha256(TABLES))
+    return _model(version, about, {**entries, TABLES: content.view}, allow_pickle, content)
 
 
 def load(data: bytes, version: str | None = None, *, allow_pickle: bool = True, file_name: str = "model") -> Model:

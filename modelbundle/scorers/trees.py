@@ -29,6 +29,10 @@ MOST_TREES = 20_000
 MOST_NODES = 20_000_000
 DEEPEST = 1_000
 CHUNK = 1 << 15  # rows times trees at once, so that the arrays fit into the processor's cache
+TOGETHER = 16  # trees whose depth is found at a time: other threads answer meanwhile, and no large array is made
+COPIED = (
+    1 << 15
+)  # up to so many nodes, which is about a megabyte, each process has indices of its own, which are faster
 FEW = 16  # up to so many trees, a row walks one tree after the other, which is faster than numpy
 
 Flags = NDArray[np.uint8]
@@ -47,7 +51,10 @@ class Trees:
     @cached_property
     def depth(self) -> int:
         """The largest number of steps from a root to a leaf, counted up to :data:`DEEPEST` plus one."""
-        level = self.roots
+        blocks = range(0, len(self.roots), TOGETHER)
+        return max((self._depth(self.roots[i : i + TOGETHER]) for i in blocks), default=0)
+
+    def _depth(self, level: NDArray[np.int32]) -> int:
         for depth in range(DEEPEST + 1):
             below = self.children.take(level, axis=0)
             below = below[below[:, 0] != level]
@@ -79,8 +86,11 @@ class TreesScorer(Scorer):
         self.trees = trees
         self._divisor = float(len(trees.roots)) if link == "identity" else 1.0
         self._depth = trees.depth
-        self._children = trees.children.reshape(-1)
-        self._columns = trees.columns
+        wide = (
+            np.intp if len(trees.values) <= COPIED else np.int32
+        )  # what numpy looks up with, but large copies are not shared
+        self._children: NDArray[Any] = trees.children.reshape(-1).astype(wide, copy=False)
+        self._columns: NDArray[Any] = trees.columns.astype(wide, copy=False)
         self._roots = trees.roots.astype(np.intp)
         self._few = len(trees.roots) <= FEW
         self._views = tuple(_view(a) for a in (self._columns, trees.cuts, self._children, trees.values))
@@ -274,11 +284,12 @@ def _check_parents(roots: NDArray[np.int32], children: NDArray[np.int32]) -> Non
     count = len(roots)
     for begin in range(0, len(children), BLOCK):
         block = children[begin : begin + BLOCK]
-        own = np.arange(begin, begin + len(block), dtype=np.int32)[:, None]
-        inner = block != own
-        if not bool((inner.any(axis=1)[:, None] <= (block > own)).all()):
+        own = np.arange(begin, begin + len(block), dtype=np.int32)
+        left, right = block[:, 0], block[:, 1]
+        leaf = (left == own) & (right == own)
+        if not bool((leaf | ((left > own) & (right > own))).all()):
             raise FormatError("scorer", "a child must come after its parent")
-        below = block[inner]
+        below = block[~leaf].reshape(-1)
         found[below] = True
         count += len(below)
     if count != len(children) or not bool(found.all()):

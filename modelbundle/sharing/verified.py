@@ -1,14 +1,15 @@
-"""Reads a bundle and verifies its SHA-256 without having its tables in memory.
+"""Reads a bundle and verifies its SHA-256 without having its large entries in memory.
 
-The file is read once, a piece at a time. Each byte is hashed; all but the tables' are kept, and only what was kept is parsed.
-Reading and hashing a piece hold the interpreter for microseconds, so other threads answer meanwhile.
+The file is read once, a piece at a time. Each byte is hashed; all but those of the large entries are kept, and only what was
+kept is parsed. Reading and hashing a piece hold the interpreter for microseconds, so other threads answer meanwhile.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from itertools import pairwise
 from typing import Any, BinaryIO
 
 from modelbundle.errors import FormatError, HashMismatch
@@ -17,45 +18,44 @@ from modelbundle.format import archive
 PIECE = 1 << 20  # bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Contents:
-    """The entries of a verified bundle, but for one: its content is at ``place`` of the file."""
+def read(file: BinaryIO, version: str, apart: Mapping[str, range]) -> dict[str, bytes]:
+    """The entries of the bundle in ``file``, whose SHA-256 is ``version``, without those in ``apart``.
 
-    entries: dict[str, bytes]
-    place: range
-
-
-def read(file: BinaryIO, version: str, apart: str, least: int) -> Contents | None:
-    """The entries of the bundle in ``file``, whose SHA-256 is ``version``; None where ``apart`` has less than ``least`` bytes.
-
-    In that case nothing is verified. Raises :class:`HashMismatch` and :class:`FormatError`.
+    ``apart`` has the places of their content, as :func:`modelbundle.format.archive.places` found them in the file; they are
+    compared with what was verified. Raises :class:`HashMismatch` and :class:`FormatError`.
     """
-    place = archive.place(file, apart)
-    if len(place) < least:
-        return None
-    kept = bytearray()
+    size = file.seek(0, io.SEEK_END)
+    kept = [(part.start, bytearray(len(part))) for part in _between(apart.values(), size)]
     known = hashlib.sha256()
     piece = memoryview(bytearray(PIECE))
     at = file.seek(0)
     while count := file.readinto(piece):  # type: ignore[attr-defined]
         known.update(piece[:count])
-        kept += piece[: min(count, max(0, place.start - at))]
-        kept += piece[min(count, max(0, place.stop - at)) : count]
+        for start, content in kept:
+            begin, end = max(start, at), min(start + len(content), at + count)
+            if begin < end:
+                content[begin - start : end - start] = piece[begin - at : end - at]
         at += count
     if (found := known.hexdigest()) != version:
         raise HashMismatch(version, found)
-    entries, again = archive.read(io.BufferedReader(_WithHole(bytes(kept), place)), apart)
-    if again != place:
-        raise FormatError("archive", "its directory has changed")
-    return Contents(entries, place)
+    entries, places = archive.read(io.BufferedReader(_WithHoles(kept, size)), apart)
+    if places != apart:
+        raise FormatError("archive", "its directory was changed while it was read")
+    return entries
 
 
-class _WithHole(io.RawIOBase):
-    """A file of which the bytes of one place are not known, and read as zeros."""
+def _between(holes: Collection[range], size: int) -> list[range]:
+    """What is left of ``size`` bytes."""
+    ends = [range(0), *sorted(holes, key=lambda hole: hole.start), range(size, size)]
+    return [range(before.stop, after.start) for before, after in pairwise(ends)]
 
-    def __init__(self, kept: bytes, hole: range) -> None:
-        self._kept = memoryview(kept)
-        self._hole = hole
+
+class _WithHoles(io.RawIOBase):
+    """A file of ``size`` bytes of which parts are known: (start, content), ascending. The others read as zeros."""
+
+    def __init__(self, parts: Collection[tuple[int, bytearray]], size: int) -> None:
+        self._parts = parts
+        self._size = size
         self._at = 0
 
     def readable(self) -> bool:
@@ -65,21 +65,20 @@ class _WithHole(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        start = (0, self._at, len(self._kept) + len(self._hole))[whence]
-        self._at = max(0, start + offset)
+        self._at = max(0, (0, self._at, self._size)[whence] + offset)
         return self._at
 
     def readinto(self, buffer: Any) -> int:
-        """Up to the next end of the hole, which is what a raw file may do."""
-        at, hole = self._at, self._hole
-        if at in hole:
-            count = min(len(buffer), hole.stop - at)
-            buffer[:count] = bytes(count)
+        """Up to the end of a part or of a hole, which is what a raw file may do."""
+        at, end = self._at, self._size
+        for start, content in self._parts:
+            if start <= at < start + len(content):
+                found = content[at - start : at - start + len(buffer)]
+                break
+            if at < start:
+                end = min(end, start)
         else:
-            inside = at if at < hole.start else at - len(hole)
-            until = hole.start if at < hole.start else len(self._kept)
-            found = self._kept[inside : min(until, inside + len(buffer))]
-            count = len(found)
-            buffer[:count] = found
-        self._at += count
-        return count
+            found = bytearray(max(0, min(len(buffer), end - at)))
+        buffer[: len(found)] = found
+        self._at += len(found)
+        return len(found)
