@@ -36,6 +36,7 @@ CARD = "card.md"
 CARD_HTML = "card.html"
 NOTICE = "notice.txt"
 CARDS = {CARD: 1 << 20, CARD_HTML: 32 << 20}  # most bytes: cards are for people
+APART = (TABLES, PIPELINE, *CARDS)  # entries that :func:`share` keeps out of a process's own memory
 
 
 def read(path: Path, version: str | None = None, *, allow_pickle: bool = True) -> Model:
@@ -44,22 +45,23 @@ def read(path: Path, version: str | None = None, *, allow_pickle: bool = True) -
 
 
 def share(path: Path, version: str, tables: SharedTables, *, allow_pickle: bool = True) -> Model:
-    """:func:`read`, where processes share the large tables of a compiled scorer: see :mod:`modelbundle.sharing.tables`.
+    """:func:`read`, for processes that answer from a model that was read whole before, in a rehearsal.
 
-    Models without such tables are in the memory of each process, as with :func:`read`.
+    Entries that answers do not need are verified with the file, and not kept. Large tables of a compiled scorer are in memory
+    that processes share: see :mod:`modelbundle.sharing.tables`.
     """
     with path.open("rb") as file:
-        places = archive.places(file, (TABLES, PIPELINE))
-        place = places.get(TABLES, range(0))
-        if len(place) < LEAST:
+        places = archive.places(file, APART)
+        if len(places.get(TABLES, ())) < LEAST:
+            places.pop(TABLES, None)
+        entries = verified.read(file, version, places) if places else {}
+        about = manifest.parse(entries, {name: len(own) for name, own in places.items()}) if places else None
+        if about is None or about.scorer["kind"] == PipelineScorer.kind:
             file.seek(0)
             return load(file.read(), version, allow_pickle=allow_pickle, file_name=path.name)
-        entries = verified.read(file, version, places)
-        about = manifest.parse(entries, {name: len(own) for name, own in places.items()})
-        if about.scorer["kind"] == PipelineScorer.kind:  # whatever tables it has
-            file.seek(0)
-            return load(file.read(), version, allow_pickle=allow_pickle, file_name=path.name)
-        content = tables.content(file, place, about.sha256(TABLES))
+        if TABLES not in places:
+            return _model(version, about, entries, allow_pickle)
+        content = tables.content(file, places[TABLES], about.sha256(TABLES))
     return _model(version, about, {**entries, TABLES: content.view}, allow_pickle, content)
 
 
