@@ -17,7 +17,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 from xdist.scheduler import LoadScopeScheduling
 
-from benchmarks import forests
+from benchmarks.swaps import forests
 from modelbundle.publishing.annotations import Author, Band, FeatureWords
 from modelbundle.publishing.publish import Published, publish
 from tests.attacks import plugin

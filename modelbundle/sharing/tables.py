@@ -16,7 +16,7 @@ import stat
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from modelbundle.durable import Disk
 from modelbundle.errors import FormatError
@@ -44,8 +44,11 @@ class Content:
         return self._seen is not None
 
     def intact(self) -> bool:
-        """Whether nobody has written to the file since it was compared. It may have been removed."""
-        return self._seen is None or _state(self._descriptor) == self._seen
+        """Whether nobody has written to the file since it was compared. It may have been removed, or replaced by another."""
+        if self._seen is None:
+            return True
+        now = _state(self._descriptor)
+        return now == self._seen or (now.links == 0 and now[:3] == self._seen[:3])
 
 
 class SharedTables:
@@ -129,9 +132,19 @@ def _pieces(bundle: BinaryIO, place: range) -> Iterator[memoryview]:
         left -= count
 
 
-def _state(descriptor: int) -> tuple[int, int, int]:
+class _State(NamedTuple):
+    """What any write to a file, or to its rights, changes. ``changed`` alone changes when it is removed, too."""
+
+    size: int
+    written: int
+    mode: int
+    changed: int
+    links: int
+
+
+def _state(descriptor: int) -> _State:
     facts = os.fstat(descriptor)
-    return facts.st_size, facts.st_mtime_ns, stat.S_IMODE(facts.st_mode)
+    return _State(facts.st_size, facts.st_mtime_ns, facts.st_mode, facts.st_ctime_ns, facts.st_nlink)
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import forests
+from benchmarks.swaps import forests
 from modelbundle.format import archive, bundle
 from tests.conftest import SHIPPED
 from tests.integration.system import System, running, until

@@ -1,6 +1,6 @@
 """``make bench-swaps``: what a swap does to the latency of others, and what more workers weigh, each as a ratio with its limit.
 
-Two parts, each with the shipped model and with a forest that is made for it (:mod:`benchmarks.forests`):
+Two parts, each with the shipped model and with a forest that is made for it (:mod:`benchmarks.swaps.forests`):
 
 - *Latency.* One loan per request at a fixed rate, while two models are swapped again and again: p99 of the requests that were
   due between the change of the pin and the new model's answer, divided by the p99 of all others.
@@ -21,12 +21,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks import forests
 from benchmarks.__main__ import loans
 from benchmarks.footprint import proportional_set_size
 from benchmarks.load.closed_loop import post
 from benchmarks.load.fixed_rate import Request, Steady
 from benchmarks.serving import Subjects, ask
+from benchmarks.swaps import forests
 from modelbundle.durable import write
 from modelbundle.format import archive, manifest, values
 
