@@ -3,7 +3,8 @@
 Two parts, each with the shipped model and with a forest that is made for it (:mod:`benchmarks.swaps.forests`):
 
 - *Latency.* One loan per request at a fixed rate, while two models are swapped again and again: p99 of the requests that were
-  due between the change of the pin and the new model's answer, divided by the p99 of all others.
+  due between the change of the pin and the new model's answer, divided by the p99 of those of the calm seconds before. The
+  figure is the median of all swaps, so that what else the machine does for a while does not decide.
 - *Memory.* The proportional set size of a replica with four workers, divided by that with one. It is taken in turns.
 """
 
@@ -34,6 +35,7 @@ LATENCY_LIMIT, MEMORY_LIMIT = 1.2, 1.3
 PATIENCE = 60.0  # seconds
 ASKED = 400  # requests before memory is taken
 SETTLE = 3.0  # seconds after them
+MARGIN = 1.0  # seconds after a swap in which its old model goes
 
 
 def main() -> int:
@@ -145,7 +147,6 @@ def latency(name: str, pair: list[Path], options: argparse.Namespace) -> bool:
         Steady(replica.port, [request], options.rate) as load,
     ):
         time.sleep(options.pause)
-        warm = time.perf_counter()
         for number in range(1, options.swaps + 1):
             began = time.perf_counter()
             replica.serving(replica.pin(pair[number % 2]))
@@ -153,14 +154,22 @@ def latency(name: str, pair: list[Path], options: argparse.Namespace) -> bool:
             time.sleep(options.pause)
     if load.failures:
         raise AssertionError(f"{len(load.failures)} requests failed, as {load.failures[0][1]}: nothing is measured")
-    counted = [(since, took) for since, _, took in load.latencies if since > warm]
-    during = [took for since, took in counted if any(begin <= since <= end for begin, end in windows)]
-    outside = [took for since, took in counted if not any(begin <= since <= end for begin, end in windows)]
-    p99 = {part: statistics.quantiles(found, n=100)[98] * 1000 for part, found in (("in", during), ("out", outside))}
+    swaps = [_swap(load.latencies, window, options.pause - MARGIN) for window in windows]
+    ratio = statistics.median(during / before for during, before, _ in swaps)
+    during, before, longest = (statistics.median(figures) * 1000 for figures in zip(*swaps, strict=True))
     seconds = statistics.median(end - begin for begin, end in windows)
-    figures = f"{p99['in']:.1f} ms in {len(windows)} swaps of {seconds:.1f} s, {p99['out']:.1f} ms outside"
-    longest = f"longest {max(during) * 1000:.0f} and {max(outside) * 1000:.0f} ms"
-    return _told(f"p99 in swaps / outside, {name}", p99["in"] / p99["out"], LATENCY_LIMIT, f"{figures}; {longest}")
+    figures = (
+        f"{during:.1f} ms in {len(windows)} swaps of {seconds:.1f} s, {before:.1f} ms before; longest {longest:.0f} ms"
+    )
+    return _told(f"p99 in swaps / outside, {name}", ratio, LATENCY_LIMIT, f"medians: {figures}")
+
+
+def _swap(latencies: list[tuple[float, int, float]], window: tuple[float, float], calm: float) -> tuple[float, ...]:
+    """Of one swap, in seconds: p99 in it, p99 in the ``calm`` seconds before it, and the longest in it."""
+    begin, end = window
+    during = [took for since, _, took in latencies if begin <= since <= end]
+    before = [took for since, _, took in latencies if begin - calm <= since < begin]
+    return *(statistics.quantiles(found, n=100)[98] for found in (during, before)), max(during)
 
 
 def memory(name: str, model: Path, options: argparse.Namespace) -> bool:
