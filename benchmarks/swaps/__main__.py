@@ -127,7 +127,7 @@ class Replica:
 @contextlib.contextmanager
 def running(models: Path, first: Path, checkout: Path | None, workers: int = 2) -> Iterator[Replica]:
     """A replica that answers with a model."""
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # a companion may end after its replica
         replica = Replica(Path(folder), models, checkout, workers)
         sha256 = replica.pin(first)
         try:
