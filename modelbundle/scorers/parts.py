@@ -14,7 +14,7 @@ from modelbundle.scorers.base import FloatArray
 from modelbundle.scorers.bins import Bins, CategoryBins, NumberBins
 
 LIMIT = 1e300  # of an entry of a table, so that sums stay finite
-BLOCK = 1 << 16  # numbers that are checked at a time: other threads answer meanwhile, and no large array is made
+BLOCK = 1 << 19  # numbers that are checked at a time: no large array is made, and the interpreter is rarely asked for
 
 
 def every(array: NDArray[Any], fits: Callable[[NDArray[Any]], NDArray[np.bool_]]) -> bool:

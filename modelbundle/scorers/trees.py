@@ -29,7 +29,7 @@ MOST_TREES = 20_000
 MOST_NODES = 20_000_000
 DEEPEST = 1_000
 CHUNK = 1 << 15  # rows times trees at once, so that the arrays fit into the processor's cache
-TOGETHER = 16  # trees whose depth is found at a time: other threads answer meanwhile, and no large array is made
+TOGETHER = 64  # trees whose depth is found at a time: other threads answer meanwhile, and no large array is made
 COPIED = (
     1 << 15
 )  # up to so many nodes, which is about a megabyte, each process has indices of its own, which are faster

@@ -24,7 +24,7 @@ from modelbundle.format.archive import digest
 
 SUFFIX = ".tables"
 LEAST = 1 << 20  # bytes; smaller tables are read into each process
-PIECE = 1 << 20  # bytes that are copied at a time
+PIECE = 1 << 23  # bytes that are copied at a time
 READ_ONLY = 0o400
 
 

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 from modelbundle.errors import FormatError, HashMismatch
 from modelbundle.format import archive
 
-PIECE = 1 << 20  # bytes
+PIECE = 1 << 23  # bytes
 
 
 def read(file: BinaryIO, version: str, apart: Mapping[str, range]) -> dict[str, bytes]:
