@@ -198,6 +198,10 @@ test-zoo: $(VENV)/zoo ## that every kind of classifier gives the same answers as
 bench-against: $(VENV)/development ## this checkout and REVISION=… of it in turn: ratios of rate, p99 and memory
 	@$(PY) -m benchmarks.against "$(REVISION)" $(ARGS)
 
+.PHONY: bench-swaps
+bench-swaps: $(VENV)/development ## p99 in swaps ÷ outside, and memory of four workers ÷ one: the shipped model and large forests, with the limits
+	@$(PY) -m benchmarks.swaps $(ARGS)
+
 .PHONY: bench-lookup
 bench-lookup: $(VENV)/development ## how fast /predictions answers with ten million rows in SQLite and in PostgreSQL (a container)
 	@$(PY) -m benchmarks.lookup $(ARGS)

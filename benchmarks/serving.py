@@ -64,9 +64,8 @@ class Subjects:
     def spawn(self, name: str, arguments: list[str], **own: str) -> None:
         """One server, its output into a file of its own."""
         port = self.ports.setdefault(name, free_port())
-        environment = {**os.environ, "PORT": str(port), "BUNDLE": str(self.model), "OMP_NUM_THREADS": "1", **own}
-        for name_of_theirs in ("HOST", "WORKERS", "THREADS"):
-            environment.pop(name_of_theirs, None)
+        inherited = {name: value for name, value in os.environ.items() if name not in ("HOST", "WORKERS", "THREADS")}
+        environment = {**inherited, "PORT": str(port), "BUNDLE": str(self.model), "OMP_NUM_THREADS": "1", **own}
         with (self.folder / f"{name}.log").open("wb") as log:
             command = [sys.executable, "-m", *arguments]
             self.processes.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=self.checkout))

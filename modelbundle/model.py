@@ -21,6 +21,7 @@ from modelbundle.schema import Schema
 from modelbundle.scorers.base import NO_PROBABILITY, AnyColumn, FloatArray, Scorer, Value, columns_of, take
 from modelbundle.scorers.pipeline import PipelineScorer
 from modelbundle.scorers.probability import expit
+from modelbundle.sharing.tables import Content
 from modelbundle.validation.validator import Validator
 
 
@@ -41,15 +42,19 @@ class Scored:
 class Model:
     """One bundle, ready to answer. ``version`` is the SHA-256 of its file.
 
-    Immutable after construction, and safe to use from any number of threads. :meth:`answer`, :meth:`answers` and :meth:`score`
+    Immutable after construction, and safe to use from any number of threads. ``tables`` is where the scorer's arrays are, if
+    processes may share them. :meth:`answer`, :meth:`answers` and :meth:`score`
     raise :class:`CannotScore` for rows for which the model raises, or gives NaN.
     """
 
-    def __init__(self, version: str, manifest: Manifest, scorer: Scorer, reasons: Reasons) -> None:
+    def __init__(
+        self, version: str, manifest: Manifest, scorer: Scorer, reasons: Reasons, tables: Content | None = None
+    ) -> None:
         self.version = version
         self.manifest = manifest
         self.scorer = scorer
         self.reasons = reasons
+        self.tables = tables
         self.schema: Schema = manifest.schema
         self.validator = Validator(manifest.schema)
         self.classes = manifest.classes
@@ -61,6 +66,10 @@ class Model:
         self._probability = expit if scorer.link == "logit" else scorer.probability
         self._uppers = [band.upper for band in manifest.bands]
         self.labels = [band.label for band in manifest.bands]
+
+    def intact(self) -> bool:
+        """Whether the tables are still the ones that were verified: nobody has written to a file that processes share."""
+        return self.tables is None or self.tables.intact()
 
     def band(self, probability: float) -> str | None:
         """The label of the band that a probability of the last class falls into; None where there are no bands."""

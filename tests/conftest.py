@@ -17,9 +17,12 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 from xdist.scheduler import LoadScopeScheduling
 
+from benchmarks.swaps import forests
 from modelbundle.publishing.annotations import Author, Band, FeatureWords
 from modelbundle.publishing.publish import Published, publish
 from tests.attacks import plugin
+
+SHIPPED = Path(__file__).parents[1] / "models" / "late-payers.bundle"
 
 GRADES = ["A", "B", "C", "D"]
 LOAN: dict[str, Any] = {"amount": 12000, "int_rate": 0.13, "grade": "C", "purpose": "car", "emp_length": None}
@@ -137,6 +140,12 @@ def make_logistic(c: float = 1.0) -> Pipeline:
 def bundles(tmp_path_factory: pytest.TempPathFactory) -> list[Made]:
     """Two additive bundles that answer differently."""
     return make_bundles(tmp_path_factory.mktemp("bundles"))
+
+
+@pytest.fixture(scope="session")
+def forest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle with a forest whose tables have more than a megabyte, so that processes share them."""
+    return forests.make(SHIPPED, tmp_path_factory.mktemp("forest") / "forest.bundle", 1.5, depth=9)
 
 
 def make_bundles(folder: Path) -> list[Made]:

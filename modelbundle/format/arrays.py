@@ -38,15 +38,16 @@ def pack(tables: Mapping[str, NDArray[Any]]) -> bytes:
     return _padded(MAGIC + f"{len(described):0{DIGITS}d}".encode() + described) + b"".join(blocks)
 
 
-def unpack(name: str, raw: bytes) -> dict[str, NDArray[Any]]:
+def unpack(name: str, raw: bytes | memoryview) -> dict[str, NDArray[Any]]:
     """The arrays that :func:`pack` made, read-only and without copies; raises :class:`FormatError` for other bytes."""
     start = len(MAGIC) + DIGITS
-    digits = raw[len(MAGIC) : start]
-    if not raw.startswith(MAGIC) or not digits.isdigit() or int(digits) > MOST_INDEX_BYTES:
+    head = bytes(raw[:start])
+    digits = head[len(MAGIC) :]
+    if not head.startswith(MAGIC) or not digits.isdigit() or int(digits) > MOST_INDEX_BYTES:
         raise FormatError(name, "is not a set of arrays")
     at = start + int(digits)
     try:
-        index = json.loads(raw[start:at])
+        index = json.loads(bytes(raw[start:at]))
     except (ValueError, RecursionError):
         raise FormatError(name, "has an index that is not JSON") from None
     at += -at % ALIGN

@@ -10,6 +10,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from modelbundle.errors import FormatError, MustUnpickle
 from modelbundle.explain.notice import Template
@@ -22,6 +23,8 @@ from modelbundle.scorers import KINDS
 from modelbundle.scorers.base import Scorer
 from modelbundle.scorers.inputs import Inputs
 from modelbundle.scorers.pipeline import PipelineScorer
+from modelbundle.sharing import verified
+from modelbundle.sharing.tables import LEAST, Content, SharedTables
 
 PIPELINE = "pipeline.joblib"
 SCORER = "scorer.json"
@@ -33,11 +36,33 @@ CARD = "card.md"
 CARD_HTML = "card.html"
 NOTICE = "notice.txt"
 CARDS = {CARD: 1 << 20, CARD_HTML: 32 << 20}  # most bytes: cards are for people
+APART = (TABLES, PIPELINE, *CARDS)  # entries that :func:`share` keeps out of a process's own memory
 
 
 def read(path: Path, version: str | None = None, *, allow_pickle: bool = True) -> Model:
     """:func:`load` of a file; raises :class:`OSError` too."""
     return load(path.read_bytes(), version, allow_pickle=allow_pickle, file_name=path.name)
+
+
+def share(path: Path, version: str, tables: SharedTables, *, allow_pickle: bool = True) -> Model:
+    """:func:`read`, for processes that answer from a model that was read whole before, in a rehearsal.
+
+    Entries that answers do not need are verified with the file, and not kept. Large tables of a compiled scorer are in memory
+    that processes share: see :mod:`modelbundle.sharing.tables`.
+    """
+    with path.open("rb") as file:
+        places = archive.places(file, APART)
+        if len(places.get(TABLES, ())) < LEAST:
+            places.pop(TABLES, None)
+        entries = verified.read(file, version, places) if places else {}
+        about = manifest.parse(entries, {name: len(own) for name, own in places.items()}) if places else None
+        if about is None or about.scorer["kind"] == PipelineScorer.kind:
+            file.seek(0)
+            return load(file.read(), version, allow_pickle=allow_pickle, file_name=path.name)
+        if TABLES not in places:
+            return _model(version, about, entries, allow_pickle)
+        content = tables.content(file, places[TABLES], about.sha256(TABLES))
+    return _model(version, about, {**entries, TABLES: content.view}, allow_pickle, content)
 
 
 def load(data: bytes, version: str | None = None, *, allow_pickle: bool = True, file_name: str = "model") -> Model:
@@ -59,11 +84,20 @@ def load(data: bytes, version: str | None = None, *, allow_pickle: bool = True, 
 
         return load_plain(data, version, file_name)
     entries = archive.unpack(data)
-    about = manifest.parse(entries)
+    return _model(version, manifest.parse(entries), entries, allow_pickle)
+
+
+def _model(
+    version: str,
+    about: manifest.Manifest,
+    entries: Mapping[str, Any],
+    allow_pickle: bool,
+    tables: Content | None = None,
+) -> Model:
     _documents(entries, about.schema)
     scorer = _scorer(about, entries, allow_pickle)
     about = replace(about, schema=_closed(about.schema, scorer))
-    return Model(version, about, scorer, Reasons.from_json(about.data.get("reasons"), about.schema))
+    return Model(version, about, scorer, Reasons.from_json(about.data.get("reasons"), about.schema), tables)
 
 
 def entry(path: Path, about: manifest.Manifest, name: str) -> bytes | None:
@@ -128,7 +162,7 @@ def _closed(schema: Schema, scorer: Scorer) -> Schema:
     )
 
 
-def _scorer(about: manifest.Manifest, entries: Mapping[str, bytes], allow_pickle: bool) -> Scorer:
+def _scorer(about: manifest.Manifest, entries: Mapping[str, Any], allow_pickle: bool) -> Scorer:
     kind = KINDS.get(about.scorer["kind"])
     if kind is None:
         raise FormatError("scorer", "has a kind that this version does not support")

@@ -68,6 +68,12 @@ class Manifest:
     outcome: Outcome = UNNAMED
     fairness: Fairness | None = None
 
+    def sha256(self, entry: str) -> str:
+        """The SHA-256 that is listed for another entry; empty for one that is not listed."""
+        files = self.data.get("files")
+        listed = files.get(entry) if isinstance(files, dict) else None
+        return str(listed.get("sha256", "")) if isinstance(listed, dict) else ""
+
     def public(self) -> dict[str, Any]:
         """The manifest without its golden rows, as ``GET /model`` shows it; with the outcome, also where none is named."""
         shown = {key: value for key, value in self.data.items() if key != "golden"}
@@ -94,10 +100,16 @@ def listing(entries: Mapping[str, bytes]) -> dict[str, dict[str, Any]]:
     return {name: {"bytes": len(content), "sha256": digest(content)} for name, content in sorted(entries.items())}
 
 
-def parse(entries: Mapping[str, bytes]) -> Manifest:
-    """The manifest of ``entries``. Raises :class:`FormatError` for a bad manifest or entries that it does not list."""
+def parse(entries: Mapping[str, bytes], apart: Mapping[str, int] | None = None) -> Manifest:
+    """The manifest of ``entries``. Raises :class:`FormatError` for a bad manifest or entries that it does not list.
+
+    ``apart`` has the sizes in bytes of entries that are not read yet. The caller compares them with :meth:`Manifest.sha256`.
+    """
     about = read(entries.get(NAME))
-    if about.data.get("files") != listing({name: content for name, content in entries.items() if name != NAME}):
+    found = listing({name: content for name, content in entries.items() if name != NAME})
+    for name, size in (apart or {}).items():
+        found[name] = {"bytes": size, "sha256": about.sha256(name)}
+    if about.data.get("files") != found:
         raise FormatError(NAME, "the files it lists are not the files in the bundle")
     return about
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,13 @@ from modelbundle.scorers.base import FloatArray
 from modelbundle.scorers.bins import Bins, CategoryBins, NumberBins
 
 LIMIT = 1e300  # of an entry of a table, so that sums stay finite
+BLOCK = 1 << 19  # numbers that are checked at a time: no large array is made, and the interpreter is rarely asked for
+
+
+def every(array: NDArray[Any], fits: Callable[[NDArray[Any]], NDArray[np.bool_]]) -> bool:
+    """Whether all numbers of ``array`` fit, a block at a time."""
+    flat = array.reshape(-1)
+    return all(bool(fits(flat[begin : begin + BLOCK]).all()) for begin in range(0, len(flat), BLOCK))
 
 
 class Parts:
@@ -57,14 +64,14 @@ class Parts:
     def floats(self, name: str, shape: tuple[int | None, ...]) -> FloatArray:
         """An array of float64 below :data:`LIMIT`."""
         found = self.array(name, "<f8", shape)
-        if not bool((np.abs(found) < LIMIT).all()):
+        if not every(found, lambda block: np.abs(block) < LIMIT):
             raise FormatError("scorer", f"{name} must be finite")
         return found
 
     def indices(self, name: str, dtype: str, shape: tuple[int | None, ...], below: int) -> NDArray[Any]:
         """An array of indices below ``below``."""
         found = self.array(name, dtype, shape)
-        if not bool(((found >= 0) & (found < below)).all()):
+        if not every(found, lambda block: (block >= 0) & (block < below)):
             raise FormatError("scorer", f"{name} has an index out of bounds")
         return found
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -22,12 +23,16 @@ from modelbundle.errors import FormatError
 from modelbundle.schema import Schema
 from modelbundle.scorers.base import AnyColumn, Column, FloatArray, Row, Scorer, plain
 from modelbundle.scorers.bins import Bins, CategoryBins, NumberBins, Places
-from modelbundle.scorers.parts import Parts
+from modelbundle.scorers.parts import BLOCK, Parts, every
 
 MOST_TREES = 20_000
 MOST_NODES = 20_000_000
 DEEPEST = 1_000
 CHUNK = 1 << 15  # rows times trees at once, so that the arrays fit into the processor's cache
+TOGETHER = 64  # trees whose depth is found at a time: other threads answer meanwhile, and no large array is made
+COPIED = (
+    1 << 15
+)  # up to so many nodes, which is about a megabyte, each process has indices of its own, which are faster
 FEW = 16  # up to so many trees, a row walks one tree after the other, which is faster than numpy
 
 Flags = NDArray[np.uint8]
@@ -42,6 +47,21 @@ class Trees:
     cuts: FloatArray  # (nodes,)
     children: NDArray[np.int32]  # (nodes, 2): left and right
     values: FloatArray  # (nodes,), 0 where the node is not a leaf
+
+    @cached_property
+    def depth(self) -> int:
+        """The largest number of steps from a root to a leaf, counted up to :data:`DEEPEST` plus one."""
+        blocks = range(0, len(self.roots), TOGETHER)
+        return max((self._depth(self.roots[i : i + TOGETHER]) for i in blocks), default=0)
+
+    def _depth(self, level: NDArray[np.int32]) -> int:
+        for depth in range(DEEPEST + 1):
+            below = self.children.take(level, axis=0)
+            below = below[below[:, 0] != level]
+            if not len(below):
+                return depth
+            level = below.reshape(-1)
+        return DEEPEST + 1
 
 
 @dataclass(frozen=True)
@@ -65,14 +85,17 @@ class TreesScorer(Scorer):
         self.questions = tuple(questions)
         self.trees = trees
         self._divisor = float(len(trees.roots)) if link == "identity" else 1.0
-        self._depth = _depth(trees)
-        self._children = np.ascontiguousarray(trees.children, dtype=np.intp).reshape(-1)
-        self._columns = trees.columns.astype(np.intp)
+        self._depth = trees.depth
+        wide = (
+            np.intp if len(trees.values) <= COPIED else np.int32
+        )  # what numpy looks up with, but large copies are not shared
+        self._children: NDArray[Any] = trees.children.reshape(-1).astype(wide, copy=False)
+        self._columns: NDArray[Any] = trees.columns.astype(wide, copy=False)
         self._roots = trees.roots.astype(np.intp)
         self._few = len(trees.roots) <= FEW
         self._views = tuple(_view(a) for a in (self._columns, trees.cuts, self._children, trees.values))
         self._asked = [(i, q) for i, q in enumerate(self.questions) if q.answers.shape[1]]
-        self._row_plan = [(i, q.bins.finder(), q.bins.missing, q.answers.astype(np.float64)) for i, q in self._asked]
+        self._row_plan = [(i, q.bins.finder(), q.bins.missing, q.answers) for i, q in self._asked]
         self._numeric = [isinstance(q.bins, NumberBins) for q in self.questions]
 
     # One row
@@ -87,7 +110,7 @@ class TreesScorer(Scorer):
                 head += (-np.inf, np.inf)
             else:
                 head += (value, value)  # type: ignore[arg-type]
-        parts = [np.array(head)]
+        parts: list[NDArray[Any]] = [np.array(head)]
         for i, find, missing, answers in self._row_plan:
             parts.append(answers[missing if row[i] is None else find(row[i])])
         x = np.concatenate(parts)
@@ -99,7 +122,7 @@ class TreesScorer(Scorer):
 
     def _at_once(self, x: FloatArray) -> list[float]:
         columns, cuts, children = self._columns, self.trees.cuts, self._children
-        node = self._roots
+        node: NDArray[Any] = self._roots
         for _ in range(self._depth):
             right = x.take(columns.take(node)) >= cuts.take(node)
             node = children.take(node + node + right)
@@ -152,9 +175,10 @@ class TreesScorer(Scorer):
         columns, cuts, children = self._columns, self.trees.cuts, self._children
         leaves = np.repeat(roots, n)
         place = np.arange(len(leaves))
-        node, row = leaves, np.tile(np.arange(n), len(roots))
+        node: NDArray[Any] = leaves
+        row = np.tile(np.arange(n), len(roots))
         for level in range(self._depth):
-            right = flat.take(columns.take(node) * n + row) >= cuts.take(node)
+            right = flat.take(np.multiply(columns.take(node), n, dtype=np.intp) + row) >= cuts.take(node)
             after = children.take(node + node + right)
             if level % 4 != 3:
                 node = after
@@ -219,10 +243,14 @@ class TreesScorer(Scorer):
         link, start = header.get("link"), parts.number(header.get("start"))
         if link not in ("logit", "identity"):
             raise FormatError("scorer", "its link must be logit or identity")
-        if link == "identity" and not (start == 0.0 and bool(((trees.values >= 0) & (trees.values <= 1)).all())):
+        if link == "identity" and not (start == 0.0 and every(trees.values, _is_share)):
             raise FormatError("scorer", "probabilities must lie between 0 and 1")
         parts.nothing_else()
         return cls(start, link, questions, trees)
+
+
+def _is_share(block: FloatArray) -> NDArray[np.bool_]:
+    return (block >= 0) & (block <= 1)
 
 
 def _view(array: NDArray[Any]) -> memoryview:
@@ -239,29 +267,30 @@ def _read_trees(parts: Parts, width: int) -> Trees:
     if not 0 < len(roots) <= MOST_TREES:
         raise FormatError("scorer", f"must have 1 to {MOST_TREES} trees")
     cuts = parts.array("cuts", "<f8", (nodes,))
-    if bool(np.isnan(cuts).any()):
+    if not every(cuts, lambda block: ~np.isnan(block)):
         raise FormatError("scorer", "a cut is not a number")
     children = parts.indices("children", "<i4", (nodes, 2), nodes)
-    own = np.arange(nodes)
-    leaf = (children[:, 0] == own) & (children[:, 1] == own)
-    if not bool((leaf | (children > own[:, None]).all(axis=1)).all()):
-        raise FormatError("scorer", "a child must come after its parent")
-    parents = np.bincount(children[~leaf].reshape(-1), minlength=nodes) + np.bincount(roots, minlength=nodes)
-    if not bool((parents == 1).all()):
-        raise FormatError("scorer", "a node must be a root or the child of one node")
+    _check_parents(roots, children)
     trees = Trees(roots, parts.indices("columns", "<i4", (nodes,), width), cuts, children, values)
-    if _depth(trees) > DEEPEST:
+    if trees.depth > DEEPEST:
         raise FormatError("scorer", f"its trees are deeper than {DEEPEST}")
     return trees
 
 
-def _depth(trees: Trees) -> int:
-    """The largest number of steps from a root to a leaf, counted up to :data:`DEEPEST` plus one."""
-    level = trees.roots
-    for depth in range(DEEPEST + 1):
-        below = trees.children[level]
-        below = below[below[:, 0] != level]
-        if not len(below):
-            return depth
-        level = below.reshape(-1)
-    return DEEPEST + 1
+def _check_parents(roots: NDArray[np.int32], children: NDArray[np.int32]) -> None:
+    """Check, a block at a time, that the nodes are trees; raises :class:`FormatError`."""
+    found = np.zeros(len(children), dtype=bool)
+    found[roots] = True
+    count = len(roots)
+    for begin in range(0, len(children), BLOCK):
+        block = children[begin : begin + BLOCK]
+        own = np.arange(begin, begin + len(block), dtype=np.int32)
+        left, right = block[:, 0], block[:, 1]
+        leaf = (left == own) & (right == own)
+        if not bool((leaf | ((left > own) & (right > own))).all()):
+            raise FormatError("scorer", "a child must come after its parent")
+        below = block[~leaf].reshape(-1)
+        found[below] = True
+        count += len(below)
+    if count != len(children) or not bool(found.all()):
+        raise FormatError("scorer", "a node must be a root or the child of one node")

@@ -12,6 +12,7 @@ from modelbundle import golden
 from modelbundle.format import bundle
 from modelbundle.format.statement import CHALLENGER, CHAMPION
 from modelbundle.model import Model
+from modelbundle.sharing.tables import SharedTables
 from services.monitoring import process
 from services.monitoring.summary import SummaryFile
 from services.predict.api import api_keys, health, outcomes, predict
@@ -38,7 +39,7 @@ from services.predict.serving.prediction_log import PredictionLog
 from services.predict.serving.predictor import Predictor
 from services.predict.serving.shares import Shares
 from services.predict.settings import Settings
-from services.web import problem
+from services.web import json_logging, problem
 from services.web.hosts import AllowedHosts, loopback
 from services.web.middleware import Middleware
 
@@ -138,14 +139,19 @@ def _champion(models: Models) -> Model | None:
 
 def loader(store: StateDir, settings: Settings, role: str = CHAMPION) -> Callable[[str], Model]:
     """A function that loads a model of the store by its SHA-256, verifies it and its statement again and checks its golden
-    rows."""
+    rows. Its large tables are in memory that all workers of the host share."""
     trust = SignaturePolicy.of(settings, store, role)
 
     def load(sha256: str) -> Model:
         if trust:
             trust.check(sha256)
-        model = bundle.read(store.bundle(sha256), sha256, allow_pickle=settings.allow_pickle)
+        tables = SharedTables(store.tables(sha256), store.disk, partial(_not_shared, sha256))
+        model = bundle.share(store.bundle(sha256), sha256, tables, allow_pickle=settings.allow_pickle)
         golden.check(model)
         return model
 
     return load
+
+
+def _not_shared(sha256: str, reason: str) -> None:
+    json_logging.emit("tables not shared", "warning", model_version=sha256, reason=reason)

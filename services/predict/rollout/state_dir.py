@@ -5,7 +5,7 @@
     current              a link whose target is "<generation>-<sha256>[-<share>]": the commit point
     previous             the same, for the generation before
     candidate.json       what the leader asks the workers to prepare
-    bundles/<sha256>     verified model files, and .sig: the statement that came with it
+    bundles/<sha256>     verified model files; .sig: the statement that came with it; .tables: its tables, which workers map
     probation/<link>     about the generation that a link names: which model to return to, and until when
     evidence/<id>        what a worker saw of the model on probation
     workers/<id>         one per live worker, locked by it; holds its vote
@@ -37,6 +37,7 @@ from typing import Any
 
 from modelbundle.durable import Disk
 from modelbundle.format.statement import SUFFIX
+from modelbundle.sharing import tables
 from services import private
 from services.predict.rollout.protocol import NOTHING, Candidate, Generation, PinnedVersion, Probation, Vote
 
@@ -150,10 +151,14 @@ class StateDir:
         """Where the statement about this file is, or would be."""
         return self.bundles / f"{sha256}{SUFFIX}"
 
+    def tables(self, sha256: str) -> Path:
+        """Where the tables of this file are, or would be; see :mod:`modelbundle.sharing.tables`."""
+        return self.bundles / f"{sha256}{tables.SUFFIX}"
+
     def prune(self, keep: set[str]) -> None:
         """Remove model files and unfinished downloads other than ``keep``."""
         for path in self.bundles.iterdir():
-            if path.name.removesuffix(SUFFIX) not in keep:
+            if path.name.removesuffix(SUFFIX).removesuffix(tables.SUFFIX) not in keep:
                 self.disk.unlink(path)
 
     # Candidate and votes

@@ -87,6 +87,7 @@ class Worker:
         if self.reports and not entry.reports:
             entry.report_crash(True)
         self.models.look_ahead()
+        self.models.distrust()
         candidate = self.store.candidate()
         current = self.store.current()
         probation = self.store.probation(current)

@@ -17,6 +17,7 @@ from services.predict.rollout.protocol import Generation
 from services.predict.rollout.state_dir import StateDir, parse_link
 from services.predict.serving import model_calls
 from services.predict.serving.model_calls import LOADING
+from services.web import json_logging
 from services.web.timestamps import iso
 
 FORGET_FAILURE = 1.0  # seconds before a current model that could not be loaded is tried again
@@ -182,6 +183,16 @@ class Models:
         with self._lock:
             if self._serving is not None and self._serving.trial is not None:
                 self._serving = replace(self._serving, trial=None)
+
+    def distrust(self) -> None:
+        """Let go of models whose tables somebody has changed on the disk. The next request loads the model anew, verified."""
+        for sha256, (model, _) in list(self._loaded.items()):
+            if not model.intact():
+                json_logging.emit("tables changed on the disk", "error", model_version=sha256)
+                with self._lock:
+                    self._loaded.pop(sha256, None)
+                    if self._serving is not None and self._serving.model is model:
+                        self._serving = None
 
     def loaded(self) -> frozenset[str]:
         """The SHA-256 of the models in memory."""

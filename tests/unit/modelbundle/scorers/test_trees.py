@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from modelbundle.errors import FormatError
 from modelbundle.golden import columns
 from modelbundle.schema import Feature, Schema
+from modelbundle.scorers import parts
 from modelbundle.scorers import trees as module
 from modelbundle.scorers.base import Value
 from modelbundle.scorers.bins import CategoryBins, NumberBins
@@ -83,6 +84,18 @@ def test_rows_and_columns_give_the_same_bits(few: int, rows: list[tuple[Value, .
         patch.setattr(module, "FEW", few)
         model = scorer()
     assert [model.score_row(row) for row in rows] == model.score_columns(columns(SCHEMA, rows)).tolist()
+
+
+@given(rows=ROWS)
+def test_indices_of_their_own_do_not_show(rows: list[tuple[Value, ...]]) -> None:
+    """A large forest is walked with the indices as they are stored, a small one with wider copies: the same bits."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "COPIED", 0)
+        patch.setattr(module, "FEW", 0)
+        large = scorer()
+    small, asked = scorer(), columns(SCHEMA, rows)
+    assert [large.score_row(row) for row in rows] == [small.score_row(row) for row in rows]
+    assert large.score_columns(asked).tolist() == small.score_columns(asked).tolist()
 
 
 def test_chunks_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,9 +202,12 @@ def _broken() -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
     }
 
 
+@pytest.mark.parametrize("block", [parts.BLOCK, 3])
 @pytest.mark.parametrize("what", _broken())
-def test_parts_that_are_not_as_they_say_are_refused(what: str) -> None:
-    """No cycle, no index out of bounds, nothing that is not finite gets past loading."""
+def test_parts_that_are_not_as_they_say_are_refused(what: str, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No cycle, no index out of bounds, nothing that is not finite gets past loading, in whatever block it is."""
+    monkeypatch.setattr(parts, "BLOCK", block)
+    monkeypatch.setattr(module, "BLOCK", block)
     header, arrays = scorer().to_parts()
     changed, replaced = _broken()[what]
     merged = {name: array for name, array in {**arrays, **replaced}.items() if array is not None}

@@ -25,17 +25,28 @@ OLD, NEW = "a" * 64, "b" * 64
 CANDIDATE = Candidate("t", NEW, 1, "2")
 
 
+class Loaded:
+    """A model that is never asked anything but this."""
+
+    def intact(self) -> bool:
+        return True
+
+
 class Replica:
     """One worker, which has the old model. ``load`` may be changed to do what a model does while it is loaded."""
 
     def __init__(self, root: Path) -> None:
         self.store = StateDir(root)
         self.load: Callable[[str], Any] = lambda sha256: sha256
-        self.models = Models(self.store, lambda sha256: self.load(sha256))
+        self.models = Models(self.store, self._loaded)
         self.store.commit(Candidate("", OLD, 0))
         self.worker = Worker(self.store, self.models)
         self.worker.step()
         self.store.propose(CANDIDATE)
+
+    def _loaded(self, sha256: str) -> Any:
+        self.load(sha256)
+        return Loaded()
 
     def vote(self) -> tuple[Vote | None, str]:
         votes, reason = self.store.votes("t")

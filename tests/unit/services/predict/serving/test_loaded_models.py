@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import gc
+import os
+import shutil
 import threading
 import weakref
 from pathlib import Path
 
 import pytest
 
+from modelbundle import golden
+from modelbundle.format import archive
 from modelbundle.model import Model
 from services.predict.app import loader
+from services.predict.rollout.protocol import Candidate
 from services.predict.rollout.state_dir import StateDir
 from services.predict.rollout.worker import Worker
 from services.predict.serving.loaded_models import Models, NoModel
@@ -122,3 +127,43 @@ def test_a_file_that_was_changed_in_the_store_is_not_loaded(
     path.write_bytes(content)
     with pytest.raises(NoModel, match="SHA-256"):
         models.current()
+
+
+def test_tables_that_somebody_has_written_over_answer_no_more(
+    settings: Settings, store: StateDir, forest: Path
+) -> None:
+    """The worker lets the model go at its next step; the next request loads it anew, from the verified bundle."""
+    sha256 = archive.digest(forest.read_bytes())
+    shutil.copy(forest, store.bundle(sha256))
+    store.commit(Candidate("attempt", sha256, 0))
+    store.settle()
+    models = Models(store, loader(store, settings))
+    worker = Worker(store, models)
+    first = models.current().model
+    worker.step()
+    assert models.current().model is first
+    tables = store.tables(sha256)
+    right = tables.read_bytes()
+    tables.chmod(0o600)
+    with tables.open("r+b") as file:
+        file.write(b"x" * len(right))
+    os.utime(tables, ns=(0, 0))
+    worker.step()
+    second = models.current().model
+    assert second is not first
+    golden.check(second)
+    assert tables.read_bytes() == right
+    worker.leave()
+
+
+def test_tables_go_with_their_bundle(settings: Settings, store: StateDir, forest: Path) -> None:
+    """What is kept of a model is kept of its tables; an unfinished file of them is not kept."""
+    sha256 = archive.digest(forest.read_bytes())
+    shutil.copy(forest, store.bundle(sha256))
+    loader(store, settings)(sha256)
+    unfinished = store.bundles / f".{store.tables(sha256).name}.0123"
+    unfinished.write_bytes(b"")
+    store.prune({sha256})
+    assert {path.name for path in store.bundles.iterdir()} == {sha256, f"{sha256}.tables"}
+    store.prune(set())
+    assert list(store.bundles.iterdir()) == []

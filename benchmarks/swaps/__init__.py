@@ -1,0 +1,1 @@
+"""What swaps cost, and what workers weigh."""
