@@ -11,10 +11,9 @@ from concurrent.futures.process import BrokenProcessPool
 import pyarrow as pa
 
 from portfolio.errors import PortfolioError
-from portfolio.files.readers import Chunk
 from portfolio.job import worker
 from portfolio.job.checkpoint import Checkpoint, FinishedChunk
-from portfolio.job.worker import WorkerOptions
+from portfolio.job.worker import Chunk, WorkerOptions
 
 AHEAD = 2  # chunks per process
 

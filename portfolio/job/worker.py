@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import signal
 import threading
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing import connection, parent_process
@@ -13,30 +15,39 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from modelbundle.durable import write
 from modelbundle.format import bundle
 from modelbundle.model import Model
-from modelbundle.validation import csv_cells
-from portfolio.files.added_columns import PREDICTION
 from portfolio.files.csv_columns import RejectedRow, Rows, numbered, read
-from portfolio.files.locations import CSV
+from portfolio.files.csv_rows import plain_lines
+from portfolio.files.encoders import OutputFormat, lines, row_groups
+from portfolio.files.locations import CSV, Location
 from portfolio.files.parquet_columns import readable
-from portfolio.files.readers import Chunk
+from portfolio.files.spans import Span, SpanReader
 from portfolio.job.checkpoint import FinishedChunk, part
 from portfolio.job.checkpoint import rejects as rejects_path
 from portfolio.scoring import score, with_numbers
 
 
 @dataclass(frozen=True, slots=True)
-class InputFormat:
-    """The kind of an input, its own columns, the kind of its output, and the columns that its path adds."""
+class Chunk:
+    """Rows to score: a span of input ``source``. ``read`` is the share of all inputs that ends with it, 0 to 1."""
 
+    number: int
+    source: int
+    span: Span
+    read: float
+
+
+@dataclass(frozen=True, slots=True)
+class InputFormat:
+    """Where an input is, its kind, its own columns, the columns that its path adds, and the position of its output's format."""
+
+    location: Location
     kind: str
     names: tuple[str, ...]
-    output: str
-    partition: tuple[tuple[str, str | None], ...] = ()
+    partition: tuple[tuple[str, str | None], ...]
+    output: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +60,11 @@ class WorkerOptions:
     with_reasons: bool
     folder: Path
     inputs: tuple[InputFormat, ...]
+    outputs: tuple[OutputFormat, ...]
 
 
 _state: tuple[WorkerOptions, Model] | None = None
+_last: tuple[int, SpanReader] | None = None
 
 
 def start(options: WorkerOptions) -> None:
@@ -77,29 +90,67 @@ def score_chunk(chunk: Chunk) -> FinishedChunk:
     assert _state is not None
     options, model = _state
     source = options.inputs[chunk.source]
+    form = options.outputs[source.output]
     text = source.kind == CSV
-    rows = _rows(source, model, chunk, text)
+    rows, block = _rows(source, model, chunk, form.kind == CSV)
     batch, columns, unfit = score(model, _partitioned(rows.batch, source), text=text, with_reasons=options.with_reasons)
-    unfit = [RejectedRow(int(rows.positions[r.position]), r.pointer, r.error, r.record) for r in unfit]
-    rejected = sorted(unfit + rows.rejected, key=lambda row: row.position)
-    aside_bytes = 0
-    if rejected:
-        aside_bytes = write(rejects_path(options.folder, chunk.number), _reject_lines(rejected, rows, chunk, text))
-    if text and source.output != CSV:
-        batch = with_numbers(model, batch, columns)
-    content = _csv(batch, model) if source.output == CSV else _arrow(batch)
-    part_bytes = write(part(options.folder, chunk.number), content)
-    return FinishedChunk(chunk.number, chunk.source, rows.count, len(rejected), part_bytes, aside_bytes)
+    aside = b""
+    if unfit or rows.rejected:
+        found = [RejectedRow(int(rows.positions[r.position]), r.pointer, r.error, r.record) for r in unfit]
+        rejected = sorted(found + rows.rejected, key=lambda row: row.position)
+        aside = _reject_lines(rejected, rows, chunk, block)
+        rejects_path(options.folder, chunk.number).write_bytes(aside)
+    groups = b""
+    if form.kind == CSV:
+        content = lines(batch, model, _read_lines(rows, unfit, block), len(source.names))
+    else:
+        encoded = row_groups(with_numbers(model, batch, columns) if text else batch, form)
+        content, groups = [encoded.data], encoded.groups
+    size = checksum = 0
+    with part(options.folder, chunk.number).open("wb") as file:
+        for data in content:
+            size += file.write(data)
+            checksum = zlib.crc32(data, checksum)
+    return FinishedChunk(
+        number=chunk.number,
+        source=chunk.source,
+        rows=rows.count,
+        rejected=len(unfit) + len(rows.rejected),
+        part_bytes=size,
+        part_crc=checksum,
+        aside_bytes=len(aside),
+        aside_crc=zlib.crc32(aside),
+        groups=base64.b64encode(groups).decode(),
+    )
 
 
-def _rows(source: InputFormat, model: Model, chunk: Chunk, text: bool) -> Rows:
-    if not text:
-        with pa.ipc.open_stream(chunk.data) as stream:
-            return readable(stream.read_next_batch(), model.schema.names, source.output == CSV)
-    names = source.names
-    features = [f for f in model.schema if f.name in names]
-    numbers = [f.name for f in features if f.kind == "number"] if source.output != CSV else []
-    return read(chunk.data, names, numbers, [f.name for f in features if f.kind == "category"])
+def _rows(source: InputFormat, model: Model, chunk: Chunk, as_csv: bool) -> tuple[Rows, bytes]:
+    """The rows of a chunk, and their bytes if they are CSV."""
+    features = {f.name: f.kind for f in model.schema if f.name in source.names}
+    categories = [name for name, kind in features.items() if kind == "category"]
+    reader = _reader(source, chunk.source, categories)
+    if source.kind != CSV:
+        return readable(reader.parquet(chunk.span), model.schema.names, as_csv), b""
+    block = reader.csv(chunk.span)
+    return read(block, source.names, [n for n in features if n not in categories], categories), block
+
+
+def _reader(source: InputFormat, position: int, coded: Sequence[str]) -> SpanReader:
+    """The reader of an input; the worker keeps the last one open."""
+    global _last
+    if _last is None or _last[0] != position:
+        _last = position, SpanReader(source.location, coded)
+    return _last[1]
+
+
+def _read_lines(rows: Rows, unfit: Sequence[RejectedRow], block: bytes) -> pa.Array | None:
+    """The lines of the rows that were scored, if each is just its cells."""
+    found = plain_lines(block, rows.count) if block and rows.lines is None else None
+    if found is None or not unfit:
+        return found
+    kept = np.ones(rows.count, dtype=bool)
+    kept[[row.position for row in unfit]] = False
+    return found.filter(pa.array(kept))
 
 
 def _partitioned(batch: pa.RecordBatch, source: InputFormat) -> pa.RecordBatch:
@@ -110,48 +161,12 @@ def _partitioned(batch: pa.RecordBatch, source: InputFormat) -> pa.RecordBatch:
     return batch
 
 
-def _reject_lines(rejected: Sequence[RejectedRow], rows: Rows, chunk: Chunk, text: bool) -> bytes:
-    lines = rows.lines
-    if text and lines is None:
-        lines = [line for line, _ in numbered(chunk.data)]
+def _reject_lines(rejected: Sequence[RejectedRow], rows: Rows, chunk: Chunk, block: bytes) -> bytes:
+    places = rows.lines
+    if block and places is None:
+        places = [line for line, _ in numbered(block)]
     found = []
     for row in rejected:
-        line = chunk.line + lines[row.position] if lines is not None else None
+        line = chunk.span.line + places[row.position] if places is not None else None
         found.append(json.dumps([row.position, line, row.pointer, row.error, row.record]))
     return ("\n".join(found) + "\n").encode()
-
-
-def _csv(batch: pa.RecordBatch, model: Model) -> pa.Buffer:
-    """Return lines without a header. A cell is quoted only if it must be."""
-    if not len(batch):
-        return pa.py_buffer(b"")
-    version = pa.scalar(model.version, pa.string())
-    (name,) = csv_cells.answer_names([PREDICTION], model.schema)
-    classes = pa.array(list(model.classes), batch.schema.field(name).type)
-    labels = pa.array([csv_cells.label(label) for label in model.classes])
-    said = labels.take(pc.index_in(batch.column(name), classes))
-    batch = batch.set_column(batch.schema.get_field_index(name), name, said)
-    cells = [_cells(column) for column in batch.columns]
-    lines = pc.binary_join_element_wise(*cells, version, ",", null_handling="replace", null_replacement="")
-    lines = pc.binary_join_element_wise(lines, "", pa.scalar("\n"))
-    return lines.buffers()[2]
-
-
-def _cells(column: pa.Array) -> pa.Array:
-    if pa.types.is_dictionary(column.type):
-        return pa.DictionaryArray.from_arrays(column.indices, _cells(column.dictionary)).dictionary_decode()
-    if not pa.types.is_string(column.type):
-        return column.cast(pa.string())
-    special = pc.match_substring_regex(column, '[",\n\r]')
-    if not pc.any(special).as_py():
-        return column
-    quoted = pc.binary_join_element_wise('"', pc.replace_substring(column, '"', '""'), '"', "")
-    return pc.if_else(special, quoted, column)
-
-
-def _arrow(batch: pa.RecordBatch) -> pa.Buffer:
-    """Return an Arrow file."""
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_file(sink, batch.schema) as writer:
-        writer.write_batch(batch)
-    return sink.getvalue()

@@ -34,9 +34,9 @@ ODD = {"amount": [" 12000", "1.2e4", "9e9"], "purpose": ["rocket", "", "a, b", '
 DRIVER = """
 import os, signal, sys
 from portfolio.__main__ main_import
-from portfolio.files import readers
+from portfolio.files import spans
 from portfolio.job import assembly, checkpoint
-readers.CHUNK_BYTES = 4000
+spans.CHUNK_BYTES = 4000
 left = int(sys.argv.pop(1))
 
 def counted(call):
