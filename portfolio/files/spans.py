@@ -75,8 +75,8 @@ def _parquet(source: InputFile) -> Iterator[Span]:
         CHUNK_ROWS, CHUNK_VALUES // len(source.schema), CHUNK_SIZE * (source.rows or 0) // max(source.encoded, 1)
     )
     begin = end = 0
-    for rows in (*source.groups, 0):
-        if end > begin and (end + rows - begin > most or not rows):
+    for rows in (*source.groups, most + 1):  # the last stands for the end
+        if begin < end and end + rows - begin > most:
             step = -(-(end - begin) // -(-(end - begin) // max(most, 1)))
             for first in range(begin, end, step):
                 last = min(first + step, end)
