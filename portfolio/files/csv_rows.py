@@ -56,7 +56,7 @@ def row_ends(block: bytes) -> Iterator[int]:
 
 def line_breaks(block: bytes) -> int:
     """Count the lines that end in ``block``."""
-    return int(np.count_nonzero(np.frombuffer(block, np.uint8) == LF)) + lone_returns(block)
+    return int(np.count_nonzero(np.frombuffer(block, np.uint8) == LF)) + lone_returns(block)  # faster than ``count``
 
 
 def lone_returns(block: bytes) -> int:

@@ -50,23 +50,40 @@ def cut(source: InputFile) -> Iterator[Span]:
 
 def _csv(source: InputFile) -> Iterator[Span]:
     location = source.location
-    anywhere = location.local is not None and not location.name.lower().endswith(COMPRESSED)
     with location.system.open_input_stream(location.path) as stream:
         rest, line, read = header(stream, location)[1:]
+        if location.local is not None and not location.name.lower().endswith(COMPRESSED):
+            yield from _places(source, read - len(rest), line)
+            return
         while True:
             block = stream.read(CHUNK_BYTES)
             read += len(block)
             rest += block
             if end := whole_rows(rest) if block else len(rest):
                 rows = rest[:end]
-                share = min(read / max(source.size, 1), 1.0)
-                yield Span(read - len(rest), end, share, line, data=None if anywhere else rows)
+                yield Span(read - len(rest), end, min(read / max(source.size, 1), 1.0), line, data=rows)
                 line += line_breaks(rows)
                 rest = rest[end:]
             elif len(rest) > LONGEST_ROW:
                 raise PortfolioError(f"{location}: line {line} is longer than {LONGEST_ROW >> 20} MiB")
             if not block:
                 return
+
+
+def _places(source: InputFile, begin: int, line: int) -> Iterator[Span]:
+    """The spans of a CSV that can be read from any place, from byte ``begin`` on; the start of a row is read again with its end."""
+    size = CHUNK_BYTES
+    with source.location.system.open_input_file(source.location.path) as file:
+        while block := file.read_at(size, begin):
+            end = whole_rows(block) if len(block) == size else len(block)
+            if end:
+                yield Span(begin, end, min((begin + end) / max(source.size, 1), 1.0), line)
+                line += line_breaks(block[:end])
+                begin, size = begin + end, CHUNK_BYTES
+            elif size > LONGEST_ROW:
+                raise PortfolioError(f"{source.location}: line {line} is longer than {LONGEST_ROW >> 20} MiB")
+            else:
+                size += CHUNK_BYTES
 
 
 def _parquet(source: InputFile) -> Iterator[Span]:

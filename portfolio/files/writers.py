@@ -52,10 +52,11 @@ class Output(ABC):
         return found == checksum and self._file.tell() == self.size + size
 
     def copy(self, part: Path) -> None:
-        """Write the bytes of a part where they come next."""
+        """Give the kernel the bytes of a part, where they come next: then the part is needed no more, whoever is killed."""
         self._file.seek(self.size)
         with part.open("rb") as source:
             shutil.copyfileobj(source, self._file, COPIED)
+        self._file.flush()
 
     def add(self, size: int, rows: int, groups: bytes) -> None:
         """Count the bytes of a part, which are in the file, and its rows; ``groups`` are its row groups of Parquet."""
