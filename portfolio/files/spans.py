@@ -71,7 +71,7 @@ def _csv(source: InputFile) -> Iterator[Span]:
 
 
 def _places(source: InputFile, begin: int, line: int) -> Iterator[Span]:
-    """The spans of a CSV that can be read from any place, from byte ``begin`` on; the start of a row is read again with its end."""
+    """The spans of a CSV that can be read from any place, from byte ``begin`` on; a row that was cut is read again."""
     size = CHUNK_BYTES
     with source.location.system.open_input_file(source.location.path) as file:
         while block := file.read_at(size, begin):
@@ -89,7 +89,9 @@ def _places(source: InputFile, begin: int, line: int) -> Iterator[Span]:
 def _parquet(source: InputFile) -> Iterator[Span]:
     """Small row groups together, large ones in equal spans."""
     most = min(
-        CHUNK_ROWS, CHUNK_VALUES // len(source.schema), CHUNK_SIZE * (source.rows or 0) // max(source.encoded, 1)
+        CHUNK_ROWS,
+        CHUNK_VALUES // max(len(source.schema), 1),
+        CHUNK_SIZE * (source.rows or 0) // max(source.encoded, 1),
     )
     begin = end = 0
     for rows in (*source.groups, most + 1):  # the last stands for the end
