@@ -56,7 +56,7 @@ def _file(source: InputFile, schema: Schema) -> Iterator[Batch]:
     coded = [f.name for f in schema if f.kind == "category" and f.name in names]
     numbers = [f.name for f in schema if f.kind == "number" and f.name in names]
     reader = SpanReader(source.location, coded)
-    for span in cut(source):
+    for span in (piece for whole in cut(source) for piece in whole.pieces()):
         if source.kind == CSV:
             read = csv_columns.read(reader.csv(span), names, numbers, coded)
             rows, unreadable = read.batch, len(read.rejected)

@@ -102,7 +102,7 @@ def _cells(source: InputFile, *columns: str) -> Iterator[tuple[int, str | None, 
     """Row from 1, and the texts of two columns."""
     before = 0
     reader = SpanReader(source.location)
-    for span in cut(source):
+    for span in (piece for whole in cut(source) for piece in whole.pieces()):
         rows = _rows(source, reader, span)
         if rows.rejected:
             bad = rows.rejected[0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +18,7 @@ from portfolio.files.csv_rows import LF
 from portfolio.files.parquet_footer import Encoded
 from portfolio.files.readers import is_text
 
+LINES = 1 << 15  # of CSV that are encoded at a time
 DICTIONARY_BYTES = 16 << 20  # of a column in a row group; longer ones are stored as plain values
 
 
@@ -66,14 +67,21 @@ def row_groups(rows: pa.RecordBatch, form: OutputFormat) -> Encoded:
     return parquet_footer.split(form.parquet(rows if len(rows) else None))
 
 
-def lines(rows: pa.RecordBatch, model: Model, read: pa.Array | None, covered: int) -> list[memoryview]:
-    """Encode rows as lines of CSV without a header. A cell is quoted only if it must be.
+def lines(rows: pa.RecordBatch, model: Model, read: pa.Array | None, covered: int) -> Iterator[memoryview]:
+    """Encode rows as lines of CSV without a header, some at a time. A cell is quoted only if it must be.
 
     ``read`` are the lines that the rows were read from, as :func:`portfolio.files.csv_rows.plain_lines` gives them: they are
     copied, and stand for the first ``covered`` columns.
     """
-    if not len(rows):
-        return []
+    for begin in range(0, len(rows), LINES):
+        own = None if read is None else read.slice(begin, LINES)
+        joined = memoryview(_lines(rows.slice(begin, LINES), model, own, covered).buffers()[2]).cast("B")
+        yield joined[joined[0] == LF :]
+        yield memoryview(b"\n")
+
+
+def _lines(rows: pa.RecordBatch, model: Model, read: pa.Array | None, covered: int) -> pa.Array:
+    """The lines, each after its line break, which the first may lack."""
     names = csv_cells.answer_names(ADDED, model.schema)
     own = [rows.column(name) for name in rows.schema.names if name not in names]
     if read is None:
@@ -81,8 +89,7 @@ def lines(rows: pa.RecordBatch, model: Model, read: pa.Array | None, covered: in
     columns = [read, *map(_cells, own[covered:])]
     prediction, probability, *texts = (rows.column(name) for name in names)
     columns += [_labels(prediction, model), probability.cast(pa.string()), _joined(texts, model.version)]
-    joined = memoryview(_join(*columns, ",").buffers()[2]).cast("B")
-    return [joined[joined[0] == LF :], memoryview(b"\n")]
+    return _join(*columns, ",")
 
 
 def _join(*columns: pa.Array | str) -> pa.Array:
@@ -105,7 +112,7 @@ def _joined(columns: Sequence[pa.Array], version: str) -> pa.Array:
     cells: list[pa.Array] = []
     for column in reversed(columns):
         left, own = np.divmod(left, len(column.dictionary) + 1)
-        cells.insert(0, pa.concat_arrays([_cells(column.dictionary), pa.nulls(1, pa.string())]).take(pa.array(own)))
+        cells.insert(0, _cells(column.dictionary.take(pa.array(own, mask=own == len(column.dictionary)))))
     texts = _join(*cells, pa.scalar(version), ",")
     return pa.DictionaryArray.from_arrays(coded.indices, texts).dictionary_decode()
 

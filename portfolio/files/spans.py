@@ -6,7 +6,7 @@ Whoever cuts reads only what tells where rows end. Another process reads the row
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Any
 
@@ -20,9 +20,10 @@ from portfolio.files.locations import COMPRESSED, CSV, Location, errors_about
 from portfolio.files.readers import InputFile, header
 
 CHUNK_BYTES = 8 << 20  # of CSV
-CHUNK_ROWS = 1 << 18  # of Parquet, at most
-CHUNK_VALUES = 4 << 20  # of Parquet, at most: rows times columns
-CHUNK_SIZE = 64 << 20  # bytes of encoded, not compressed Parquet, at most
+PIECE_ROWS = 1 << 17  # of Parquet, at most; a piece is what a process holds at a time
+PIECE_VALUES = 2 << 20  # of Parquet, at most: rows times columns
+PIECE_BYTES = 32 << 20  # of encoded, not compressed Parquet, at most
+PIECES = 2  # of a row group in one span, so that fewer processes decode it
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ class Span:
     """Rows of an input: ``size`` bytes of CSV from byte ``begin``, or ``size`` rows of Parquet from row ``begin``.
 
     ``data`` has the bytes of a CSV that cannot be read from any place: it is compressed, or in an object store. ``line`` is the
-    line of the first row of CSV, counted from 1; ``batch`` is the number of rows of Parquet to decode at a time, the same for all
+    line of the first row of CSV, counted from 1; ``piece`` is the number of rows of Parquet to decode at a time, the same for all
     spans of a row group. ``read`` is the share of the input that ends with the span, 0 to 1.
     """
 
@@ -38,8 +39,14 @@ class Span:
     size: int
     read: float
     line: int = 0
-    batch: int = 0
+    piece: int = 0
     data: bytes | None = None
+
+    def pieces(self) -> Iterator[Span]:
+        """The span in parts that fit into memory: a span of CSV as it is."""
+        for begin in range(self.begin, self.begin + self.size, self.piece or self.size):
+            size = min(self.piece or self.size, self.begin + self.size - begin)
+            yield replace(self, begin=begin, size=size)
 
 
 def cut(source: InputFile) -> Iterator[Span]:
@@ -89,17 +96,17 @@ def _places(source: InputFile, begin: int, line: int) -> Iterator[Span]:
 def _parquet(source: InputFile) -> Iterator[Span]:
     """Small row groups together, large ones in equal spans."""
     most = min(
-        CHUNK_ROWS,
-        CHUNK_VALUES // max(len(source.schema), 1),
-        CHUNK_SIZE * (source.rows or 0) // max(source.encoded, 1),
+        PIECE_ROWS,
+        PIECE_VALUES // max(len(source.schema), 1),
+        PIECE_BYTES * (source.rows or 0) // max(source.encoded, 1),
     )
     begin = end = 0
     for rows in (*source.groups, most + 1):  # the last stands for the end
         if begin < end and end + rows - begin > most:
-            step = -(-(end - begin) // -(-(end - begin) // max(most, 1)))
-            for first in range(begin, end, step):
-                last = min(first + step, end)
-                yield Span(first, last - first, last / max(source.rows or 1, 1), batch=step)
+            piece = -(-(end - begin) // -(-(end - begin) // max(most, 1)))
+            for first in range(begin, end, PIECES * piece):
+                last = min(first + PIECES * piece, end)
+                yield Span(first, last - first, last / max(source.rows or 1, 1), piece=piece)
             begin = end
         end += rows
 
@@ -130,7 +137,7 @@ class SpanReader:
             return data
 
     def parquet(self, span: Span) -> pa.RecordBatch:
-        """The rows of a span of Parquet; raises :class:`PortfolioError`, and ``pyarrow.ArrowException`` for damaged pages."""
+        """The rows of a piece of Parquet; raises :class:`PortfolioError`, and ``pyarrow.ArrowException`` for damaged pages."""
         with errors_about(str(self._location)):
             if not self._at <= span.begin < self._end:
                 self._seek(span)
@@ -158,5 +165,5 @@ class SpanReader:
         pairs = list(zip(self._starts, self._starts[1:], strict=False))
         groups = [i for i, (begin, end) in enumerate(pairs) if begin < span.begin + span.size and end > span.begin]
         self._at, self._end = self._starts[groups[0]], self._starts[groups[-1] + 1]
-        self._batches = self._file.iter_batches(span.batch, row_groups=groups, use_threads=False)
+        self._batches = self._file.iter_batches(span.piece, row_groups=groups, use_threads=False)
         self._rest = None

@@ -110,7 +110,7 @@ def _identity(options: Options, job: Plan, model: Model) -> dict[str, Any]:
         "input": [source.fingerprint() for source in job.sources],
         "model": model.version,
         "output": [[target.name, target.kind] for target in job.targets],
-        "option": [options.with_reasons, spans.CHUNK_BYTES, spans.CHUNK_ROWS],
+        "option": [options.with_reasons, spans.CHUNK_BYTES, spans.PIECE_ROWS, spans.PIECES],
         "version of the tool": [__version__, pa.__version__],
     }
 

@@ -8,7 +8,7 @@ import os
 import signal
 import threading
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing import connection, parent_process
 from pathlib import Path
@@ -23,6 +23,7 @@ from portfolio.files.csv_rows import plain_lines
 from portfolio.files.encoders import OutputFormat, lines, row_groups
 from portfolio.files.locations import CSV, Location
 from portfolio.files.parquet_columns import readable
+from portfolio.files.parquet_footer import MAGIC, moved
 from portfolio.files.spans import Span, SpanReader
 from portfolio.job.checkpoint import FinishedChunk, part
 from portfolio.job.checkpoint import rejects as rejects_path
@@ -86,36 +87,28 @@ def _follow_parent() -> None:
 
 
 def score_chunk(chunk: Chunk) -> FinishedChunk:
-    """Score a chunk: write its part and its rejected rows."""
+    """Score a chunk: write its part and its rejected rows, a piece at a time."""
     assert _state is not None
     options, model = _state
-    source = options.inputs[chunk.source]
-    form = options.outputs[source.output]
-    text = source.kind == CSV
-    rows, block = _rows(source, model, chunk, form.kind == CSV)
-    batch, columns, unfit = score(model, _partitioned(rows.batch, source), text=text, with_reasons=options.with_reasons)
-    aside = b""
-    if unfit or rows.rejected:
-        found = [RejectedRow(int(rows.positions[r.position]), r.pointer, r.error, r.record) for r in unfit]
-        rejected = sorted(found + rows.rejected, key=lambda row: row.position)
-        aside = _reject_lines(rejected, rows, chunk, block)
-        rejects_path(options.folder, chunk.number).write_bytes(aside)
-    groups = b""
-    if form.kind == CSV:
-        content = lines(batch, model, _read_lines(rows, unfit, block), len(source.names))
-    else:
-        encoded = row_groups(with_numbers(model, batch, columns) if text else batch, form)
-        content, groups = [encoded.data], encoded.groups
-    size = checksum = 0
+    size = checksum = rows = rejected = 0
+    aside = groups = b""
     with part(options.folder, chunk.number).open("wb") as file:
-        for data in content:
-            size += file.write(data)
-            checksum = zlib.crc32(data, checksum)
+        for span in chunk.span.pieces():
+            piece = _scored(options, model, chunk.source, span, rows)
+            groups += b"".join(moved(piece.groups, len(MAGIC) + size, 0))
+            for data in piece.content:
+                size += file.write(data)
+                checksum = zlib.crc32(data, checksum)
+            rows += piece.rows
+            rejected += piece.rejected
+            aside += piece.aside
+    if rejected:
+        rejects_path(options.folder, chunk.number).write_bytes(aside)
     return FinishedChunk(
         number=chunk.number,
         source=chunk.source,
-        rows=rows.count,
-        rejected=len(unfit) + len(rows.rejected),
+        rows=rows,
+        rejected=rejected,
         part_bytes=size,
         part_crc=checksum,
         aside_bytes=len(aside),
@@ -124,21 +117,51 @@ def score_chunk(chunk: Chunk) -> FinishedChunk:
     )
 
 
-def _rows(source: InputFormat, model: Model, chunk: Chunk, as_csv: bool) -> tuple[Rows, bytes]:
-    """The rows of a chunk, and their bytes if they are CSV."""
-    features = {f.name: f.kind for f in model.schema if f.name in source.names}
-    categories = [name for name, kind in features.items() if kind == "category"]
-    reader = _reader(source, chunk.source, categories)
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Scored rows as bytes of the output, their row groups of Parquet as a footer has them, and the rejected rows as lines."""
+
+    content: Iterator[memoryview]
+    groups: bytes
+    rows: int
+    rejected: int
+    aside: bytes
+
+
+def _scored(options: WorkerOptions, model: Model, position: int, span: Span, before: int) -> Piece:
+    """Score a piece of a chunk that has ``before`` rows before it."""
+    source = options.inputs[position]
+    form = options.outputs[source.output]
+    text = source.kind == CSV
+    rows, block = _rows(source, model, _reader(source, position, model), span, form.kind == CSV)
+    batch, columns, unfit = score(model, _partitioned(rows.batch, source), text=text, with_reasons=options.with_reasons)
+    aside = b""
+    if unfit or rows.rejected:
+        found = [RejectedRow(int(rows.positions[r.position]), r.pointer, r.error, r.record) for r in unfit]
+        aside = _reject_lines(sorted(found + rows.rejected, key=lambda row: row.position), rows, span, block, before)
+    if form.kind == CSV:
+        content, groups = lines(batch, model, _read_lines(rows, unfit, block), len(source.names)), b""
+    else:
+        encoded = row_groups(with_numbers(model, batch, columns) if text else batch, form)
+        content, groups = iter([encoded.data]), encoded.groups
+    return Piece(content, groups, rows.count, len(unfit) + len(rows.rejected), aside)
+
+
+def _rows(source: InputFormat, model: Model, reader: SpanReader, span: Span, as_csv: bool) -> tuple[Rows, bytes]:
+    """The rows of a piece, and their bytes if they are CSV."""
     if source.kind != CSV:
-        return readable(reader.parquet(chunk.span), model.schema.names, as_csv), b""
-    block = reader.csv(chunk.span)
-    return read(block, source.names, [n for n in features if n not in categories], categories), block
+        return readable(reader.parquet(span), model.schema.names, as_csv), b""
+    features = [f for f in model.schema if f.name in source.names]
+    numbers, categories = ([f.name for f in features if f.kind == kind] for kind in ("number", "category"))
+    block = reader.csv(span)
+    return read(block, source.names, numbers, categories), block
 
 
-def _reader(source: InputFormat, position: int, coded: Sequence[str]) -> SpanReader:
+def _reader(source: InputFormat, position: int, model: Model) -> SpanReader:
     """The reader of an input; the worker keeps the last one open."""
     global _last
     if _last is None or _last[0] != position:
+        coded = [f.name for f in model.schema if f.kind == "category" and f.name in source.names]
         _last = position, SpanReader(source.location, coded)
     return _last[1]
 
@@ -161,12 +184,12 @@ def _partitioned(batch: pa.RecordBatch, source: InputFormat) -> pa.RecordBatch:
     return batch
 
 
-def _reject_lines(rejected: Sequence[RejectedRow], rows: Rows, chunk: Chunk, block: bytes) -> bytes:
+def _reject_lines(rejected: Sequence[RejectedRow], rows: Rows, span: Span, block: bytes, before: int) -> bytes:
     places = rows.lines
     if block and places is None:
         places = [line for line, _ in numbered(block)]
     found = []
     for row in rejected:
-        line = chunk.span.line + places[row.position] if places is not None else None
-        found.append(json.dumps([row.position, line, row.pointer, row.error, row.record]))
+        line = span.line + places[row.position] if places is not None else None
+        found.append(json.dumps([before + row.position, line, row.pointer, row.error, row.record]))
     return ("\n".join(found) + "\n").encode()

@@ -21,8 +21,8 @@ TABLE = pa.table({"row": range(sum(GROUPS)), "grade": ["ABC"[i // 9 % 3] for i i
 
 @pytest.fixture
 def book(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> InputFile:
-    """Row groups of many sizes, and spans of at most ten rows."""
-    monkeypatch.setattr(spans, "CHUNK_ROWS", 10)
+    """Row groups of many sizes, and pieces of at most ten rows."""
+    monkeypatch.setattr(spans, "PIECE_ROWS", 10)
     at = 0
     with pq.ParquetWriter(tmp_path / "book.parquet", TABLE.schema) as writer:
         for rows in GROUPS:
@@ -32,16 +32,17 @@ def book(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> InputFile:
 
 
 def test_small_row_groups_are_together_and_large_ones_apart(book: InputFile) -> None:
-    """Spans follow each other, and a row group that is cut shares no span with another."""
-    found = [(span.begin, span.size) for span in cut(book)]
-    assert found == [(0, 9), (9, 9), (18, 9), (27, 7), (34, 2), (36, 10), (46, 10), (56, 10), (66, 5)]
+    """Pieces follow each other, and a row group that is cut shares no span with another."""
+    found = [[(piece.begin, piece.size) for piece in span.pieces()] for span in cut(book)]
+    cuts = [[(9, 9), (18, 9)], [(27, 7)], [(34, 2)], [(36, 10), (46, 10)], [(56, 10)]]
+    assert found == [[(0, 9)], *cuts, [(66, 5)]]
     assert [span.read for span in cut(book)][-1] == 1
 
 
 @pytest.mark.parametrize("readers", [1, 2, 3])
 def test_each_reader_gives_the_rows_of_its_spans(book: InputFile, readers: int) -> None:
     """Also if others read the spans between, and again from the beginning."""
-    all_spans = list(cut(book))
+    all_spans = [piece for span in cut(book) for piece in span.pieces()]
     for k in range(readers):
         reader = SpanReader(book.location, ["grade"])
         for span in [*all_spans[k::readers], all_spans[0]]:
@@ -54,13 +55,14 @@ def test_each_reader_gives_the_rows_of_its_spans(book: InputFile, readers: int) 
 
 def test_long_texts_make_spans_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The rows of a span are bounded by their bytes too."""
-    monkeypatch.setattr(spans, "CHUNK_SIZE", 10_000)
+    monkeypatch.setattr(spans, "PIECE_BYTES", 10_000)
     table = pa.table({"note": [f"{i:01000}" for i in range(100)]})
     pq.write_table(table, tmp_path / "book.parquet", use_dictionary=False)
     (source,), _ = inputs(str(tmp_path / "book.parquet"))
-    assert max(span.size for span in cut(source)) <= 10
+    pieces = [piece for span in cut(source) for piece in span.pieces()]
+    assert max(piece.size for piece in pieces) <= 10
     reader = SpanReader(source.location)
-    assert pa.Table.from_batches([reader.parquet(span) for span in cut(source)]).equals(table)
+    assert pa.Table.from_batches([reader.parquet(piece) for piece in pieces]).equals(table)
 
 
 @pytest.mark.parametrize("ending", ["csv", "csv.gz"])
