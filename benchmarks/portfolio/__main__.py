@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import platform
+import resource
 import shutil
 import signal
 import statistics
@@ -44,6 +45,7 @@ KINDS = {
 }
 PROMISED = {"csv_to_parquet": 3, "parquet_to_parquet": 3, "csv_to_csv": 4}  # times the usual job
 MEGABYTES = 500
+Samples = dict[str, list[float]]
 USUAL_ROWS = 1_000_000  # of the usual job: its rows per second do not depend on their number
 
 
@@ -71,7 +73,8 @@ def start(model: Path, source: Path, output: Path, *options: str) -> subprocess.
 
 
 def score(model: Path, source: Path, output: Path, *options: str) -> dict[str, Any]:
-    """Run to the end: the summary, and the peak memory of all processes together in MB."""
+    """Run to the end: the summary, the seconds of processor time, and the peak memory of all processes together in MB."""
+    before = sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2])
     process = start(model, source, output, *options)
     peak = 0
     while process.poll() is None:
@@ -80,7 +83,8 @@ def score(model: Path, source: Path, output: Path, *options: str) -> dict[str, A
         time.sleep(0.25)  # asking costs the kernel milliseconds per process
     assert process.stdout is not None
     summary = json.loads(process.stdout.read())
-    return {**summary, "peak_megabytes": round(peak / 1e6)}
+    worked = sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2]) - before
+    return {**summary, "processor_seconds": worked, "peak_megabytes": round(peak / 1e6)}
 
 
 def killed_half_way(model: Path, source: Path, output: Path, parts: int) -> int:
@@ -112,18 +116,19 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def convert(engine: str, python: str, source: Path, output: Path) -> tuple[str, float]:
-    """The version of a library, and the seconds that it takes to read a book and to write it again."""
+def convert(engine: str, python: str, source: Path, output: Path) -> tuple[str, float, float]:
+    """A library reads a book and writes it again: its version, the seconds, and those of processor time."""
     command = [python, conversion.__file__, engine, str(source), str(output)]
-    version, seconds = subprocess.check_output(command, text=True).split()
+    version, seconds, worked = subprocess.check_output(command, text=True).split()
     output.unlink()
-    return version, float(seconds)
+    return version, float(seconds), float(worked)
 
 
 def measure(model: Path, folder: Path, rows: int, rounds: int, limits: str | None) -> dict[str, Any]:
     """Everything, in one run."""
     simulate(folder, rows)
-    rates: dict[str, list[float]] = defaultdict(list)
+    rates: Samples = defaultdict(list)
+    work: Samples = defaultdict(list)
     peaks: dict[str, int] = defaultdict(int)
     versions = {}
     some = min(rows, USUAL_ROWS)
@@ -135,13 +140,17 @@ def measure(model: Path, folder: Path, rows: int, rounds: int, limits: str | Non
             for option in runs:
                 summary = score(model, book, made, "--force", *filter(None, [option]))
                 rates[kind + option].append(summary["rows_per_second"])
+                work[kind + option].append(summary["processor_seconds"] / rows * 1e6)
                 peaks[kind + option] = max(peaks[kind + option], summary["peak_megabytes"])
-            rates[f"{kind} usual"].append(usual.job(model, book, folder / f"usual.{output}", some))
+            rate, worked = usual.job(model, book, folder / f"usual.{output}", some)
+            rates[f"{kind} usual"].append(rate)
+            work[f"{kind} usual"].append(worked)
             for engine in conversion.ENGINES if limits else ("pyarrow",):
                 python = sys.executable if engine == "pyarrow" or limits is None else limits
-                versions[engine], seconds = convert(engine, python, book, folder / f"limit.{output}")
+                versions[engine], seconds, worked = convert(engine, python, book, folder / f"limit.{output}")
                 rates[f"{kind} {engine}"].append(rows / seconds)
-    found = {name: statistics.median(values) for name, values in rates.items()}
+                work[f"{kind} {engine}"].append(worked / rows * 1e6)
+    found, cost = ({name: statistics.median(values) for name, values in of.items()} for of in (rates, work))
     score(model, folder / "book.csv", folder / "whole.parquet")
     return {
         "rows": rows,
@@ -149,19 +158,21 @@ def measure(model: Path, folder: Path, rows: int, rounds: int, limits: str | Non
         "megabytes_of_csv": round((folder / "book.csv").stat().st_size / 1e6),
         "limits": versions,
         "predict_proba_rows_per_second": round(found["predict_proba"]),
-        "kinds": {kind: compared(kind, found, peaks, versions) for kind in KINDS},
+        "kinds": {kind: compared(kind, found, cost, peaks[kind], list(versions)) for kind in KINDS},
         "resumed": resumed(model, folder / "book.csv", folder / "whole.parquet", folder / "again.parquet"),
     }
 
 
-def compared(kind: str, rates: dict[str, float], peaks: dict[str, int], engines: dict[str, str]) -> dict[str, Any]:
+def compared(
+    kind: str, rates: dict[str, float], work: dict[str, float], peak: int, engines: list[str]
+) -> dict[str, Any]:
     """The figures of one kind of job: its own, and as ratios to the usual job and to the limits."""
     own = rates[kind]
     plain = kind + "--no-reasons"
     fastest = max(rates[f"{kind} {engine}"] for engine in engines)
     return {
         "rows_per_second": round(own),
-        "peak_megabytes": peaks[kind],
+        "peak_megabytes": peak,
         "usual_job_rows_per_second": round(rates[f"{kind} usual"]),
         "times_usual_job": round(own / rates[f"{kind} usual"], 2),
         **(
@@ -173,6 +184,9 @@ def compared(kind: str, rates: dict[str, float], peaks: dict[str, int], engines:
         "limit_rows_per_second": {engine: round(rates[f"{kind} {engine}"]) for engine in engines},
         "times_limit": {engine: round(own / rates[f"{kind} {engine}"], 2) for engine in engines},
         "times_fastest_limit": round(own / fastest, 2),
+        "processor_microseconds_per_row": {
+            name: round(work[f"{kind} {name}".removesuffix(" own")], 2) for name in ("own", "usual", *engines)
+        },
     }
 
 
