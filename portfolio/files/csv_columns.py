@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 from numpy.typing import NDArray
 
@@ -85,6 +86,9 @@ def as_batch(table: pa.Table) -> pa.RecordBatch:
 
 
 def _finite(column: pa.Array) -> bool:
+    total = pc.sum(column).as_py()
+    if total is None or math.isfinite(total):  # a number that is not finite makes the sum so
+        return True
     values = column.to_numpy(zero_copy_only=False)
     return bool((np.isfinite(values) | column.is_null().to_numpy(zero_copy_only=False)).all())
 

@@ -85,7 +85,7 @@ def _places(source: InputFile, begin: int, line: int) -> Iterator[Span]:
             end = whole_rows(block) if len(block) == size else len(block)
             if end:
                 yield Span(begin, end, min((begin + end) / max(source.size, 1), 1.0), line)
-                line += line_breaks(block[:end])
+                line += line_breaks(block, end)
                 begin, size = begin + end, CHUNK_BYTES
             elif size > LONGEST_ROW:
                 raise PortfolioError(f"{source.location}: line {line} is longer than {LONGEST_ROW >> 20} MiB")

@@ -187,14 +187,11 @@ def output_format(kind: str, sources: Sequence[InputFile], model: Model) -> Outp
         (version,) = answer_names(["model_version"], model.schema)
         return OutputFormat(CSV, schema.append(pa.field(version, pa.string())))
     names = answer_names(ADDED, model.schema)
-    probability = names[ADDED.index("probability")]
-    coded = [f.name for f in model.schema if f.kind == "category"] + list(names)
-    few = {*model.schema.names, *names} & set(schema.names) - {probability}
-    texts = set(names) - {probability, names[0]}
-    measured = [name for name in schema.names if name not in texts]
-    return OutputFormat(
-        kind, schema.with_metadata(schemas[0].metadata), tuple(coded), tuple(sorted(few)), tuple(measured)
-    )
+    prediction, probability, *texts = names
+    coded = [f.name for f in model.schema if f.kind == "category"] + texts
+    few = {*model.schema.names, prediction, *texts} & set(schema.names)
+    schema = schema.with_metadata(schemas[0].metadata)
+    return OutputFormat(kind, schema, tuple(coded), tuple(sorted(few)), (probability,))
 
 
 def open_output(path: Path, form: OutputFormat) -> Output:
