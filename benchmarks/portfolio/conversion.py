@@ -1,7 +1,7 @@
 """The machine's limit: a book is read and written again, with the same columns and without a score, by one of three libraries.
 
 ``python conversion.py ENGINE IN OUT`` prints the version, and the seconds and those of processor time without the imports.
-their own, so this file imports nothing of the project.
+DuckDB and Polars have an environment of their own, so this file imports nothing of the project.
 """
 
 from __future__ import annotations

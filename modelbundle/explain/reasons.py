@@ -187,18 +187,21 @@ class Reasons:
         room = np.int64((1 << len(self.texts).bit_length()) - 1)
         said = np.empty((places, len(contributions)), dtype=np.int64)
         sentences = [self._sentences(k, columns[i]) for k, i in enumerate(self._disclosable)]
-        for begin in range(0, len(contributions), BLOCK):
+        for begin in range(0, len(contributions), BLOCK) if places else ():
             rows = slice(begin, begin + BLOCK)
-            best = np.zeros((places + 1, len(contributions[rows])), dtype=np.int64)
+            found: list[NDArray[np.int64]] = []  # the largest first, and the largest of those that have no place
             for i, sentence in zip(self._disclosable, sentences, strict=True):
                 terms = np.ascontiguousarray(contributions[rows, i])
                 new = (terms.view(np.int64) | room) - sentence[rows]
-                new[~(terms >= MATERIAL)] = 0
-                for place in best:
-                    higher = np.maximum(place, new)
-                    np.minimum(place, new, out=new)
-                    place[:] = higher
-            said[:, rows] = np.where(best[:-1] > 0, room - (best[:-1] & room), -1)
+                new *= terms >= MATERIAL
+                for k, place in enumerate(found):
+                    found[k] = np.maximum(place, new)
+                    if k < places:
+                        np.minimum(place, new, out=new)
+                if len(found) <= places:
+                    found.append(new)
+            best = np.array(found)
+            said[:, rows] = np.where(best[:places] > 0, room - (best[:places] & room), -1)
             near = ((best[:-1] | room) == (best[1:] | room)).any(axis=0, where=best[1:] > 0)
             if near.any():
                 close = begin + np.flatnonzero(near)

@@ -74,7 +74,9 @@ def _fast(
         pa.py_buffer(block),
         pacsv.ReadOptions(use_threads=False, block_size=len(block) + 1, column_names=list(names)),
         pacsv.ParseOptions(quote_char='"' if quoted else False, newlines_in_values=quoted),
-        pacsv.ConvertOptions(column_types=types, null_values=[""], strings_can_be_null=False),
+        pacsv.ConvertOptions(
+            column_types=types, null_values=[""], strings_can_be_null=False, check_utf8=not block.isascii()
+        ),
     )
     return as_batch(table)
 
