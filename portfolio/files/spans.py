@@ -20,7 +20,7 @@ from portfolio.files.locations import COMPRESSED, CSV, Location, errors_about
 from portfolio.files.readers import InputFile, header
 
 CHUNK_BYTES = 8 << 20  # of CSV
-PIECE_ROWS = 1 << 17  # of Parquet, at most; a piece is what a process holds at a time
+PIECE_ROWS = 100_000  # of Parquet, at most; a piece is what a process holds at a time
 PIECE_VALUES = 2 << 20  # of Parquet, at most: rows times columns
 PIECE_BYTES = 32 << 20  # of encoded, not compressed Parquet, at most
 PIECES = 2  # of a row group in one span, so that fewer processes decode it

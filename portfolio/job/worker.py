@@ -9,7 +9,7 @@ import signal
 import threading
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import connection, parent_process
 from pathlib import Path
 
@@ -133,47 +133,67 @@ def _scored(options: WorkerOptions, model: Model, position: int, span: Span, bef
     source = options.inputs[position]
     form = options.outputs[source.output]
     text = source.kind == CSV
-    rows, block = _rows(source, model, _reader(source, position, model), span, form.kind == CSV)
+    rows, block, copied = _rows(source, model, _reader(source, position, model), span, form.kind == CSV)
     batch, columns, unfit = score(model, _partitioned(rows.batch, source), text=text, with_reasons=options.with_reasons)
     aside = b""
+    if copied is not None and unfit:
+        unfit, copied = _as_written(source, model, copied, unfit)
     if unfit or rows.rejected:
         found = [RejectedRow(int(rows.positions[r.position]), r.pointer, r.error, r.record) for r in unfit]
         aside = _reject_lines(sorted(found + rows.rejected, key=lambda row: row.position), rows, span, block, before)
     if form.kind == CSV:
-        content, groups = lines(batch, model, _read_lines(rows, unfit, block), len(source.names)), b""
+        content, groups = lines(batch, model, copied, len(source.names)), b""
     else:
         encoded = row_groups(with_numbers(model, batch, columns) if text else batch, form)
         content, groups = iter([encoded.data]), encoded.groups
     return Piece(content, groups, rows.count, len(unfit) + len(rows.rejected), aside)
 
 
-def _rows(source: InputFormat, model: Model, reader: SpanReader, span: Span, as_csv: bool) -> tuple[Rows, bytes]:
-    """The rows of a piece, and their bytes if they are CSV."""
+def _rows(
+    source: InputFormat, model: Model, reader: SpanReader, span: Span, as_csv: bool
+) -> tuple[Rows, bytes, pa.Array | None]:
+    """The rows of a piece; if they are CSV, their bytes; and, if they become CSV, their lines, if each is just its cells.
+
+    The numbers of CSV that becomes CSV are numbers only where lines are copied: elsewhere the cells are written as they were.
+    """
     if source.kind != CSV:
-        return readable(reader.parquet(span), model.schema.names, as_csv), b""
-    features = [f for f in model.schema if f.name in source.names]
-    numbers, categories = ([f.name for f in features if f.kind == kind] for kind in ("number", "category"))
+        return readable(reader.parquet(span), model.schema.names, as_csv), b"", None
     block = reader.csv(span)
-    return read(block, source.names, numbers, categories), block
+    numbers = _own(source, model, "number")
+    if not as_csv:
+        return read(block, source.names, numbers, _own(source, model, "category")), block, None
+    if b'"' not in block and b"\r" not in block:
+        rows = read(block, source.names, numbers, _own(source, model, "category"))
+        if rows.lines is None and (copied := plain_lines(block, rows.count)) is not None:
+            return rows, block, copied
+    return read(block, source.names, (), _own(source, model, "category")), block, None
+
+
+def _own(source: InputFormat, model: Model, kind: str) -> list[str]:
+    """The model's numbers or categories that are columns of an input."""
+    return [f.name for f in model.schema if f.kind == kind and f.name in source.names]
 
 
 def _reader(source: InputFormat, position: int, model: Model) -> SpanReader:
     """The reader of an input; the worker keeps the last one open."""
     global _last
     if _last is None or _last[0] != position:
-        coded = [f.name for f in model.schema if f.kind == "category" and f.name in source.names]
-        _last = position, SpanReader(source.location, coded)
+        _last = position, SpanReader(source.location, _own(source, model, "category"))
     return _last[1]
 
 
-def _read_lines(rows: Rows, unfit: Sequence[RejectedRow], block: bytes) -> pa.Array | None:
-    """The lines of the rows that were scored, if each is just its cells."""
-    found = plain_lines(block, rows.count) if block and rows.lines is None else None
-    if found is None or not unfit:
-        return found
-    kept = np.ones(rows.count, dtype=bool)
-    kept[[row.position for row in unfit]] = False
-    return found.filter(pa.array(kept))
+def _as_written(
+    source: InputFormat, model: Model, read_lines: pa.Array, unfit: Sequence[RejectedRow]
+) -> tuple[list[RejectedRow], pa.Array]:
+    """The rejected rows with their cells as text, and the lines of the other rows."""
+    places = [row.position for row in unfit]
+    block = "\n".join(line.removeprefix("\n") for line in read_lines.take(pa.array(places)).to_pylist()).encode()
+    again = read(block, source.names, (), _own(source, model, "category"))
+    rejected = score(model, _partitioned(again.batch, source), text=True, with_reasons=False)[2]
+    assert len(rejected) == len(unfit)
+    kept = np.ones(len(read_lines), dtype=bool)
+    kept[places] = False
+    return [replace(row, position=places[row.position]) for row in rejected], read_lines.filter(pa.array(kept))
 
 
 def _partitioned(batch: pa.RecordBatch, source: InputFormat) -> pa.RecordBatch:
