@@ -23,7 +23,7 @@ CHUNK_BYTES = 8 << 20  # of CSV
 PIECE_ROWS = 100_000  # of Parquet, at most; a piece is what a process holds at a time
 PIECE_VALUES = 2 << 20  # of Parquet, at most: rows times columns
 PIECE_BYTES = 32 << 20  # of encoded, not compressed Parquet, at most
-PIECES = 2  # of a row group in one span, so that fewer processes decode it
+PIECES = 3  # of a row group in one span, so that fewer processes decode it
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ TABLE = pa.table({"row": range(sum(GROUPS)), "grade": ["ABC"[i // 9 % 3] for i i
 def book(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> InputFile:
     """Row groups of many sizes, and pieces of at most ten rows."""
     monkeypatch.setattr(spans, "PIECE_ROWS", 10)
+    monkeypatch.setattr(spans, "PIECES", 2)
     at = 0
     with pq.ParquetWriter(tmp_path / "book.parquet", TABLE.schema) as writer:
         for rows in GROUPS:
