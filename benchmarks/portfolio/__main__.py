@@ -32,6 +32,7 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
+from benchmarks.capacity import page
 from benchmarks.footprint import proportional_set_size
 from benchmarks.portfolio import conversion, usual
 from benchmarks.portfolio.usual import PIECE
@@ -232,6 +233,8 @@ def main() -> int:
     }
     text = json.dumps(about | found, indent=1)
     options.out.write_text(text + "\n", "utf-8")
+    if options.out == page.PORTFOLIO:
+        page.write()
     print(text)
     return 0 if kept(found) else 1
 
