@@ -4,6 +4,7 @@ SHELL := /bin/sh
 VENV ?= .venv
 SPARK_VENV ?= .venv-spark
 SERVERS_VENV ?= .venv-servers
+LIMITS_VENV ?= .venv-limits
 PY := $(VENV)/bin/python
 PORT ?= 5000
 MODEL ?= models/late-payers.bundle
@@ -221,9 +222,14 @@ $(SERVERS_VENV)/made: env-setup/servers.txt | $(VENV)/development
 bench-servers: $(SERVERS_VENV)/made ## the API behind our worker, gunicorn's own, waitress and granian in turn: rate, memory, slow clients, graceful stop
 	@$(SERVERS_VENV)/bin/python -m benchmarks.servers $(ARGS)
 
+$(LIMITS_VENV)/made: env-setup/limits.txt
+	@test -d $(LIMITS_VENV)/bin || sh env-setup/make-venv.sh $(LIMITS_VENV)
+	@$(LIMITS_VENV)/bin/python -m pip install --quiet --no-deps --require-hashes -r env-setup/limits.txt
+	@touch $@
+
 .PHONY: score-10m
-score-10m: $(VENV)/development ## ten million simulated loans scored, against scikit-learn, and after a kill -9; writes benchmarks/portfolio.json and the figures of docs/capacity.md
-	@$(PY) -m benchmarks.portfolio
+score-10m: $(VENV)/development $(LIMITS_VENV)/made ## ten million simulated loans scored, against the usual pandas jobs and the machine's limit (ARGS="--rows 1000000": a short run); writes benchmarks/portfolio.json and the figures of docs/capacity.md
+	@$(PY) -m benchmarks.portfolio --limits $(LIMITS_VENV)/bin/python $(ARGS)
 
 .PHONY: capacity
 capacity: $(VENV)/development ## the figures of docs/capacity.md from what was measured (MEASURE=1: processor time, memory and disk anew)
@@ -335,4 +341,4 @@ prometheus-rule: $(VENV)/development ## the alerts for the Prometheus operator, 
 
 .PHONY: clean
 clean: ## remove the environment, caches and what `make run` left behind
-	rm -rf $(VENV) $(SPARK_VENV) $(SERVERS_VENV) .venv-newest dist site run .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(SPARK_VENV) $(SERVERS_VENV) $(LIMITS_VENV) .venv-newest dist site run .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

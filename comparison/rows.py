@@ -19,6 +19,7 @@ from modelbundle.schema import Feature, Schema
 from portfolio.files import csv_columns
 from portfolio.files.locations import CSV
 from portfolio.files.readers import InputFile
+from portfolio.files.spans import SpanReader, cut
 from portfolio.job.plan import inputs
 from services.predictionlog import database
 
@@ -54,13 +55,13 @@ def _file(source: InputFile, schema: Schema) -> Iterator[Batch]:
     names = source.schema.names
     coded = [f.name for f in schema if f.kind == "category" and f.name in names]
     numbers = [f.name for f in schema if f.kind == "number" and f.name in names]
-    for data, _, _ in source.chunks(coded):
+    reader = SpanReader(source.location, coded)
+    for span in (piece for whole in cut(source) for piece in whole.pieces()):
         if source.kind == CSV:
-            read = csv_columns.read(data, names, numbers, coded)
+            read = csv_columns.read(reader.csv(span), names, numbers, coded)
             rows, unreadable = read.batch, len(read.rejected)
         else:
-            with pa.ipc.open_stream(data) as stream:
-                rows, unreadable = stream.read_next_batch(), 0
+            rows, unreadable = reader.parquet(span), 0
         yield Batch(rows, source.kind == CSV, np.full(len(rows), -1, np.int8), unreadable)
 
 

@@ -11,4 +11,5 @@ $compile telemetry.in -c dev.txt -o telemetry.txt
 $compile arrow.in -c dev.txt -o arrow.txt
 $compile spark.in -c dev.txt -o spark.txt
 $compile --no-deps zoo.in -c dev.txt -o zoo.txt
+$compile limits.in -c dev.txt -o limits.txt
 $compile --no-deps servers.in -c dev.txt -o servers.txt

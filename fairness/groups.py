@@ -19,6 +19,7 @@ from portfolio.files import csv_columns, parquet_columns
 from portfolio.files.csv_columns import Rows
 from portfolio.files.locations import CSV
 from portfolio.files.readers import InputFile
+from portfolio.files.spans import Span, SpanReader, cut
 from portfolio.job.plan import inputs
 
 LONGEST = 64  # characters of a group's name
@@ -100,8 +101,9 @@ def _column(source: InputFile, column: str | None, id_column: str) -> str:
 def _cells(source: InputFile, *columns: str) -> Iterator[tuple[int, str | None, str | None]]:
     """Row from 1, and the texts of two columns."""
     before = 0
-    for data, _, _ in source.chunks(()):
-        rows = _rows(source, data)
+    reader = SpanReader(source.location)
+    for span in (piece for whole in cut(source) for piece in whole.pieces()):
+        rows = _rows(source, reader, span)
         if rows.rejected:
             bad = rows.rejected[0]
             raise FairnessError(f"{source.location}: row {before + bad.position + 1} {bad.error}")
@@ -111,11 +113,10 @@ def _cells(source: InputFile, *columns: str) -> Iterator[tuple[int, str | None, 
         before += rows.count
 
 
-def _rows(source: InputFile, data: bytes) -> Rows:
+def _rows(source: InputFile, reader: SpanReader, span: Span) -> Rows:
     if source.kind == CSV:
-        return csv_columns.read(data, source.own_names, (), ())
-    with pa.ipc.open_stream(data) as stream:
-        return parquet_columns.readable(stream.read_next_batch(), (), True)
+        return csv_columns.read(reader.csv(span), source.own_names, (), ())
+    return parquet_columns.readable(reader.parquet(span), (), True)
 
 
 def texts(array: pa.Array, name: str) -> list[str | None]:

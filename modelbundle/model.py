@@ -193,8 +193,9 @@ class Model:
         scores, contributions = scorer.explain_columns(columns)
         last = scorer.probabilities(scores)
         risky = np.flatnonzero(scores > scorer.baseline)
+        own = [take(column, risky) for column in columns]
         reasons = np.zeros(len(scores), dtype=np.int64)
-        reasons[risky] = self.reasons.keys([take(column, risky) for column in columns], contributions[risky])
+        reasons[risky] = self.reasons.keys(own, contributions.T.take(risky, axis=1).T)
         return self._scored(self.decision.last(last, 1.0 - last).astype(np.intp), last, reasons)
 
     def _predicted(self, columns: Sequence[AnyColumn], matrix: FloatArray) -> NDArray[np.intp]:

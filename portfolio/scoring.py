@@ -168,6 +168,8 @@ def _bad_ids(model: Model, batch: pa.RecordBatch, text: bool) -> Mask | None:
     place = batch.schema.get_field_index("id") if model.validator.has_id else -1
     if place < 0 or not is_text(batch.schema.field(place).type):
         return None
+    if _are_short(batch.column(place), 0 if text else 1):
+        return None
     lengths = pc.utf8_length(batch.column(place)).fill_null(1).to_numpy()
     bad = (lengths > MAX_ID) | pc.match_substring(batch.column(place), "\0").fill_null(False).to_numpy(
         zero_copy_only=False
@@ -175,6 +177,16 @@ def _bad_ids(model: Model, batch: pa.RecordBatch, text: bool) -> Mask | None:
     if not text:
         bad |= lengths == 0
     return bad if bad.any() else None
+
+
+def _are_short(ids: pa.Array, least: int) -> bool:
+    """Whether all ids are clearly valid: ``least`` to :data:`MAX_ID` bytes, and no byte 0 near them."""
+    if not pa.types.is_string(ids.type) or ids.null_count == len(ids):
+        return False
+    lengths = pc.min_max(pc.binary_length(ids)).as_py()
+    data = ids.buffers()[2]
+    fits = least <= lengths["min"] and lengths["max"] <= MAX_ID
+    return fits and (not data or bool(np.frombuffer(data, np.uint8).min() > 0))
 
 
 def _rejected_row(model: Model, batch: pa.RecordBatch, position: int, text: bool) -> RejectedRow:

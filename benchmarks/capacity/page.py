@@ -15,10 +15,8 @@ PAGE = Path("docs/capacity.md")
 BEGIN, END = "<!-- figures -->", "<!-- /figures -->"
 ARROW = "thousand_loans_arrow"
 BOOKS = {
-    "csv": "CSV to Parquet, with reasons",
-    "csv_without_reasons": "CSV to Parquet, without",
-    "parquet": "Parquet to Parquet, with reasons",
-    "parquet_without_reasons": "Parquet to Parquet, without",
+    "csv_to_parquet": "CSV to Parquet, with reasons",
+    "parquet_to_parquet": "Parquet to Parquet, with reasons",
     "csv_to_csv": "CSV to CSV, with reasons",
 }
 
@@ -48,8 +46,8 @@ def figures(results: dict[str, Any], portfolio: dict[str, Any], replicas: int) -
     books = {
         name: {
             "label": label,
-            "core_seconds_per_row": digits(portfolio["cores"] / portfolio[name]["rows_per_second"]),
-            "megabytes": portfolio[name]["peak_megabytes"],
+            "core_seconds_per_row": digits(portfolio["kinds"][name]["processor_microseconds_per_row"]["own"] / 1e6),
+            "megabytes": portfolio["kinds"][name]["peak_megabytes"],
         }
         for name, label in BOOKS.items()
     }
@@ -137,7 +135,7 @@ def books(portfolio: dict[str, Any], shown: dict[str, Any]) -> str:
         "|---|---|---|---|",
     ]
     for name, book in shown["books"].items():
-        rate = portfolio[name]["rows_per_second"]
+        rate = portfolio["kinds"][name]["rows_per_second"]
         lines.append(
             f"| {book['label']} | {rate:,} | {1 / book['core_seconds_per_row']:,.0f} | {book['megabytes']} MB |"
         )

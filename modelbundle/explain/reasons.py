@@ -25,6 +25,7 @@ MOST = 4  # Regulation B, 9(b)(2)-1: more than four reasons are not likely to he
 BETWEEN = " | "  # separates texts in one cell
 REMEMBERED = 20_000  # joined texts in the cache
 UNSAID = ": this value"  # after a title: of a value about which the author says nothing
+BLOCK = 8192  # rows that are sorted at a time: their contributions stay in the processor's cache
 MATERIAL = 0.01  # log-odds; a smaller contribution is not a reason
 
 
@@ -136,6 +137,9 @@ class Reasons:
             for before in (b"[", b"},")
             for feature, text in worded
         ]
+        counts = [len(self.wordings[i].all_texts()) for i in self._disclosable]
+        self._first = [sum(counts[:k]) for k in range(len(counts))]
+        self._owners = np.repeat(np.array(self._disclosable, dtype=np.intp), counts)
         self._told: dict[int, str] = {}
 
     def select(self, row: Sequence[float | str | None], contributions: Sequence[float]) -> list[dict[str, Any]]:
@@ -158,32 +162,62 @@ class Reasons:
 
         ``columns`` and ``contributions``, shape (len(rows), features), are of these rows only.
         """
-        order, largest = self._largest(contributions)
-        material = largest >= MATERIAL  # the first columns of each row
-        most = int(material.sum(axis=1).max(initial=0))
-        said = self._said(columns, len(rows))[order, np.arange(len(rows))[:, np.newaxis]]
-        return ReasonColumns(self, total, rows, np.where(material, said, -1)[:, :most], largest[:, :most])
+        said = self._strongest(columns, contributions)
+        said = said[: int((said >= 0).any(axis=1).sum())]  # a place that no row has is left out
+        largest = contributions[np.arange(len(rows)), self._owners[said]]
+        return ReasonColumns(self, total, rows, said.T, largest.T)
 
     def keys(self, columns: Sequence[AnyColumn], contributions: FloatArray) -> NDArray[np.int64]:
         """The texts of :meth:`select` for n rows, each as one number, shape (n,); :meth:`told` gives the text."""
-        said = self._said(columns, len(contributions))
-        said += 1  # 0 stands for none
-        order, largest = self._largest(contributions)
-        rows = np.arange(len(contributions))
         keys = np.zeros(len(contributions), dtype=np.int64)
-        for k in range(order.shape[1]):
+        for said in self._strongest(columns, contributions):
             keys *= len(self.texts) + 1
-            keys += np.where(largest[:, k] >= MATERIAL, said[order[:, k], rows], 0)
+            keys += said + 1  # 0 stands for none
         return keys
 
-    def _said(self, columns: Sequence[AnyColumn], rows: int) -> NDArray[np.int64]:
-        """The position among all texts of the sentence of each disclosable feature, shape (features, n)."""
-        said = np.empty((len(self._disclosable), rows), dtype=np.int64)
-        first = 0
-        for k, i in enumerate(self._disclosable):
-            np.add(self.wordings[i].texts(columns[i]), first, out=said[k])
-            first += len(self.wordings[i].all_texts())
+    def _strongest(self, columns: Sequence[AnyColumn], contributions: FloatArray) -> NDArray[np.int64]:
+        """The sentences of the at most :data:`MOST` largest material contributions of n rows, shape (places, n).
+
+        A sentence is its position among all texts; -1 after a row's last reason. Equal contributions keep the schema's order.
+
+        A positive float64 and its bits as an integer have the same order. The lowest bits of that integer make room for the
+        sentence, so that a maximum and a minimum per place sort both at once. Rows in which that could matter are sorted again.
+        """
+        places = min(MOST, len(self._disclosable))
+        room = np.int64((1 << len(self.texts).bit_length()) - 1)
+        said = np.empty((places, len(contributions)), dtype=np.int64)
+        sentences = [self._sentences(k, columns[i]) for k, i in enumerate(self._disclosable)]
+        for begin in range(0, len(contributions), BLOCK) if places else ():
+            rows = slice(begin, begin + BLOCK)
+            found: list[NDArray[np.int64]] = []  # the largest first, and the largest of those that have no place
+            for i, sentence in zip(self._disclosable, sentences, strict=True):
+                terms = np.ascontiguousarray(contributions[rows, i])
+                new = (terms.view(np.int64) | room) - sentence[rows]
+                new *= terms >= MATERIAL
+                for k, place in enumerate(found):
+                    found[k] = np.maximum(place, new)
+                    if k < places:
+                        np.minimum(place, new, out=new)
+                if len(found) <= places:
+                    found.append(new)
+            best = np.array(found)
+            said[:, rows] = np.where(best[:places] > 0, room - (best[:places] & room), -1)
+            near = ((best[:-1] | room) == (best[1:] | room)).any(axis=0, where=best[1:] > 0)
+            if near.any():
+                close = begin + np.flatnonzero(near)
+                said[:, close] = self._sorted(contributions[close], np.stack([s[close] for s in sentences]), places)
         return said
+
+    def _sorted(self, contributions: FloatArray, sentences: NDArray[np.int64], places: int) -> NDArray[np.int64]:
+        """:meth:`_strongest` from exact comparisons; ``sentences`` has the shape (disclosable features, n)."""
+        terms = contributions[:, list(self._disclosable)].T
+        order = np.argsort(-terms, axis=0, kind="stable")[:places]
+        material = np.take_along_axis(terms, order, axis=0) >= MATERIAL
+        return np.where(material, np.take_along_axis(sentences, order, axis=0), -1)
+
+    def _sentences(self, k: int, column: AnyColumn) -> NDArray[np.int64]:
+        """The position among all texts of the sentence of the k-th disclosable feature, shape (n,)."""
+        return self.wordings[self._disclosable[k]].texts(column) + self._first[k]
 
     def told(self, key: int) -> str:
         """The texts of a key of :meth:`keys`, joined, the largest contribution first."""
@@ -198,12 +232,6 @@ class Reasons:
             self._told.clear()
         self._told[key] = found = BETWEEN.join(reversed(texts))
         return found
-
-    def _largest(self, contributions: FloatArray) -> tuple[NDArray[np.intp], FloatArray]:
-        """Positions among the disclosable features, and contributions, of the :data:`MOST` largest, shape (n, at most MOST)."""
-        open_to = np.ascontiguousarray(contributions[:, list(self._disclosable)])
-        order = np.argsort(-open_to, axis=1, kind="stable")[:, :MOST]
-        return order, np.take_along_axis(open_to, order, axis=1)
 
     def to_json(self) -> dict[str, Any]:
         """The manifest's ``reasons`` object."""

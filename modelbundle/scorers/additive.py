@@ -76,7 +76,8 @@ class AdditiveScorer(Scorer):
             self.baseline += average
         self._line_averages = self.averages[features : features + lines]
         self._centered = tuple(table - a for table, a in zip(self.tables, self.averages, strict=False))
-        halves = zip(self.pairs, self.averages[features + lines :], strict=True)
+        self._pair_averages = self.averages[features + lines :]
+        halves = zip(self.pairs, self._pair_averages, strict=True)
         self._halves = tuple((pair.table - average) * 0.5 for pair, average in halves)
         self._plan = [
             (b.finder(), b.missing, table.tolist(), centered.tolist())
@@ -96,7 +97,7 @@ class AdditiveScorer(Scorer):
         indices = self._indices(columns)
         terms = [k.look_up(table) for table, k in zip(self.tables, indices, strict=True)]
         terms += [_line_terms(line, columns[line.feature]) for line in self.lines]
-        terms += [_pair_terms(pair, pair.table, indices) for pair in self.pairs]
+        terms += [_pair_terms(pair, indices) for pair in self.pairs]
         self._set_averages([float(np.add.accumulate(term)[-1] / len(term)) for term in terms])
 
     def cuts(self, feature: int) -> list[float]:
@@ -170,38 +171,39 @@ class AdditiveScorer(Scorer):
 
     def score_columns(self, columns: Sequence[AnyColumn]) -> FloatArray:
         """The log-odds of n rows, shape (n,)."""
-        return self._scores(columns, self._indices(columns))
+        return self._scores(columns, None)
 
     def contributions_columns(self, columns: Sequence[AnyColumn]) -> FloatArray:
         """See :meth:`Scorer.contributions_columns`."""
-        return self._contributions(columns, self._indices(columns))
+        return self.explain_columns(columns)[1]
 
     def explain_columns(self, columns: Sequence[AnyColumn]) -> tuple[FloatArray, FloatArray]:
         """See :meth:`Scorer.explain_columns`."""
+        contributions = np.empty((len(columns), len(columns[0]))).T  # those of one feature are contiguous
+        return self._scores(columns, contributions), contributions
+
+    def _scores(self, columns: Sequence[AnyColumn], contributions: FloatArray | None) -> FloatArray:
+        """The scores of n rows. Each term that is looked up also gives its part of ``contributions``, if these are wanted."""
         indices = self._indices(columns)
-        return self._scores(columns, indices), self._contributions(columns, indices)
-
-    def _scores(self, columns: Sequence[AnyColumn], indices: Sequence[Places]) -> FloatArray:
         scores = np.full(len(indices[0]), self.intercept)
-        for table, k in zip(self.tables, indices, strict=True):
-            scores += k.look_up(table)
-        for line in self.lines:
-            scores += _line_terms(line, columns[line.feature])
-        for pair in self.pairs:
-            scores += _pair_terms(pair, pair.table, indices)
-        return scores
-
-    def _contributions(self, columns: Sequence[AnyColumn], indices: Sequence[Places]) -> FloatArray:
-        result = np.empty((len(indices), len(indices[0]))).T  # the contributions of one feature are contiguous
-        for i, k in enumerate(indices):
-            result[:, i] = k.look_up(self._centered[i])
+        for i, (table, k) in enumerate(zip(self.tables, indices, strict=True)):
+            term = k.look_up(table)
+            scores += term
+            if contributions is not None:
+                np.subtract(term, self.averages[i], out=contributions[:, i])
         for line, average in zip(self.lines, self._line_averages, strict=True):
-            result[:, line.feature] += _line_terms(line, columns[line.feature]) - average
-        for pair, halves in zip(self.pairs, self._halves, strict=True):
-            half = _pair_terms(pair, halves, indices)
-            for feature in pair.features:
-                result[:, feature] += half
-        return result
+            term = _line_terms(line, columns[line.feature])
+            scores += term
+            if contributions is not None:
+                contributions[:, line.feature] += term - average
+        for pair, average in zip(self.pairs, self._pair_averages, strict=True):
+            term = _pair_terms(pair, indices)
+            scores += term
+            if contributions is not None:
+                half = (term - average) * 0.5
+                for feature in pair.features:
+                    contributions[:, feature] += half
+        return scores
 
     def _indices(self, columns: Sequence[AnyColumn]) -> list[Places]:
         return [bins.places(column) for bins, column in zip(self.bins, columns, strict=True)]
@@ -259,10 +261,11 @@ def _line_terms(line: LinearTerm, column: AnyColumn) -> FloatArray:
     return terms
 
 
-def _pair_terms(pair: Pair, table: FloatArray, indices: Sequence[Places]) -> FloatArray:
+def _pair_terms(pair: Pair, indices: Sequence[Places]) -> FloatArray:
     i, j = pair.features
-    rows, columns = indices[i].look_up(pair.left * table.shape[1]), indices[j].look_up(pair.right)
-    terms: FloatArray = table.reshape(-1).take(rows + columns)
+    places = indices[i].look_up(pair.left * pair.table.shape[1])
+    places += indices[j].look_up(pair.right)
+    terms: FloatArray = pair.table.reshape(-1).take(places)
     return terms
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 from numpy.typing import NDArray
 
@@ -51,10 +52,11 @@ def read(block: bytes, names: Sequence[str], numbers: Sequence[str], coded: Sequ
 
     The columns ``numbers`` become float64, with null for an empty cell, if all their cells are plain numbers; otherwise text.
     """
-    if tidy(block) and not lone_returns(block) and block.count(b'"') % 2 == 0:
+    quoted = b'"' in block
+    if not lone_returns(block) and (not quoted or (tidy(block) and block.count(b'"') % 2 == 0)):
         for plain in (numbers, ()) if numbers else ((),):
             try:
-                batch = _fast(block, names, plain, coded)
+                batch = _fast(block, names, plain, coded, quoted)
             except pa.ArrowInvalid:
                 continue
             if all(_finite(batch.column(names.index(name))) for name in plain):
@@ -62,15 +64,19 @@ def read(block: bytes, names: Sequence[str], numbers: Sequence[str], coded: Sequ
     return _exact(block, names, coded)
 
 
-def _fast(block: bytes, names: Sequence[str], numbers: Sequence[str], coded: Sequence[str]) -> pa.RecordBatch:
+def _fast(
+    block: bytes, names: Sequence[str], numbers: Sequence[str], coded: Sequence[str], quoted: bool
+) -> pa.RecordBatch:
     types = dict.fromkeys(names, pa.string())
     types |= dict.fromkeys(coded, pa.dictionary(pa.int32(), pa.string()))
     types |= dict.fromkeys(numbers, pa.float64())
     table = pacsv.read_csv(
         pa.py_buffer(block),
         pacsv.ReadOptions(use_threads=False, block_size=len(block) + 1, column_names=list(names)),
-        pacsv.ParseOptions(newlines_in_values=True),
-        pacsv.ConvertOptions(column_types=types, null_values=[""], strings_can_be_null=False),
+        pacsv.ParseOptions(quote_char='"' if quoted else False, newlines_in_values=quoted),
+        pacsv.ConvertOptions(
+            column_types=types, null_values=[""], strings_can_be_null=False, check_utf8=not block.isascii()
+        ),
     )
     return as_batch(table)
 
@@ -82,6 +88,9 @@ def as_batch(table: pa.Table) -> pa.RecordBatch:
 
 
 def _finite(column: pa.Array) -> bool:
+    total = pc.sum(column).as_py()
+    if total is None or math.isfinite(total):  # a number that is not finite makes the sum so
+        return True
     values = column.to_numpy(zero_copy_only=False)
     return bool((np.isfinite(values) | column.is_null().to_numpy(zero_copy_only=False)).all())
 

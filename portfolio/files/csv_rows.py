@@ -12,6 +12,7 @@ import io
 from collections.abc import Iterator
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 LONGEST_ROW = 16 << 20  # bytes: as the API's largest body; what is longer is an unclosed quotation mark
@@ -53,14 +54,32 @@ def row_ends(block: bytes) -> Iterator[int]:
             yield at
 
 
-def line_breaks(block: bytes) -> int:
-    """Count the lines that end in ``block``."""
-    return block.count(b"\n") + lone_returns(block)
+def line_breaks(block: bytes, end: int | None = None) -> int:
+    """Count the lines that end in ``block``, before ``end`` if it is given."""
+    if b"\r" in block:
+        return block[:end].count(b"\n") + lone_returns(block[:end])
+    return int(np.count_nonzero(np.frombuffer(block, np.uint8)[:end] == LF))  # faster than ``count``
 
 
 def lone_returns(block: bytes) -> int:
     """Count the carriage returns that end a line by themselves."""
     return block.count(b"\r") - block.count(b"\r\n") if b"\r" in block else 0
+
+
+def plain_lines(block: bytes, rows: int) -> pa.Array | None:
+    """The ``rows`` lines of a block, each after its line break, which the first lacks; None if a line is not just its cells.
+
+    A line is the cells of its row, separated by commas, where the block has no quotation mark and no carriage return.
+    """
+    if b'"' in block or b"\r" in block:
+        return None
+    ends = np.flatnonzero(np.frombuffer(block, np.uint8) == LF).astype(np.int32)
+    if not block.endswith(b"\n"):
+        ends = np.append(ends, np.int32(len(block)))
+    if len(ends) != rows:  # an empty line is not a row
+        return None
+    begins = pa.py_buffer(np.concatenate([np.zeros(1, np.int32), ends]))
+    return pa.StringArray.from_buffers(rows, begins, pa.py_buffer(block))
 
 
 def tidy(block: bytes) -> bool:

@@ -1,4 +1,4 @@
-"""Reads inputs as chunks of whole rows, in order. A file gives the same chunks each time it is read."""
+"""Opens inputs: their columns, their headers, and whether a model can score them."""
 
 from __future__ import annotations
 
@@ -18,24 +18,12 @@ from modelbundle.validation.csv_cells import header_problems
 from modelbundle.validation.problems import unescape
 from modelbundle.validation.validator import Validator
 from portfolio.errors import PortfolioError
-from portfolio.files.csv_rows import LONGEST_ROW, line_breaks, row_ends, whole_rows
+from portfolio.files.csv_rows import LONGEST_ROW, line_breaks, row_ends
 from portfolio.files.locations import CSV, Location, errors_about
 
-CHUNK_BYTES = 4 << 20  # of CSV
-CHUNK_ROWS = 32_768  # of Parquet
+HEADER_BYTES = 1 << 16  # that are read at a time
 NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 MARK = b"\xef\xbb\xbf"
-
-
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """Rows to score: CSV without a header, or an Arrow stream. ``line`` is the line of the first row, counted from 1."""
-
-    number: int
-    source: int
-    data: bytes
-    line: int
-    read: float  # the share of all inputs that is read at its end, 0 to 1
 
 
 @dataclass(frozen=True)
@@ -43,6 +31,7 @@ class InputFile:
     """One input file. ``schema`` has a string per column of CSV; ``size`` (bytes) and ``changed`` identify it.
 
     ``partition`` has the columns whose value is in the file's path, as Hive and Spark write them; they come last in the schema.
+    ``groups`` has the number of rows of each row group of Parquet, and ``encoded`` the bytes of all before their compression.
     """
 
     location: Location
@@ -53,6 +42,8 @@ class InputFile:
     schema: pa.Schema
     rows: int | None
     partition: tuple[tuple[str, str | None], ...] = ()
+    groups: tuple[int, ...] = ()
+    encoded: int = 0
 
     @property
     def own_names(self) -> tuple[str, ...]:
@@ -68,62 +59,26 @@ class InputFile:
         info = self.location.info()
         return (info.size, info.mtime_ns or 0) != (self.size, self.changed)
 
-    def chunks(self, coded: Sequence[str]) -> Iterator[tuple[bytes, int, float]]:
-        """Data, first line, and the share of the file that is read; Parquet's columns ``coded`` come as dictionaries.
 
-        Raises :class:`PortfolioError`.
-        """
-        with errors_about(str(self.location)):
-            yield from self._csv() if self.kind == CSV else self._parquet(coded)
-
-    def _csv(self) -> Iterator[tuple[bytes, int, float]]:
-        with self.location.system.open_input_stream(self.location.path) as stream:
-            rest, line, read = _header(stream, self.location)[1:]
-            while True:
-                block = stream.read(CHUNK_BYTES)
-                read += len(block)
-                rest += block
-                end = whole_rows(rest) if block else len(rest)
-                if end:
-                    yield rest[:end], line, min(read / max(self.size, 1), 1.0)
-                    line += line_breaks(rest[:end])
-                    rest = rest[end:]
-                elif len(rest) > LONGEST_ROW:
-                    raise PortfolioError(f"{self.location}: line {line} is longer than {LONGEST_ROW >> 20} MiB")
-                if not block:
-                    return
-
-    def _parquet(self, coded: Sequence[str]) -> Iterator[tuple[bytes, int, float]]:
-        with self.location.system.open_input_file(self.location.path) as file:
-            table = pq.ParquetFile(file, read_dictionary=list(coded), pre_buffer=False, memory_map=False)
-            done = 0
-            for batch in table.iter_batches(CHUNK_ROWS, use_threads=False):
-                done += len(batch)
-                sink = pa.BufferOutputStream()
-                with pa.ipc.new_stream(sink, batch.schema) as writer:
-                    writer.write_batch(batch)
-                yield sink.getvalue().to_pybytes(), 0, done / max(self.rows or 1, 1)
-
-
-def _header(stream: Any, location: Location) -> tuple[list[str], bytes, int, int]:
+def header(stream: Any, location: Location) -> tuple[list[str], bytes, int, int]:
     """The first row that is not empty, what was read after it, the line where that begins, and how many bytes were read."""
     found = b""
     begin = end = 0
-    header: list[str] = []
-    while not header:
+    names: list[str] = []
+    while not names:
         end = next((end for end in row_ends(found[begin:])), 0) + begin
         if end > begin:
-            header, begin = _cells(found[begin:end], location), end
+            names, begin = _cells(found[begin:end], location), end
             continue
         if len(found) > LONGEST_ROW:
             raise PortfolioError(f"{location}: its header is longer than {LONGEST_ROW >> 20} MiB")
-        if not (block := stream.read(min(CHUNK_BYTES, 1 << 16))):
-            header, begin = _cells(found[begin:], location), len(found)
+        if not (block := stream.read(HEADER_BYTES)):
+            names, begin = _cells(found[begin:], location), len(found)
             break
         found += block
-    if not header:
+    if not names:
         raise PortfolioError(f"{location}: is empty; it must be CSV with a header")
-    return header, found[begin:], 1 + line_breaks(found[:begin]), len(found)
+    return names, found[begin:], 1 + line_breaks(found[:begin]), len(found)
 
 
 def _cells(row: bytes, location: Location) -> list[str]:
@@ -140,23 +95,26 @@ def _cells(row: bytes, location: Location) -> list[str]:
 
 def open_source(location: Location, name: str, kind: str, info: Any) -> InputFile:
     """The input with its columns; raises :class:`PortfolioError` where it cannot be read."""
-    rows = None
+    rows, encoded = None, 0
+    groups: tuple[int, ...] = ()
     with errors_about(str(location)):
         if kind == CSV:
             with location.system.open_input_stream(location.path) as stream:
-                header = _header(stream, location)[0]
-            schema = pa.schema([(column, pa.string()) for column in header])
+                names = header(stream, location)[0]
+            schema = pa.schema([(column, pa.string()) for column in names])
         else:
             try:
                 with location.system.open_input_file(location.path) as file:
                     read = pq.ParquetFile(file)
                     schema, rows = read.schema_arrow, read.metadata.num_rows
+                    found = [read.metadata.row_group(i) for i in range(read.metadata.num_row_groups)]
+                    groups, encoded = tuple(g.num_rows for g in found), sum(g.total_byte_size for g in found)
             except pa.ArrowException as error:
                 raise PortfolioError(f"{location}: is not Parquet ({' '.join(str(error).split())})") from None
     partition = tuple((key, value) for key, value in partition_of(name) if key not in schema.names)
     for key, _ in partition:
         schema = schema.append(pa.field(key, pa.string()))
-    return InputFile(location, name, kind, info.size, info.mtime_ns or 0, schema, rows, partition)
+    return InputFile(location, name, kind, info.size, info.mtime_ns or 0, schema, rows, partition, groups, encoded)
 
 
 def partition_of(name: str) -> Iterator[tuple[str, str | None]]:

@@ -8,58 +8,83 @@ import io
 import json
 import os
 import shutil
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from modelbundle.model import Model
 from modelbundle.validation.csv_cells import answer_names
 from portfolio.errors import PortfolioError
+from portfolio.files import parquet_footer
 from portfolio.files.added_columns import ADDED, added_types
+from portfolio.files.encoders import OutputFormat
 from portfolio.files.locations import CSV
-from portfolio.files.readers import InputFile, is_text
+from portfolio.files.readers import InputFile
 
 REJECTED = ("file", "row", "line", "pointer", "error", "record")
+COPIED = 1 << 20  # bytes at a time
 
 
 class Output(ABC):
-    """A file that is being written."""
+    """A file that is being written: a head, the bytes of parts, and an end. It goes on with what an earlier run left of it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, form: OutputFormat, head: bytes) -> None:
         self.path = path
+        self.form = form
+        self.size = len(head)
         path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644), "r+b")
+        if self._file.read(len(head)) != head:
+            self._file.seek(0)
+            self._file.truncate()
+            self._file.write(head)
 
-    @abstractmethod
-    def append(self, part: Path) -> None:
-        """Add the rows of a finished part."""
+    def has(self, size: int, checksum: int) -> bool:
+        """Return whether the bytes of a part, of this size and with this CRC-32, are already what comes next."""
+        self._file.seek(self.size)
+        found = 0
+        for begin in range(0, size, COPIED):
+            found = zlib.crc32(self._file.read(min(COPIED, size - begin)), found)
+        return found == checksum and self._file.tell() == self.size + size
+
+    def copy(self, part: Path) -> None:
+        """Give the kernel the bytes of a part, where they come next: then the part is needed no more, whoever is killed."""
+        self._file.seek(self.size)
+        with part.open("rb") as source:
+            shutil.copyfileobj(source, self._file, COPIED)
+        self._file.flush()
+
+    def add(self, size: int, rows: int, groups: bytes) -> None:
+        """Count the bytes of a part, which are in the file, and its rows; ``groups`` are its row groups of Parquet."""
+        del rows, groups
+        self.size += size
 
     @abstractmethod
     def close(self, name: str, facts: Mapping[str, str]) -> None:
         """Complete the file durably. ``name`` is its future name; ``facts`` go into its metadata."""
 
+    def _end(self, end: bytes = b"") -> None:
+        self._file.seek(self.size)
+        self._file.write(end)
+        self._file.truncate()
+        _sync(self._file)
+
 
 class CsvOutput(Output):
     """CSV. Its facts are in ``NAME-metadata.json``, as the W3C's "CSV on the Web" says."""
 
-    def __init__(self, path: Path, names: Sequence[str]) -> None:
-        super().__init__(path)
-        self._file = path.open("wb")
+    def __init__(self, path: Path, form: OutputFormat) -> None:
         text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerow(names)
-        self._file.write(text.getvalue().encode())
-
-    def append(self, part: Path) -> None:
-        """See :meth:`Output.append`."""
-        with part.open("rb") as source:
-            shutil.copyfileobj(source, self._file, 1 << 20)
+        csv.writer(text, lineterminator="\n").writerow(form.schema.names)
+        super().__init__(path, form, text.getvalue().encode())
 
     def close(self, name: str, facts: Mapping[str, str]) -> None:
         """See :meth:`Output.close`."""
-        _sync(self._file)
+        self._end()
         about = {"@context": "http://www.w3.org/ns/csvw", "url": name, "notes": [dict(facts)]}
         with metadata_path(self.path).open("w", encoding="utf-8") as file:
             json.dump(about, file, indent=1)
@@ -68,45 +93,28 @@ class CsvOutput(Output):
 
 
 class ParquetOutput(Output):
-    """Parquet, with a row group per part and the facts in the schema's metadata.
+    """Parquet: the row groups of the parts as they were encoded, and the facts in the schema's metadata."""
 
-    The columns ``coded`` arrive as dictionaries; the columns ``few``, with few distinct values, are stored as dictionaries.
-    """
+    def __init__(self, path: Path, form: OutputFormat) -> None:
+        super().__init__(path, form, parquet_footer.MAGIC)
+        self._groups: list[bytes] = []
+        self._rows = 0
 
-    def __init__(self, path: Path, schema: pa.Schema, coded: Sequence[str], few: Sequence[str]) -> None:
-        super().__init__(path)
-        fields = [
-            f.with_type(pa.dictionary(pa.int32(), pa.string())) if f.name in coded and is_text(f.type) else f
-            for f in schema
-        ]
-        self._schema = pa.schema(fields)
-        self._seen = schema
-        self._writer = pq.ParquetWriter(
-            path,
-            self._schema,
-            compression="zstd",
-            use_dictionary=list(few),
-            store_schema=False,
-        )
-
-    def append(self, part: Path) -> None:
-        """See :meth:`Output.append`."""
-        with pa.memory_map(str(part)) as file, pa.ipc.open_file(file) as parts:
-            for i in range(parts.num_record_batches):
-                table = pa.Table.from_batches([parts.get_batch(i)])
-                if len(table):
-                    self._writer.write_table(table.cast(self._schema), row_group_size=len(table))
+    def add(self, size: int, rows: int, groups: bytes) -> None:
+        """See :meth:`Output.add`."""
+        self._groups += parquet_footer.moved(groups, self.size, len(self._groups))
+        self._rows += rows
+        super().add(size, rows, groups)
 
     def close(self, name: str, facts: Mapping[str, str]) -> None:
         """See :meth:`Output.close`."""
         del name
-        known = {key: value for key, value in (self._seen.metadata or {}).items() if key != b"ARROW:schema"}
-        seen = self._seen.with_metadata({**known, **facts})  # readers see strings, not the dictionaries of the parts
-        arrow = base64.b64encode(seen.serialize().to_pybytes())
-        self._writer.add_key_value_metadata({**known, **facts, b"ARROW:schema": arrow})
-        self._writer.close()
-        with self.path.open("rb+") as file:
-            os.fsync(file.fileno())
+        seen = self.form.schema
+        known = {key: value for key, value in (seen.metadata or {}).items() if key != b"ARROW:schema"}
+        known |= {key.encode(): value.encode() for key, value in facts.items()}
+        arrow = seen.with_metadata(known).serialize()  # readers see strings, not the dictionaries of the parts
+        empty = self.form.parquet(None, {**known, b"ARROW:schema": base64.b64encode(arrow.to_pybytes())})
+        self._end(parquet_footer.footer(empty, self._groups, self._rows))
 
 
 def metadata_path(path: Path) -> Path:
@@ -160,8 +168,8 @@ def scored_schema(source: InputFile, model: Model) -> pa.Schema:
     return pa.schema(fields, source.schema.metadata)
 
 
-def open_output(path: Path, kind: str, sources: Sequence[InputFile], model: Model) -> Output:
-    """Open the output of one or more inputs; raises :class:`PortfolioError` if they cannot become one file of that kind."""
+def output_format(kind: str, sources: Sequence[InputFile], model: Model) -> OutputFormat:
+    """The format of the output of one or more inputs; raises :class:`PortfolioError` if they cannot become one file."""
     schemas = [scored_schema(source, model) for source in sources]
     schema = schemas[0]
     for source, other in zip(sources[1:], schemas[1:], strict=True):
@@ -173,12 +181,19 @@ def open_output(path: Path, kind: str, sources: Sequence[InputFile], model: Mode
         schema = pa.unify_schemas([s.remove_metadata() for s in schemas], promote_options="permissive")
     except pa.ArrowException as error:
         raise PortfolioError(f"{sources[0].location} and others have columns that differ: {_line(error)}") from None
-    schema = schema.with_metadata(schemas[0].metadata)
     if kind == CSV:
         if nested := [f.name for f in schema if pa.types.is_nested(f.type)]:
             raise PortfolioError(f"column {nested[0]} of {sources[0].location} cannot be written as CSV: write Parquet")
-        return CsvOutput(path, [*schema.names, *answer_names(["model_version"], model.schema)])
+        (version,) = answer_names(["model_version"], model.schema)
+        return OutputFormat(CSV, schema.append(pa.field(version, pa.string())))
     names = answer_names(ADDED, model.schema)
-    coded = [f.name for f in model.schema if f.kind == "category"] + list(names)
-    few = {*model.schema.names, *names} & set(schema.names) - {names[ADDED.index("probability")]}
-    return ParquetOutput(path, schema, coded, sorted(few))
+    prediction, probability, *texts = names
+    coded = [f.name for f in model.schema if f.kind == "category"] + texts
+    few = {*model.schema.names, prediction, *texts} & set(schema.names)
+    schema = schema.with_metadata(schemas[0].metadata)
+    return OutputFormat(kind, schema, tuple(coded), tuple(sorted(few)), (probability,))
+
+
+def open_output(path: Path, form: OutputFormat) -> Output:
+    """Open an output, or go on with it."""
+    return CsvOutput(path, form) if form.kind == CSV else ParquetOutput(path, form)

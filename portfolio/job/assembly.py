@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from modelbundle import __version__
 from modelbundle.model import Model
 from portfolio.errors import PortfolioError
+from portfolio.files.encoders import OutputFormat
 from portfolio.files.locations import CSV, Location, upload
 from portfolio.files.writers import Output, Rejects, metadata_path, open_output
 from portfolio.job.checkpoint import Checkpoint, FinishedChunk, part, rejects
@@ -20,7 +22,8 @@ from portfolio.job.plan import Plan
 class Assembly:
     """The unfinished outputs of a plan. A local output is made in its own directory, another one in the work directory."""
 
-    def __init__(self, plan: Plan, model: Model, checkpoint: Checkpoint) -> None:
+    def __init__(self, plan: Plan, forms: Sequence[OutputFormat], model: Model, checkpoint: Checkpoint) -> None:
+        """Begin, or go on with what an earlier run made: chunks of which something is missing or damaged are not done."""
         self.plan = plan
         self.model = model
         self.checkpoint = checkpoint
@@ -28,34 +31,55 @@ class Assembly:
         folder = checkpoint.folder if local is None else local.parent
         self._made = folder / f".{plan.output.name}.unfinished"
         self._rejects = Rejects(folder / f".{plan.rejects}.unfinished")
-        if self._made.is_dir():
-            shutil.rmtree(self._made)
+        self._forms = forms
         self._target = {source: k for k, target in enumerate(plan.targets) for source in target.sources}
         self._outputs: dict[int, Output] = {}
         self._rows = [0] * len(plan.sources)
         self._rejected = [0] * len(plan.sources)
         self._next = 0
+        self._recover()
+
+    def _recover(self) -> None:
+        if not self.checkpoint.done:
+            self._discard()
+        for number, done in sorted(self.checkpoint.done.items()):
+            has_rejects = self.checkpoint.has_rejects(done)
+            if has_rejects and self.checkpoint.has_part(done):
+                continue
+            output = self._output(self._target[done.source])
+            if has_rejects and number == self._next and output.has(done.part_bytes, done.part_crc):
+                self._add(done)
+            else:
+                del self.checkpoint.done[number]
+
+    def _discard(self) -> None:
+        if self._made.is_dir():
+            shutil.rmtree(self._made)
+        self._made.unlink(missing_ok=True)
 
     def proceed(self) -> None:
         """Append each part that is next in order."""
         while (done := self.checkpoint.done.get(self._next)) is not None:
-            self._append(done)
-            self._next += 1
+            path = part(self.checkpoint.folder, done.number)
+            self._output(self._target[done.source]).copy(path)
+            self._add(done)
+            path.unlink()
 
-    def _append(self, done: FinishedChunk) -> None:
-        self._output(self._target[done.source]).append(part(self.checkpoint.folder, done.number))
+    def _add(self, done: FinishedChunk) -> None:
+        """Count a chunk whose rows are in its output, and write its rejected rows."""
+        scored = done.rows - done.rejected
+        self._output(self._target[done.source]).add(done.part_bytes, scored, base64.b64decode(done.groups))
         if done.rejected:
             name = self.plan.sources[done.source].name
             first = self._rows[done.source] + 1
             self._rejects.append(rejects(self.checkpoint.folder, done.number), name, first)
         self._rows[done.source] += done.rows
         self._rejected[done.source] += done.rejected
+        self._next += 1
 
     def _output(self, k: int) -> Output:
         if k not in self._outputs:
-            target = self.plan.targets[k]
-            sources = [self.plan.sources[i] for i in target.sources]
-            self._outputs[k] = open_output(self._path(k), target.kind, sources, self.model)
+            self._outputs[k] = open_output(self._path(k), self._forms[k])
         return self._outputs[k]
 
     def _path(self, k: int) -> Path:

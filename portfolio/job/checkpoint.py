@@ -1,7 +1,8 @@
 """The work directory: a part for each finished chunk, and a journal of the parts, the input and the model.
 
-A part is written atomically; then a line about it is appended to the journal. When a run was killed, the next run continues: it
-scores only the chunks that the journal does not name. The output has the same bytes as that of a run without interruption.
+A part is written; then a line with its checksum is appended to the journal. When a run was killed, the next run continues: it
+scores only the chunks that the journal does not name. The output has the same bytes as that of a run without interruption. Only
+the finished output is forced to the disk: after a power cut, a part that is not what its checksum says is scored again.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import fcntl
 import json
 import os
 import shutil
+import zlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,18 +23,24 @@ JOURNAL = "journal.jsonl"
 
 @dataclass(frozen=True, slots=True)
 class FinishedChunk:
-    """A journal entry: the rows of a chunk, how many were rejected, and the bytes of its part and of its rejected rows."""
+    """A journal entry: the rows of a chunk, how many were rejected, and the bytes and the CRC-32 of its part and of its rejects.
+
+    ``groups`` are the part's row groups of Parquet, as a footer has them, in base64.
+    """
 
     number: int
     source: int
     rows: int
     rejected: int
     part_bytes: int
+    part_crc: int
     aside_bytes: int
+    aside_crc: int
+    groups: str
 
 
 def part(folder: Path, number: int) -> Path:
-    """Return the path of the scored rows of a chunk."""
+    """Return the path of the scored rows of a chunk, as bytes of the output; the file is gone when these are in the output."""
     return folder / f"{number:06d}.part"
 
 
@@ -74,21 +82,24 @@ class Checkpoint:
             raise PortfolioError(f"{self.folder}: another run is at work there") from None
 
     def _recall(self, journal: Path) -> None:
-        raw = journal.read_bytes() if journal.exists() else b""
-        whole = raw[: raw.rfind(b"\n") + 1]
-        if len(whole) < len(raw):
-            with journal.open("r+b") as file:
-                file.truncate(len(whole))  # a line that was being written when the run was killed
-        for number, line in enumerate(whole.splitlines()):
-            entry = json.loads(line)
+        whole = 0
+        for number, line in enumerate(journal.read_bytes().splitlines(keepends=True) if journal.exists() else ()):
+            try:
+                entry = json.loads(line) if line.endswith(b"\n") else None
+            except ValueError:
+                entry = None
+            if entry is None:  # a line that was being written when the run was killed, or that a power cut left of it
+                with journal.open("r+b") as file:
+                    file.truncate(whole)
+                return
+            whole += len(line)
             if number == 0:
                 self._same(entry["job"])
             elif "finished" in entry:
                 self._finished = entry["finished"]
             else:
                 done = FinishedChunk(**entry)
-                if self._is_there(done):
-                    self.done[done.number] = done
+                self.done[done.number] = done
 
     def _same(self, before: dict[str, Any]) -> None:
         changed = [what for what in self._job if before.get(what) != self._job[what]]
@@ -97,12 +108,13 @@ class Checkpoint:
                 f"{self.folder} was begun with another {' and '.join(changed)}: pass --fresh to score anew, or restore it"
             )
 
-    def _is_there(self, done: FinishedChunk) -> bool:
-        parts = (
-            (part(self.folder, done.number), done.part_bytes),
-            (rejects(self.folder, done.number), done.aside_bytes),
-        )
-        return all((path.stat().st_size if path.exists() else 0) == size for path, size in parts)
+    def has_part(self, done: FinishedChunk) -> bool:
+        """Return whether the part of a chunk is here, as it was written."""
+        return _is(part(self.folder, done.number), done.part_bytes, done.part_crc)
+
+    def has_rejects(self, done: FinishedChunk) -> bool:
+        """Return whether the rejected rows of a chunk are here, as they were written."""
+        return not done.rejected or _is(rejects(self.folder, done.number), done.aside_bytes, done.aside_crc)
 
     def note(self, done: FinishedChunk) -> None:
         """Record that a chunk is finished."""
@@ -112,6 +124,7 @@ class Checkpoint:
     def finish(self, written: Path, rows: int, rejected: int) -> None:
         """Record that the output is complete and about to get its name."""
         self._append({"finished": [rows, rejected, *_identity(written)]})
+        os.fsync(self._journal.fileno())
 
     def found_finished(self, output: Path | None) -> tuple[int, int] | None:
         """Return rows and rejected rows if ``output`` is the work of a run that was killed after it had finished."""
@@ -123,13 +136,16 @@ class Checkpoint:
     def _append(self, entry: dict[str, Any]) -> None:
         self._journal.write(json.dumps(entry).encode() + b"\n")
         self._journal.flush()
-        os.fsync(self._journal.fileno())
 
     def remove(self) -> None:
         """Remove the directory, when everything is in the output."""
         self._journal.close()
         shutil.rmtree(self.folder)
         self._lock.close()
+
+
+def _is(path: Path, size: int, checksum: int) -> bool:
+    return path.exists() and path.stat().st_size == size and zlib.crc32(path.read_bytes()) == checksum
 
 
 def _identity(path: Path) -> list[int]:

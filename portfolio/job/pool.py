@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import sys
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.context import BaseContext
 
 import pyarrow as pa
 
 from portfolio.errors import PortfolioError
-from portfolio.files.readers import Chunk
 from portfolio.job import worker
 from portfolio.job.checkpoint import Checkpoint, FinishedChunk
-from portfolio.job.worker import WorkerOptions
+from portfolio.job.worker import Chunk, WorkerOptions
 
 AHEAD = 2  # chunks per process
 
@@ -26,9 +27,7 @@ class Pool:
         self._most = AHEAD * workers
         self._checkpoint = checkpoint
         self._pending: dict[Future[FinishedChunk], float] = {}
-        self._executor = ProcessPoolExecutor(
-            workers, multiprocessing.get_context("spawn"), initializer=worker.start, initargs=(options,)
-        )
+        self._executor = ProcessPoolExecutor(workers, _processes(), initializer=worker.start, initargs=(options,))
 
     def __enter__(self) -> Pool:
         return self
@@ -61,6 +60,13 @@ class Pool:
     def rest(self) -> Iterator[tuple[FinishedChunk, float]]:
         """Wait for all pending chunks and yield them."""
         return self.collect(1)
+
+
+def _processes() -> BaseContext:
+    """How processes are made: on Linux as copies of one that has the modules, and nothing else; elsewhere copies are not safe."""
+    context = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
+    context.set_forkserver_preload([worker.__name__])
+    return context
 
 
 def cores() -> int:

@@ -13,17 +13,20 @@ import pyarrow as pa
 from modelbundle import __version__
 from modelbundle.model import Model
 from portfolio.errors import PortfolioError
-from portfolio.files import readers
+from portfolio.files import spans
 from portfolio.files.added_columns import added
+from portfolio.files.encoders import OutputFormat
 from portfolio.files.locations import CSV
-from portfolio.files.readers import Chunk, InputFile, check
+from portfolio.files.readers import InputFile, check
+from portfolio.files.spans import cut
+from portfolio.files.writers import output_format
 from portfolio.job import plan
 from portfolio.job.assembly import Assembly
 from portfolio.job.checkpoint import Checkpoint
 from portfolio.job.plan import Plan
 from portfolio.job.pool import Pool, cores
 from portfolio.job.progress import Progress
-from portfolio.job.worker import InputFormat, WorkerOptions
+from portfolio.job.worker import Chunk, InputFormat, WorkerOptions
 from portfolio.options import Options, load
 
 
@@ -60,12 +63,15 @@ def run(options: Options) -> Summary:
         plan.check_free(job, options.force)
     model = load(options)
     _check(job, model)
+    forms = [output_format(target.kind, [job.sources[i] for i in target.sources], model) for target in job.targets]
     checkpoint = Checkpoint(folder, _identity(options, job, model), options.fresh)
     done = checkpoint.found_finished(job.output.local)
-    resumed = done[0] if done else sum(part.rows for part in checkpoint.done.values())
+    resumed = done[0] if done else 0
     if done is None:
         plan.check_free(job, options.force)
-        done = _score(options, job, model, checkpoint)
+        assembly = Assembly(job, forms, model, checkpoint)
+        resumed = sum(part.rows for part in checkpoint.done.values())
+        done = _score(options, job, forms, model, checkpoint, assembly)
     checkpoint.remove()
     rows, rejected = done
     seconds = time.monotonic() - began
@@ -104,29 +110,37 @@ def _identity(options: Options, job: Plan, model: Model) -> dict[str, Any]:
         "input": [source.fingerprint() for source in job.sources],
         "model": model.version,
         "output": [[target.name, target.kind] for target in job.targets],
-        "option": [options.with_reasons, readers.CHUNK_BYTES, readers.CHUNK_ROWS],
+        "option": [options.with_reasons, spans.CHUNK_BYTES, spans.PIECE_ROWS, spans.PIECES],
         "version of the tool": [__version__, pa.__version__],
     }
 
 
-def _score(options: Options, job: Plan, model: Model, checkpoint: Checkpoint) -> tuple[int, int]:
+def _score(
+    options: Options,
+    job: Plan,
+    forms: Sequence[OutputFormat],
+    model: Model,
+    checkpoint: Checkpoint,
+    assembly: Assembly,
+) -> tuple[int, int]:
     """Score the chunks that have no part yet, and assemble all parts; returns the number of rows and of rejected rows."""
-    assembly = Assembly(job, model, checkpoint)
-    coded = [f.name for f in model.schema if f.kind == "category"]
-    kinds = {i: target.kind for target in job.targets for i in target.sources}
+    outputs = {i: k for k, target in enumerate(job.targets) for i in target.sources}
     worker_options = WorkerOptions(
         model=options.model.absolute(),
         version=model.version,
         allow_pickle=options.allow_pickle,
         with_reasons=options.with_reasons,
         folder=checkpoint.folder.absolute(),
-        inputs=tuple(InputFormat(s.kind, s.own_names, kinds[i], s.partition) for i, s in enumerate(job.sources)),
+        inputs=tuple(
+            InputFormat(s.location, s.kind, s.own_names, s.partition, outputs[i]) for i, s in enumerate(job.sources)
+        ),
+        outputs=tuple(forms),
     )
     workers = options.workers or cores()
     total = None if any(s.rows is None for s in job.sources) else sum(s.rows or 0 for s in job.sources)
     chunks = 0
     with Progress(options.progress, total) as progress, Pool(workers, worker_options, checkpoint) as pool:
-        for chunk in _chunks(job.sources, coded):
+        for chunk in _chunks(job.sources):
             chunks += 1
             if chunk.number in checkpoint.done:
                 progress.resumed(checkpoint.done[chunk.number].rows)
@@ -144,12 +158,11 @@ def _score(options: Options, job: Plan, model: Model, checkpoint: Checkpoint) ->
     return assembly.commit(chunks)
 
 
-def _chunks(sources: Sequence[InputFile], coded: Sequence[str]) -> Iterator[Chunk]:
+def _chunks(sources: Sequence[InputFile]) -> Iterator[Chunk]:
     number, before = 0, 0
     total = max(sum(source.size for source in sources), 1)
     for i, source in enumerate(sources):
-        own = [name for name in coded if name in source.own_names]
-        for data, line, share in source.chunks(own):
-            yield Chunk(number, i, data, line, (before + share * source.size) / total)
+        for span in cut(source):
+            yield Chunk(number, i, span, (before + span.read * source.size) / total)
             number += 1
         before += source.size

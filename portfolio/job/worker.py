@@ -2,41 +2,53 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import signal
 import threading
-from collections.abc import Sequence
-from dataclasses import dataclass
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from multiprocessing import connection, parent_process
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from modelbundle.durable import write
 from modelbundle.format import bundle
 from modelbundle.model import Model
-from modelbundle.validation import csv_cells
-from portfolio.files.added_columns import PREDICTION
 from portfolio.files.csv_columns import RejectedRow, Rows, numbered, read
-from portfolio.files.locations import CSV
+from portfolio.files.csv_rows import plain_lines
+from portfolio.files.encoders import OutputFormat, lines, row_groups
+from portfolio.files.locations import CSV, Location
 from portfolio.files.parquet_columns import readable
-from portfolio.files.readers import Chunk
+from portfolio.files.parquet_footer import MAGIC, moved
+from portfolio.files.spans import Span, SpanReader
 from portfolio.job.checkpoint import FinishedChunk, part
 from portfolio.job.checkpoint import rejects as rejects_path
 from portfolio.scoring import score, with_numbers
 
 
 @dataclass(frozen=True, slots=True)
-class InputFormat:
-    """The kind of an input, its own columns, the kind of its output, and the columns that its path adds."""
+class Chunk:
+    """Rows to score: a span of input ``source``. ``read`` is the share of all inputs that ends with it, 0 to 1."""
 
+    number: int
+    source: int
+    span: Span
+    read: float
+
+
+@dataclass(frozen=True, slots=True)
+class InputFormat:
+    """Where an input is, its kind, its own columns, the columns that its path adds, and the position of its output's format."""
+
+    location: Location
     kind: str
     names: tuple[str, ...]
-    output: str
-    partition: tuple[tuple[str, str | None], ...] = ()
+    partition: tuple[tuple[str, str | None], ...]
+    output: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +61,11 @@ class WorkerOptions:
     with_reasons: bool
     folder: Path
     inputs: tuple[InputFormat, ...]
+    outputs: tuple[OutputFormat, ...]
 
 
 _state: tuple[WorkerOptions, Model] | None = None
+_last: tuple[int, SpanReader] | None = None
 
 
 def start(options: WorkerOptions) -> None:
@@ -73,33 +87,113 @@ def _follow_parent() -> None:
 
 
 def score_chunk(chunk: Chunk) -> FinishedChunk:
-    """Score a chunk: write its part and its rejected rows."""
+    """Score a chunk: write its part and its rejected rows, a piece at a time."""
     assert _state is not None
     options, model = _state
-    source = options.inputs[chunk.source]
-    text = source.kind == CSV
-    rows = _rows(source, model, chunk, text)
-    batch, columns, unfit = score(model, _partitioned(rows.batch, source), text=text, with_reasons=options.with_reasons)
-    unfit = [RejectedRow(int(rows.positions[r.position]), r.pointer, r.error, r.record) for r in unfit]
-    rejected = sorted(unfit + rows.rejected, key=lambda row: row.position)
-    aside_bytes = 0
+    size = checksum = rows = rejected = 0
+    aside = groups = b""
+    with part(options.folder, chunk.number).open("wb") as file:
+        for span in chunk.span.pieces():
+            piece = _scored(options, model, chunk.source, span, rows)
+            groups += b"".join(moved(piece.groups, len(MAGIC) + size, 0))
+            for data in piece.content:
+                size += file.write(data)
+                checksum = zlib.crc32(data, checksum)
+            rows += piece.rows
+            rejected += piece.rejected
+            aside += piece.aside
     if rejected:
-        aside_bytes = write(rejects_path(options.folder, chunk.number), _reject_lines(rejected, rows, chunk, text))
-    if text and source.output != CSV:
-        batch = with_numbers(model, batch, columns)
-    content = _csv(batch, model) if source.output == CSV else _arrow(batch)
-    part_bytes = write(part(options.folder, chunk.number), content)
-    return FinishedChunk(chunk.number, chunk.source, rows.count, len(rejected), part_bytes, aside_bytes)
+        rejects_path(options.folder, chunk.number).write_bytes(aside)
+    return FinishedChunk(
+        number=chunk.number,
+        source=chunk.source,
+        rows=rows,
+        rejected=rejected,
+        part_bytes=size,
+        part_crc=checksum,
+        aside_bytes=len(aside),
+        aside_crc=zlib.crc32(aside),
+        groups=base64.b64encode(groups).decode(),
+    )
 
 
-def _rows(source: InputFormat, model: Model, chunk: Chunk, text: bool) -> Rows:
-    if not text:
-        with pa.ipc.open_stream(chunk.data) as stream:
-            return readable(stream.read_next_batch(), model.schema.names, source.output == CSV)
-    names = source.names
-    features = [f for f in model.schema if f.name in names]
-    numbers = [f.name for f in features if f.kind == "number"] if source.output != CSV else []
-    return read(chunk.data, names, numbers, [f.name for f in features if f.kind == "category"])
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Scored rows as bytes of the output, their row groups of Parquet as a footer has them, and the rejected rows as lines."""
+
+    content: Iterator[memoryview]
+    groups: bytes
+    rows: int
+    rejected: int
+    aside: bytes
+
+
+def _scored(options: WorkerOptions, model: Model, position: int, span: Span, before: int) -> Piece:
+    """Score a piece of a chunk that has ``before`` rows before it."""
+    source = options.inputs[position]
+    form = options.outputs[source.output]
+    text = source.kind == CSV
+    rows, block, copied = _rows(source, model, _reader(source, position, model), span, form.kind == CSV)
+    batch, columns, unfit = score(model, _partitioned(rows.batch, source), text=text, with_reasons=options.with_reasons)
+    aside = b""
+    if copied is not None and unfit:
+        unfit, copied = _as_written(source, model, copied, unfit)
+    if unfit or rows.rejected:
+        found = [RejectedRow(int(rows.positions[r.position]), r.pointer, r.error, r.record) for r in unfit]
+        aside = _reject_lines(sorted(found + rows.rejected, key=lambda row: row.position), rows, span, block, before)
+    if form.kind == CSV:
+        content, groups = lines(batch, model, copied, len(source.names)), b""
+    else:
+        encoded = row_groups(with_numbers(model, batch, columns) if text else batch, form)
+        content, groups = iter([encoded.data]), encoded.groups
+    return Piece(content, groups, rows.count, len(unfit) + len(rows.rejected), aside)
+
+
+def _rows(
+    source: InputFormat, model: Model, reader: SpanReader, span: Span, as_csv: bool
+) -> tuple[Rows, bytes, pa.Array | None]:
+    """The rows of a piece; if they are CSV, their bytes; and, if they become CSV, their lines, if each is just its cells.
+
+    The numbers of CSV that becomes CSV are numbers only where lines are copied: elsewhere the cells are written as they were.
+    """
+    if source.kind != CSV:
+        return readable(reader.parquet(span), model.schema.names, as_csv), b"", None
+    block = reader.csv(span)
+    numbers = _own(source, model, "number")
+    if not as_csv:
+        return read(block, source.names, numbers, _own(source, model, "category")), block, None
+    if b'"' not in block and b"\r" not in block:
+        rows = read(block, source.names, numbers, _own(source, model, "category"))
+        if rows.lines is None and (copied := plain_lines(block, rows.count)) is not None:
+            return rows, block, copied
+    return read(block, source.names, (), _own(source, model, "category")), block, None
+
+
+def _own(source: InputFormat, model: Model, kind: str) -> list[str]:
+    """The model's numbers or categories that are columns of an input."""
+    return [f.name for f in model.schema if f.kind == kind and f.name in source.names]
+
+
+def _reader(source: InputFormat, position: int, model: Model) -> SpanReader:
+    """The reader of an input; the worker keeps the last one open."""
+    global _last
+    if _last is None or _last[0] != position:
+        _last = position, SpanReader(source.location, _own(source, model, "category"))
+    return _last[1]
+
+
+def _as_written(
+    source: InputFormat, model: Model, read_lines: pa.Array, unfit: Sequence[RejectedRow]
+) -> tuple[list[RejectedRow], pa.Array]:
+    """The rejected rows with their cells as text, and the lines of the other rows."""
+    places = [row.position for row in unfit]
+    block = "\n".join(line.removeprefix("\n") for line in read_lines.take(pa.array(places)).to_pylist()).encode()
+    again = read(block, source.names, (), _own(source, model, "category"))
+    rejected = score(model, _partitioned(again.batch, source), text=True, with_reasons=False)[2]
+    assert len(rejected) == len(unfit)
+    kept = np.ones(len(read_lines), dtype=bool)
+    kept[places] = False
+    return [replace(row, position=places[row.position]) for row in rejected], read_lines.filter(pa.array(kept))
 
 
 def _partitioned(batch: pa.RecordBatch, source: InputFormat) -> pa.RecordBatch:
@@ -110,48 +204,12 @@ def _partitioned(batch: pa.RecordBatch, source: InputFormat) -> pa.RecordBatch:
     return batch
 
 
-def _reject_lines(rejected: Sequence[RejectedRow], rows: Rows, chunk: Chunk, text: bool) -> bytes:
-    lines = rows.lines
-    if text and lines is None:
-        lines = [line for line, _ in numbered(chunk.data)]
+def _reject_lines(rejected: Sequence[RejectedRow], rows: Rows, span: Span, block: bytes, before: int) -> bytes:
+    places = rows.lines
+    if block and places is None:
+        places = [line for line, _ in numbered(block)]
     found = []
     for row in rejected:
-        line = chunk.line + lines[row.position] if lines is not None else None
-        found.append(json.dumps([row.position, line, row.pointer, row.error, row.record]))
+        line = span.line + places[row.position] if places is not None else None
+        found.append(json.dumps([before + row.position, line, row.pointer, row.error, row.record]))
     return ("\n".join(found) + "\n").encode()
-
-
-def _csv(batch: pa.RecordBatch, model: Model) -> pa.Buffer:
-    """Return lines without a header. A cell is quoted only if it must be."""
-    if not len(batch):
-        return pa.py_buffer(b"")
-    version = pa.scalar(model.version, pa.string())
-    (name,) = csv_cells.answer_names([PREDICTION], model.schema)
-    classes = pa.array(list(model.classes), batch.schema.field(name).type)
-    labels = pa.array([csv_cells.label(label) for label in model.classes])
-    said = labels.take(pc.index_in(batch.column(name), classes))
-    batch = batch.set_column(batch.schema.get_field_index(name), name, said)
-    cells = [_cells(column) for column in batch.columns]
-    lines = pc.binary_join_element_wise(*cells, version, ",", null_handling="replace", null_replacement="")
-    lines = pc.binary_join_element_wise(lines, "", pa.scalar("\n"))
-    return lines.buffers()[2]
-
-
-def _cells(column: pa.Array) -> pa.Array:
-    if pa.types.is_dictionary(column.type):
-        return pa.DictionaryArray.from_arrays(column.indices, _cells(column.dictionary)).dictionary_decode()
-    if not pa.types.is_string(column.type):
-        return column.cast(pa.string())
-    special = pc.match_substring_regex(column, '[",\n\r]')
-    if not pc.any(special).as_py():
-        return column
-    quoted = pc.binary_join_element_wise('"', pc.replace_substring(column, '"', '""'), '"', "")
-    return pc.if_else(special, quoted, column)
-
-
-def _arrow(batch: pa.RecordBatch) -> pa.Buffer:
-    """Return an Arrow file."""
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_file(sink, batch.schema) as writer:
-        writer.write_batch(batch)
-    return sink.getvalue()

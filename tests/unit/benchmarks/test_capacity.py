@@ -30,7 +30,7 @@ def test_the_page_has_the_figures_of_the_results() -> None:
         (("capacity", "thousand_loans_arrow"), "shipping_milliseconds"),
         (("capacity", "proxy"), "megabytes"),
         (("capacity", "log"), "bytes_per_row"),
-        (("portfolio", "csv"), "rows_per_second"),
+        (("portfolio", "kinds", "csv_to_parquet"), "rows_per_second"),
     ],
 )
 def test_other_results_make_another_page(where: tuple[str, ...], name: str) -> None:
