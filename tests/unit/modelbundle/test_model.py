@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 import msgspec
+import numpy as np
 import pytest
 
 from modelbundle import golden
 from modelbundle.format import bundle
 from modelbundle.model import Model
+from modelbundle.scorers.base import take
 from tests.conftest import Made
 
 
@@ -57,8 +59,6 @@ def test_columns_of_answers_have_the_bytes_of_objects(
     assert answers.to_json() == msgspec.json.encode(list(answers))
     assert [answer.prediction_id for answer in answers] == ids
     safest = min(range(300), key=lambda i: answers[i].predict_proba[-1])
-    alone = model.answer_columns(
-        [[column[safest]] if isinstance(column, list) else column[safest : safest + 1] for column in asked.columns]
-    )
+    alone = model.answer_columns([take(column, np.array([safest])) for column in asked.columns])
     assert alone.to_json() == msgspec.json.encode(alone.objects)
     assert alone[0].reasons in ([], None)
