@@ -112,6 +112,7 @@ def test_a_wrong_pin_stops_the_model_service_and_nothing_else(fresh: Project, bu
     assert fresh.post(LOAN)[1]["x-model-version"] == bundles[0].sha256
 
 
+@pytest.mark.slow
 def test_a_corrupted_volume_stops_the_model_service_and_nothing_else(fresh: Project, bundles: list[Made]) -> None:
     """One flipped byte in the pinned file: it is never handed out; mended, it is."""
     target = fresh.models / bundles[1].path.name

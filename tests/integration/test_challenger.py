@@ -53,6 +53,7 @@ def scorer(system: System) -> int:
     return next(iter(system.called("challenger")), 0)
 
 
+@pytest.mark.slow
 def test_a_challenger_is_scored_with_the_bits_that_it_would_answer(serving: System, bundles: list[Made]) -> None:
     """One row for each answered loan, and the answers are the champion's; taken away, everything of it is gone but the log."""
     champion, other = bundles[:2]

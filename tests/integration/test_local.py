@@ -74,6 +74,7 @@ def test_a_name_that_cannot_be_pinned_is_refused_at_once(place: Place, bundles: 
     assert not (place.root / "run" / "deployments.jsonl").exists()
 
 
+@pytest.mark.slow
 def test_what_is_there_is_listed(place: Place, bundles: list[Made]) -> None:
     """Which models, which is pinned and serving, what a rollback goes back to; also while nothing runs."""
     found = place.command("models")
@@ -95,6 +96,7 @@ def test_what_is_there_is_listed(place: Place, bundles: list[Made]) -> None:
     assert f"replica local: answers with {bundles[1].sha256[:12]}, generation 2, confirmed" in shown
 
 
+@pytest.mark.slow
 def test_two_deployments_at_once_do_not_meet(place: Place, bundles: list[Made]) -> None:
     """The second says which one is at work and changes nothing; it may come when the first has ended, or died."""
     place.start()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 
+import pytest
+
 from tests.conftest import LOAN, Made
 from tests.integration.system import System, ask, until
 
@@ -18,6 +20,7 @@ def value(system: System, name: str) -> float:
     return sum(found)
 
 
+@pytest.mark.slow
 def test_counts_outlive_the_workers_that_counted(serving: System, bundles: list[Made]) -> None:
     """kill -9 of each worker in turn: no count goes back, no gauge stays behind, and what was shipped is what was scored."""
     asked = 0

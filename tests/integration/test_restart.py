@@ -135,6 +135,7 @@ def lives(pid: int) -> bool:
         return False
 
 
+@pytest.mark.slow
 @pytest.mark.attack("stopped leader")
 @pytest.mark.parametrize("who", ["leader", "other worker"])
 def test_a_worker_that_is_stopped_delays_a_switch_and_loses_no_pin(

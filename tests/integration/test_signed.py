@@ -109,6 +109,7 @@ def test_a_pickle_is_taken_only_with_a_statement(signed: Signed) -> None:
     system.serving(sha256)
 
 
+@pytest.mark.slow
 def test_the_sequence_outlives_the_state(signed: Signed) -> None:
     """STATE_DIR is disposable; what was accepted is remembered beside it."""
     system = started(signed)
@@ -125,6 +126,7 @@ def test_the_sequence_outlives_the_state(signed: Signed) -> None:
     system.serving(signed.bundles[1].sha256)
 
 
+@pytest.mark.slow
 def test_a_restart_without_the_model_service_checks_again(signed: Signed) -> None:
     """The last known good answers while its key is trusted, and not when the key was withdrawn."""
     system = started(signed)

@@ -139,8 +139,10 @@ PINS = {
     "A, hangs": (PinnedVersion(A, "1"), PinnedVersion(HANGS, "2")),
     "bad, bad again": (PinnedVersion(BAD, "1"), PinnedVersion(BAD, "2")),
 }
+LONG = ("A, hangs, B",)
 
 
+@pytest.mark.slow
 def test_every_interleaving_of_probations_returns_to_the_model_before_and_to_no_other() -> None:
     """A, an unfit B, then C, which is on probation too: B is taken back on evidence only, and nobody ever returns to it."""
     pins = (PinnedVersion(A, "1"), PinnedVersion(B, "2"), PinnedVersion(C, "3"))
@@ -188,7 +190,9 @@ def test_every_interleaving_of_shares_ends_at_the_share_that_is_wanted(
         assert arrived(end) or end.refused == pins[-1], "the share that is wanted was not reached without a restart"
 
 
-@pytest.mark.parametrize("pins", PINS.values(), ids=PINS.keys())
+@pytest.mark.parametrize(
+    "pins", [pytest.param(pins, id=name, marks=[pytest.mark.slow] * (name in LONG)) for name, pins in PINS.items()]
+)
 def test_every_interleaving_keeps_the_promises_and_reaches_the_pin(pins: tuple[PinnedVersion, ...]) -> None:
     """At every step of every interleaving no promise is broken; from every state, once faults stop, the pin is reached."""
     worlds = explore(World(pins, faults=1))
