@@ -168,8 +168,8 @@ notebook: $(VENV)/development ## run improve_model.ipynb from a clean kernel, in
 	@$(PY) -m nbconvert --to notebook --execute --inplace --ExecutePreprocessor.timeout=1200 improve_model.ipynb
 
 .PHONY: test
-test: $(VENV)/development ## all tests but the slow ones and the zoo; those that need Docker skip, with a reason, where there is no engine
-	@$(PY) -m pytest -n $(JOBS) --no-loadscope-reorder -m "not slow and not zoo" $(TESTS)
+test: $(VENV)/development ## all tests but the slow ones, the zoo and Spark; those that need Docker skip, with a reason, where there is no engine
+	@$(PY) -m pytest -n $(JOBS) --no-loadscope-reorder -m "not slow and not zoo and not spark" $(TESTS)
 
 .PHONY: test-slow
 test-slow: $(VENV)/development ## the tests that take ten seconds or more: containers that are killed, full disks, a short soak, the tutorial

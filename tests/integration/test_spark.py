@@ -21,7 +21,7 @@ from tests.integration.spark_cluster import Cluster, running
 from tests.integration.system import ROOT, until
 from tests.integration.test_portfolio import make_rows, read_csv, score, write_csv
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.spark
 PYTHON = Path(os.environ.get("SPARK_VENV", ROOT / ".venv-spark")).absolute() / "bin" / "python"
 ROWS = 200_000
 FILES = 6  # each is a task
