@@ -13,7 +13,7 @@ ATTACKS = {
     ),
     "memory": (
         "bodies of 16 MiB whose content takes up to thirty times that, on as many connections as there are threads",
-        "4xx or 503 with `Retry-After`; a replica takes at most 470 MB more, and gives them back",
+        "4xx or 503 with `Retry-After`; a replica takes at most 400 MB more, and gives them back",
     ),
     "headers": ("headers that claim another path, scheme or address", "they change nothing"),
     "slow senders": (

@@ -13,15 +13,12 @@ from typing import Any
 
 import pytest
 
-from services.predict.serving.memory_budget import TIMES_BODY
 from tests.conftest import LOAN, Made
 from tests.integration.system import System, running, until
 
 BODY = 16 << 20
-WORKERS, THREADS = 2, 4
-AT_ONCE = WORKERS * THREADS
-# bytes above an idle replica: of each worker its budget, and of each thread the body as it comes and the body as it is read
-MOST = WORKERS * (TIMES_BODY + 2 * THREADS) * BODY
+AT_ONCE = 8  # two workers of four threads
+MOST = 400_000_000  # bytes above an idle replica
 LEFT = 150_000_000  # bytes above, when it is idle again
 PATH = "/predict"
 HEADER = ",".join(LOAN).encode()

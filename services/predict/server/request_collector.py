@@ -43,7 +43,7 @@ class RequestCollector:
         self.error: Exception | None = None
         self.expected: int | None = 0
         self.received = 0
-        self._parts: list[bytes] = []
+        self._body = BytesIO()  # one block that grows: parts side by side would leave as much free memory in the heap
         self._chunks: ChunkScanner | None = None
 
     @property
@@ -141,7 +141,11 @@ class RequestCollector:
         if len(data) > missing:
             self.unreader.unread(data[missing:])
             data = data[:missing]
-        self._parts.append(data)
+        if self.received:
+            self._body.seek(self.received)
+            self._body.write(data)
+        else:
+            self._body = BytesIO(data)  # no copy
         self.received += len(data)
         return self.received == self.expected and self._complete()
 
@@ -150,9 +154,8 @@ class RequestCollector:
             self.request.force_close()
             self.request.body = RefusedBody(OverflowError)
         elif self._chunks is None:
-            parts = self._parts
-            self.request.body = BytesIO(parts[0] if len(parts) == 1 else b"".join(parts))
-            self._parts = []
+            self.request.body = BytesIO(self._body.getvalue())  # no copy: reading the whole gives this very object
+            self._body = BytesIO()
         return True
 
 
