@@ -30,9 +30,7 @@ MOST_NODES = 20_000_000
 DEEPEST = 1_000
 CHUNK = 1 << 15  # rows times trees at once, so that the arrays fit into the processor's cache
 TOGETHER = 64  # trees whose depth is found at a time: other threads answer meanwhile, and no large array is made
-COPIED = (
-    1 << 15
-)  # up to so many nodes, which is about a megabyte, each process has indices of its own, which are faster
+COPIED = 1 << 15  # nodes, about a megabyte: up to so many, each process has indices of its own, which are faster
 FEW = 16  # up to so many trees, a row walks one tree after the other, which is faster than numpy
 
 Flags = NDArray[np.uint8]
@@ -86,9 +84,8 @@ class TreesScorer(Scorer):
         self.trees = trees
         self._divisor = float(len(trees.roots)) if link == "identity" else 1.0
         self._depth = trees.depth
-        wide = (
-            np.intp if len(trees.values) <= COPIED else np.int32
-        )  # what numpy looks up with, but large copies are not shared
+        # numpy looks up with intp, but a large copy would not be shared
+        wide = np.intp if len(trees.values) <= COPIED else np.int32
         self._children: NDArray[Any] = trees.children.reshape(-1).astype(wide, copy=False)
         self._columns: NDArray[Any] = trees.columns.astype(wide, copy=False)
         self._roots = trees.roots.astype(np.intp)
