@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from tests.conftest import LOAN, Made
 from tests.integration.system import System, ask, running
 
-ROUNDS, EACH = 4, 10
-EXAMPLES = int(os.environ.get("HOSTILE_EXAMPLES", "120"))
+ROUNDS, EACH = 8, 10
+EXAMPLES = int(os.environ.get("HOSTILE_EXAMPLES", "60"))
 HANG = 10  # seconds: an answer that takes longer never comes
 PATHS = ("/predict", "/invocations", "/v2/models/first/infer", "/v2/models/x/infer", "/predict?contributions=all")
 JSON, CSV = "application/json", "text/csv"
@@ -278,8 +278,10 @@ def test_nothing_that_is_sent_harms_it(system: System, attacker: Attacker, recor
     assert sum(attacker.statuses.values()) >= ROUNDS * EACH * EXAMPLES
     assert not [status for status in attacker.statuses if status >= 500]
     assert system.workers() == workers
-    growth = [after - before for before, after in zip(*memory[-2:], strict=True)]
-    assert max(growth) < 10_000_000
+    # The allocator fills its arenas for some rounds, here more and there less; what a request leaves behind it leaves in each.
+    half = ROUNDS // 2
+    growth = (sum(memory[-1]) - sum(memory[-1 - half])) / half
+    assert growth < 10_000_000, memory
     assert system.post(LOAN)[0] == 200
     record_property("sent", attacker.statuses.total())
     record_property("came", ", ".join(f"{number:,} × {status}" for status, number in sorted(attacker.statuses.items())))
