@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -43,7 +43,11 @@ class OutputFormat:
         text = pa.dictionary(pa.int32(), pa.string())
         return pa.schema([f.with_type(text) if f.name in self.coded and is_text(f.type) else f for f in self.schema])
 
-    def parquet(self, rows: pa.RecordBatch | None, metadata: Mapping[bytes, bytes] | None = None) -> pa.Buffer:
+    def last(self, columns: Sequence[str]) -> OutputFormat:
+        """The format of these columns, the last ones, by themselves."""
+        return replace(self, schema=pa.schema([self.schema.field(name) for name in columns]))
+
+    def parquet(self, rows: pa.Table | None, metadata: Mapping[bytes, bytes] | None = None) -> pa.Buffer:
         """A Parquet file with the rows as one row group, or without rows."""
         sink = pa.BufferOutputStream()
         with pq.ParquetWriter(
@@ -56,15 +60,17 @@ class OutputFormat:
             store_schema=False,
         ) as writer:
             if rows is not None:
-                table = pa.Table.from_batches([rows]).cast(self.stored)
-                writer.write_table(table, row_group_size=len(table))
+                writer.write_table(rows.cast(self.stored), row_group_size=len(rows))
             if metadata:
                 writer.add_key_value_metadata(metadata)
         return sink.getvalue()
 
 
-def row_groups(rows: pa.RecordBatch, form: OutputFormat) -> Encoded:
+def row_groups(batches: Sequence[pa.RecordBatch], form: OutputFormat) -> Encoded:
     """Encode rows as a row group; no rows are none."""
+    rows = pa.Table.from_batches(batches)
+    if len(batches) > 1:
+        rows = rows.unify_dictionaries()
     return parquet_footer.split(form.parquet(rows if len(rows) else None))
 
 

@@ -63,17 +63,23 @@ def footer(empty: Any, groups: list[bytes], rows: int) -> bytes:
 
 
 def _moved(group: Struct, by: int) -> Struct:
-    _shift(group, (GROUP_OFFSET,), by)
+    shift(group, (GROUP_OFFSET,), by)
     for chunk in group[COLUMNS][1][1]:
-        if PAGE_INDEX in chunk:
-            raise ValueError("a Parquet file with a page index cannot be joined to another")
-        _shift(chunk, (CHUNK_OFFSET,), by)
-        if META_DATA in chunk:
-            _shift(chunk[META_DATA][1], PAGE_OFFSETS, by)
+        shift_chunk(chunk, by)
     return group
 
 
-def _shift(fields: Struct, offsets: tuple[int, ...], by: int) -> None:
+def shift_chunk(chunk: Struct, by: int) -> None:
+    """Say that a column chunk begins ``by`` bytes later in its file."""
+    if PAGE_INDEX in chunk:
+        raise ValueError("a Parquet file with a page index cannot be joined to another")
+    shift(chunk, (CHUNK_OFFSET,), by)
+    if META_DATA in chunk:
+        shift(chunk[META_DATA][1], PAGE_OFFSETS, by)
+
+
+def shift(fields: Struct, offsets: tuple[int, ...], by: int) -> None:
+    """Add ``by`` to the offsets that a structure has."""
     for field in offsets:
         if field in fields and (offset := fields[field][1]):  # writers leave an old offset 0
             fields[field] = (fields[field][0], offset + by)

@@ -14,8 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from portfolio.errors import PortfolioError
+from portfolio.files import column_chunks
 from portfolio.files.csv_columns import as_batch
 from portfolio.files.csv_rows import LONGEST_ROW, line_breaks, whole_rows
+from portfolio.files.encoders import OutputFormat
 from portfolio.files.locations import COMPRESSED, CSV, Location, errors_about
 from portfolio.files.readers import InputFile, header
 
@@ -23,6 +25,7 @@ CHUNK_BYTES = 8 << 20  # of CSV
 PIECE_ROWS = 100_000  # of Parquet, at most; a piece is what a process holds at a time
 PIECE_VALUES = 2 << 20  # of Parquet, at most: rows times columns
 PIECE_BYTES = 32 << 20  # of encoded, not compressed Parquet, at most
+BLOCK_BYTES = 4 << 20  # that are copied at a time
 PIECES = 3  # of a row group in one span, so that fewer processes decode it
 
 
@@ -32,7 +35,8 @@ class Span:
 
     ``data`` has the bytes of a CSV that cannot be read from any place: it is compressed, or in an object store. ``line`` is the
     line of the first row of CSV, counted from 1; ``piece`` is the number of rows of Parquet to decode at a time, the same for all
-    spans of a row group. ``read`` is the share of the input that ends with the span, 0 to 1.
+    spans of a row group. ``read`` is the share of the input that ends with the span, 0 to 1. ``group`` is of a span that is a row
+    group whose column chunks the output may take over (:mod:`portfolio.files.column_chunks`).
     """
 
     begin: int
@@ -41,18 +45,19 @@ class Span:
     line: int = 0
     piece: int = 0
     data: bytes | None = None
+    group: bytes | None = None
 
     def pieces(self) -> Iterator[Span]:
         """The span in parts that fit into memory: a span of CSV as it is."""
         for begin in range(self.begin, self.begin + self.size, self.piece or self.size):
             size = min(self.piece or self.size, self.begin + self.size - begin)
-            yield replace(self, begin=begin, size=size)
+            yield replace(self, begin=begin, size=size, group=None)
 
 
-def cut(source: InputFile) -> Iterator[Span]:
-    """Return the spans of an input; raises :class:`PortfolioError`."""
+def cut(source: InputFile, form: OutputFormat | None = None) -> Iterator[Span]:
+    """Return the spans of an input, for an output if there is one; raises :class:`PortfolioError`."""
     with errors_about(str(source.location)):
-        yield from _csv(source) if source.kind == CSV else _parquet(source)
+        yield from _csv(source) if source.kind == CSV else _parquet(source, form)
 
 
 def _csv(source: InputFile) -> Iterator[Span]:
@@ -93,22 +98,36 @@ def _places(source: InputFile, begin: int, line: int) -> Iterator[Span]:
                 size += CHUNK_BYTES
 
 
-def _parquet(source: InputFile) -> Iterator[Span]:
-    """Small row groups together, large ones in equal spans."""
+def _parquet(source: InputFile, form: OutputFormat | None) -> Iterator[Span]:
+    """Row groups that are taken over, each by itself; other small ones together, other large ones in equal spans."""
     most = min(
         PIECE_ROWS,
         PIECE_VALUES // max(len(source.schema), 1),
         PIECE_BYTES * (source.rows or 0) // max(source.encoded, 1),
     )
+    taken_over = column_chunks.row_groups(source, form) if form else []
     begin = end = 0
-    for rows in (*source.groups, most + 1):  # the last stands for the end
-        if begin < end and end + rows - begin > most:
-            piece = -(-(end - begin) // -(-(end - begin) // max(most, 1)))
-            for first in range(begin, end, PIECES * piece):
-                last = min(first + PIECES * piece, end)
-                yield Span(first, last - first, last / max(source.rows or 1, 1), piece=piece)
+    for i, rows in enumerate((*source.groups, None)):  # None is after the end
+        alone = bool(taken_over) and rows is not None and column_chunks.FEW_ROWS <= rows <= column_chunks.MOST_ROWS
+        if begin < end and (alone or rows is None or end + rows - begin > most):
+            yield from _equal(source, begin, end, most)
             begin = end
+        if rows is None:
+            return
+        if alone:
+            yield _span(source, end, end + rows, -(-rows // -(-rows // max(most, 1))), taken_over[i])
+            begin = end + rows
         end += rows
+
+
+def _equal(source: InputFile, begin: int, end: int, most: int) -> Iterator[Span]:
+    piece = -(-(end - begin) // -(-(end - begin) // max(most, 1)))
+    for first in range(begin, end, PIECES * piece):
+        yield _span(source, first, min(first + PIECES * piece, end), piece)
+
+
+def _span(source: InputFile, begin: int, end: int, piece: int, group: bytes | None = None) -> Span:
+    return Span(begin, end - begin, end / max(source.rows or 1, 1), piece=piece, group=group)
 
 
 class SpanReader:
@@ -120,6 +139,7 @@ class SpanReader:
     def __init__(self, location: Location, coded: Sequence[str] = ()) -> None:
         self._location = location
         self._coded = list(coded)
+        self._bytes: Any = None
         self._file: Any = None
         self._starts: list[int] = []
         self._batches: Iterator[pa.RecordBatch] = iter(())
@@ -130,11 +150,15 @@ class SpanReader:
         """The bytes of a span of CSV; raises :class:`PortfolioError`."""
         if span.data is not None:
             return span.data
+        return next(self.blocks(span.begin, span.size, span.size), b"")
+
+    def blocks(self, begin: int, size: int, most: int = BLOCK_BYTES) -> Iterator[bytes]:
+        """``size`` bytes of the file from ``begin`` on, some at a time; raises :class:`PortfolioError`."""
         with errors_about(str(self._location)):
-            if self._file is None:
-                self._file = self._location.system.open_input_file(self._location.path)
-            data: bytes = self._file.read_at(span.size, span.begin)
-            return data
+            if self._bytes is None:
+                self._bytes = self._location.system.open_input_file(self._location.path)
+            for at in range(begin, begin + size, most):
+                yield self._bytes.read_at(min(most, begin + size - at), at)
 
     def parquet(self, span: Span) -> pa.RecordBatch:
         """The rows of a piece of Parquet; raises :class:`PortfolioError`, and ``pyarrow.ArrowException`` for damaged pages."""

@@ -67,6 +67,10 @@ class Output(ABC):
     def close(self, name: str, facts: Mapping[str, str]) -> None:
         """Complete the file durably. ``name`` is its future name; ``facts`` go into its metadata."""
 
+    def release(self) -> None:
+        """Close the file as it is, if it is open: another run may go on with it."""
+        self._file.close()
+
     def _end(self, end: bytes = b"") -> None:
         self._file.seek(self.size)
         self._file.write(end)
@@ -139,6 +143,11 @@ class Rejects:
         for text in part.read_text("utf-8").splitlines():
             position, *rest = json.loads(text)
             writer.writerow([file, first + position, *rest])
+
+    def release(self) -> None:
+        """Close the file as it is, if it is open."""
+        if self._file is not None:
+            self._file.close()
 
     def close(self) -> bool:
         """Complete the file; returns whether it exists."""

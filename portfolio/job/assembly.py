@@ -85,6 +85,14 @@ class Assembly:
     def _path(self, k: int) -> Path:
         return self._made / self.plan.targets[k].name if self.plan.is_directory else self._made
 
+    def __enter__(self) -> Assembly:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for output in self._outputs.values():
+            output.release()
+        self._rejects.release()
+
     def commit(self, chunks: int) -> tuple[int, int]:
         """Complete the outputs and give them their names; returns the number of rows and of rejected rows.
 

@@ -75,6 +75,14 @@ class Checkpoint:
         except OSError as error:
             raise PortfolioError(f"{folder}: {error.strerror}") from None
 
+    def __enter__(self) -> Checkpoint:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Let go of the directory."""
+        self._journal.close()
+        self._lock.close()
+
     def _hold(self) -> None:
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -141,7 +149,6 @@ class Checkpoint:
         """Remove the directory, when everything is in the output."""
         self._journal.close()
         shutil.rmtree(self.folder)
-        self._lock.close()
 
 
 def _is(path: Path, size: int, checksum: int) -> bool:

@@ -15,6 +15,7 @@ from modelbundle.model import Model
 from portfolio.errors import PortfolioError
 from portfolio.files import spans
 from portfolio.files.added_columns import added
+from portfolio.files.column_chunks import FEW_ROWS, MOST_ROWS
 from portfolio.files.encoders import OutputFormat
 from portfolio.files.locations import CSV
 from portfolio.files.readers import InputFile, check
@@ -64,15 +65,15 @@ def run(options: Options) -> Summary:
     model = load(options)
     _check(job, model)
     forms = [output_format(target.kind, [job.sources[i] for i in target.sources], model) for target in job.targets]
-    checkpoint = Checkpoint(folder, _identity(options, job, model), options.fresh)
-    done = checkpoint.found_finished(job.output.local)
-    resumed = done[0] if done else 0
-    if done is None:
-        plan.check_free(job, options.force)
-        assembly = Assembly(job, forms, model, checkpoint)
-        resumed = sum(part.rows for part in checkpoint.done.values())
-        done = _score(options, job, forms, model, checkpoint, assembly)
-    checkpoint.remove()
+    with Checkpoint(folder, _identity(options, job, model), options.fresh) as checkpoint:
+        done = checkpoint.found_finished(job.output.local)
+        resumed = done[0] if done else 0
+        if done is None:
+            plan.check_free(job, options.force)
+            with Assembly(job, forms, model, checkpoint) as assembly:
+                resumed = sum(part.rows for part in checkpoint.done.values())
+                done = _score(options, job, forms, model, checkpoint, assembly)
+        checkpoint.remove()
     rows, rejected = done
     seconds = time.monotonic() - began
     return Summary(
@@ -110,7 +111,7 @@ def _identity(options: Options, job: Plan, model: Model) -> dict[str, Any]:
         "input": [source.fingerprint() for source in job.sources],
         "model": model.version,
         "output": [[target.name, target.kind] for target in job.targets],
-        "option": [options.with_reasons, spans.CHUNK_BYTES, spans.PIECE_ROWS, spans.PIECES],
+        "option": [options.with_reasons, spans.CHUNK_BYTES, spans.PIECE_ROWS, spans.PIECES, FEW_ROWS, MOST_ROWS],
         "version of the tool": [__version__, pa.__version__],
     }
 
@@ -140,7 +141,7 @@ def _score(
     total = None if any(s.rows is None for s in job.sources) else sum(s.rows or 0 for s in job.sources)
     chunks = 0
     with Progress(options.progress, total) as progress, Pool(workers, worker_options, checkpoint) as pool:
-        for chunk in _chunks(job.sources):
+        for chunk in _chunks(job.sources, worker_options):
             chunks += 1
             if chunk.number in checkpoint.done:
                 progress.resumed(checkpoint.done[chunk.number].rows)
@@ -158,11 +159,11 @@ def _score(
     return assembly.commit(chunks)
 
 
-def _chunks(sources: Sequence[InputFile]) -> Iterator[Chunk]:
+def _chunks(sources: Sequence[InputFile], options: WorkerOptions) -> Iterator[Chunk]:
     number, before = 0, 0
     total = max(sum(source.size for source in sources), 1)
     for i, source in enumerate(sources):
-        for span in cut(source):
+        for span in cut(source, options.outputs[options.inputs[i].output]):
             yield Chunk(number, i, span, (before + span.read * source.size) / total)
             number += 1
         before += source.size

@@ -8,8 +8,9 @@ import os
 import signal
 import threading
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from multiprocessing import connection, parent_process
 from pathlib import Path
 
@@ -18,6 +19,7 @@ import pyarrow as pa
 
 from modelbundle.format import bundle
 from modelbundle.model import Model
+from portfolio.files.column_chunks import joined
 from portfolio.files.csv_columns import RejectedRow, Rows, numbered, read
 from portfolio.files.csv_rows import plain_lines
 from portfolio.files.encoders import OutputFormat, lines, row_groups
@@ -93,8 +95,7 @@ def score_chunk(chunk: Chunk) -> FinishedChunk:
     size = checksum = rows = rejected = 0
     aside = groups = b""
     with part(options.folder, chunk.number).open("wb") as file:
-        for span in chunk.span.pieces():
-            piece = _scored(options, model, chunk.source, span, rows)
+        for piece in _pieces(options, model, chunk):
             groups += b"".join(moved(piece.groups, len(MAGIC) + size, 0))
             for data in piece.content:
                 size += file.write(data)
@@ -121,19 +122,86 @@ def score_chunk(chunk: Chunk) -> FinishedChunk:
 class Piece:
     """Scored rows as bytes of the output, their row groups of Parquet as a footer has them, and the rejected rows as lines."""
 
-    content: Iterator[memoryview]
+    content: Iterable[bytes | memoryview]
     groups: bytes
     rows: int
     rejected: int
     aside: bytes
 
 
-def _scored(options: WorkerOptions, model: Model, position: int, span: Span, before: int) -> Piece:
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The rows of a piece that fit, with their answers; if lines of CSV are copied, those; how many rows there were; and those
+    that do not fit, as lines.
+    """
+
+    batch: pa.RecordBatch
+    copied: pa.Array | None
+    rows: int
+    rejected: int
+    aside: bytes
+
+
+def _pieces(options: WorkerOptions, model: Model, chunk: Chunk) -> Iterator[Piece]:
+    """Score a chunk piece by piece."""
+    if chunk.span.group is not None:
+        return _row_group(options, model, chunk, chunk.span.group)
+    return _each(options, model, chunk.source, chunk.span.pieces(), 0)
+
+
+def _each(options: WorkerOptions, model: Model, position: int, spans: Iterable[Span], before: int) -> Iterator[Piece]:
+    """Score and encode pieces that follow ``before`` rows of their chunk."""
+    source = options.inputs[position]
+    for span in spans:
+        found = _answered(options, model, position, span, before)
+        before += found.rows
+        yield _piece(found, model, source, options.outputs[source.output])
+
+
+def _row_group(options: WorkerOptions, model: Model, chunk: Chunk, group: bytes) -> Iterator[Piece]:
+    """Score a row group. The output takes over its column chunks; if a row is rejected, all its pieces are encoded instead."""
+    source = options.inputs[chunk.source]
+    form = options.outputs[source.output]
+    reader = _reader(source, chunk.source, model)
+    names = form.schema.names[len(source.names) :]
+    added: list[pa.RecordBatch] = []
+    before = 0
+    spans = list(chunk.span.pieces())
+    for span in spans:
+        found = _answered(options, model, chunk.source, span, before)
+        if found.rejected:
+            break
+        added.append(found.batch.select(names))
+        before += found.rows
+    else:
+        encoded = row_groups(added, form.last(names))
+        places, entry = joined(group, encoded)
+        own = chain.from_iterable(reader.blocks(*place) for place in places)
+        yield Piece(chain(own, [encoded.data]), entry, before, 0, b"")
+        return
+    for span, answers in zip(spans, added, strict=False):
+        batch = _rows(source, model, reader, span, False)[0].batch
+        both = pa.RecordBatch.from_arrays(batch.columns + answers.columns, batch.schema.names + names)
+        yield _piece(Answered(both, None, len(both), 0, b""), model, source, form)
+    yield _piece(found, model, source, form)
+    yield from _each(options, model, chunk.source, spans[len(added) + 1 :], before + found.rows)
+
+
+def _piece(found: Answered, model: Model, source: InputFormat, form: OutputFormat) -> Piece:
+    """Encode a piece."""
+    if form.kind == CSV:
+        content: Iterable[bytes | memoryview] = lines(found.batch, model, found.copied, len(source.names))
+        return Piece(content, b"", found.rows, found.rejected, found.aside)
+    encoded = row_groups([found.batch], form)
+    return Piece([encoded.data], encoded.groups, found.rows, found.rejected, found.aside)
+
+
+def _answered(options: WorkerOptions, model: Model, position: int, span: Span, before: int) -> Answered:
     """Score a piece of a chunk that has ``before`` rows before it."""
     source = options.inputs[position]
-    form = options.outputs[source.output]
+    as_csv = options.outputs[source.output].kind == CSV
     text = source.kind == CSV
-    rows, block, copied = _rows(source, model, _reader(source, position, model), span, form.kind == CSV)
+    rows, block, copied = _rows(source, model, _reader(source, position, model), span, as_csv)
     batch, columns, unfit = score(model, _partitioned(rows.batch, source), text=text, with_reasons=options.with_reasons)
     aside = b""
     if copied is not None and unfit:
@@ -141,12 +209,9 @@ def _scored(options: WorkerOptions, model: Model, position: int, span: Span, bef
     if unfit or rows.rejected:
         found = [RejectedRow(int(rows.positions[r.position]), r.pointer, r.error, r.record) for r in unfit]
         aside = _reject_lines(sorted(found + rows.rejected, key=lambda row: row.position), rows, span, block, before)
-    if form.kind == CSV:
-        content, groups = lines(batch, model, copied, len(source.names)), b""
-    else:
-        encoded = row_groups(with_numbers(model, batch, columns) if text else batch, form)
-        content, groups = iter([encoded.data]), encoded.groups
-    return Piece(content, groups, rows.count, len(unfit) + len(rows.rejected), aside)
+    if text and not as_csv:
+        batch = with_numbers(model, batch, columns)
+    return Answered(batch, copied, rows.count, len(unfit) + len(rows.rejected), aside)
 
 
 def _rows(

@@ -277,6 +277,18 @@ def test_what_is_beyond_the_queue_is_refused_and_others_are_not(server: Server) 
         assert ask(server.port, "POST", "/", b"x")[2] == b"main"
 
 
+def test_what_is_no_prediction_takes_no_place_of_one(server: Server) -> None:
+    """Two probes hold both threads; four predictions wait, and only a fifth is refused."""
+    with ExitStack() as stack:
+        probes = [stack.enter_context(begin(server.port, HOLD.replace(b"POST", b"GET"))) for _ in range(2)]
+        until(lambda: server.in_flight() == 2, 20, "both threads are held")
+        held = [stack.enter_context(begin(server.port, HOLD)) for _ in range(4)]
+        until(lambda: server.in_flight() == 6, 20, "four wait")
+        assert ask(server.port, "POST", "/", b"x")[2] == b"shed"
+        server.open.touch()
+        assert [answer(client) for client in probes + held] == [b"main"] * 6
+
+
 def test_a_head_has_no_body_and_the_connection_is_kept(server: Server) -> None:
     """``HEAD`` of a large answer too."""
     with begin(server.port, b"HEAD /large HTTP/1.1\r\nHost: x\r\n\r\n" + POST + b"x") as client:

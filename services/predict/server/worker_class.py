@@ -74,7 +74,9 @@ class TwoPoolWorker(Connections, ProblemErrors, ThreadWorker):  # type: ignore[m
 
     def init_process(self) -> None:
         """Make the side pool, then run."""
-        self.in_flight = 0  # in the main pool; only the main thread counts
+        self.in_flight = self.predictions = (
+            0  # in the main pool, and how many of these are POST; only the main thread counts
+        )
         self._notified = self._quit_at = 0.0
         self._delay = AcceptDelay()
         self.worker_connections = min(self.worker_connections, most_connections())
@@ -155,15 +157,20 @@ class TwoPoolWorker(Connections, ProblemErrors, ThreadWorker):  # type: ignore[m
     def dispatch(self, conn: Connection, shed: bool = False) -> None:
         """Put a request into the queue of a pool."""
         pool = self.tpool
+        request = conn.collector.request
+        conn.is_post = request is not None and request.method == "POST"
         if shed or self.in_flight >= self.cfg.threads:
-            request = conn.collector.request
-            is_post = request is not None and request.method == "POST"
-            shed = shed or (is_post and self.in_flight >= self.max_in_flight)
-            if shed or not is_post:
+            shed = shed or (conn.is_post and self.predictions >= self.max_in_flight)
+            if shed or not conn.is_post:
                 pool = self.side
         conn.shed = shed
-        self.in_flight += pool is self.tpool
+        self._count(pool, conn, 1)
         pool.queue.put(conn)
+
+    def _count(self, pool: ThreadPool, conn: Connection, by: int) -> None:
+        if pool is self.tpool:
+            self.in_flight += by
+            self.predictions += by if conn.is_post else 0
 
     def handle(self, conn: Connection) -> bool:
         """Answer the request of a connection, in a thread of a pool; returns True when the connection is kept."""
@@ -190,7 +197,7 @@ class TwoPoolWorker(Connections, ProblemErrors, ThreadWorker):  # type: ignore[m
 
     def finished(self, pool: ThreadPool, conn: Connection, kept: bool) -> None:
         """Take a connection back from a pool. The main thread calls it."""
-        self.in_flight -= pool is self.tpool
+        self._count(pool, conn, -1)
         self.give_back(conn, kept)
 
     def handle_quit(self, sig: Any, frame: Any) -> None:
