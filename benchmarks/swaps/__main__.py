@@ -4,7 +4,8 @@ Two parts, each with the shipped model and with a forest that is made for it (:m
 
 - *Latency.* One loan per request at a fixed rate, while two models are swapped again and again: p99 of the requests that were
   due between the change of the pin and the new model's answer, divided by the p99 of those of the calm seconds before. The
-  figure is the median of all swaps, so that what else the machine does for a while does not decide.
+  figure is the median of all swaps, so that what else the machine does for a while does not decide. Its limit on this machine
+  is the same ratio while a process that has nothing to do with the replica imports modules, as a rehearsal does.
 - *Memory.* The proportional set size of a replica with four workers, divided by that with one. It is taken in turns.
 """
 
@@ -14,7 +15,10 @@ import argparse
 import contextlib
 import http.client
 import json
+import os
+import signal
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -35,6 +39,7 @@ LATENCY_LIMIT, MEMORY_LIMIT = 1.2, 1.3
 PATIENCE = 60.0  # seconds
 ASKED = 400  # requests before memory is taken
 SETTLE = 3.0  # seconds after them
+Window = tuple[float, float]
 MARGIN = 1.0  # seconds after a swap in which its old model goes
 
 
@@ -111,17 +116,22 @@ class Replica:
 
     def serving(self, sha256: str) -> None:
         """Wait until it answers with a model; raises :class:`TimeoutError`."""
-        deadline = time.monotonic() + PATIENCE
+        if not self.watch(PATIENCE, sha256):
+            raise TimeoutError(f"{sha256[:8]} does not answer; see {self.subjects.folder}/ours.log")
+
+    def watch(self, seconds: float, sha256: str | None = None) -> bool:
+        """Ask again and again which model answers, until it is this one; whether it was within ``seconds``."""
+        deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             with contextlib.suppress(OSError, ValueError):
                 connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
                 connection.request("GET", "/readyz")
                 facts = json.loads(connection.getresponse().read())
                 connection.close()
-                if facts.get("model_version") == sha256:
-                    return
+                if sha256 is not None and facts.get("model_version") == sha256:
+                    return True
             time.sleep(0.02)
-        raise TimeoutError(f"{sha256[:8]} does not answer; see {self.subjects.folder}/ours.log")
+        return False
 
 
 @contextlib.contextmanager
@@ -141,31 +151,53 @@ def running(models: Path, first: Path, checkout: Path | None, workers: int = 2) 
 def latency(name: str, pair: list[Path], options: argparse.Namespace) -> bool:
     """Swap two models again and again under load; whether the limit is kept."""
     request = Request(post(json.dumps(loans(1)[0]).encode()), 1)
-    windows = []
+    windows: list[Window] = []
+    others: list[Window] = []
     with (
         running(pair[0].parent, pair[0], options.checkout) as replica,
         Steady(replica.port, [request], options.rate) as load,
     ):
-        time.sleep(options.pause)
+        replica.watch(options.pause)
         for number in range(1, options.swaps + 1):
             began = time.perf_counter()
             replica.serving(replica.pin(pair[number % 2]))
             windows.append((began, time.perf_counter()))
-            time.sleep(options.pause)
+            replica.watch(options.pause)  # as in a swap: watching takes time of the processors, too
+            with importing():
+                began = time.perf_counter()
+                replica.watch(windows[-1][1] - windows[-1][0])
+                others.append((began, time.perf_counter()))
+            replica.watch(options.pause)
     if load.failures:
         raise AssertionError(f"{len(load.failures)} requests failed, as {load.failures[0][1]}: nothing is measured")
-    swaps = [_swap(load.latencies, window, options.pause - MARGIN) for window in windows]
-    ratio = statistics.median(during / before for during, before, _ in swaps)
+    swaps, floor = (
+        [_during(load.latencies, window, options.pause - MARGIN) for window in found] for found in (windows, others)
+    )
+    ratio, least = (statistics.median(during / before for during, before, _ in found) for found in (swaps, floor))
     during, before, longest = (statistics.median(figures) * 1000 for figures in zip(*swaps, strict=True))
     seconds = statistics.median(end - begin for begin, end in windows)
     figures = (
-        f"{during:.1f} ms in {len(windows)} swaps of {seconds:.1f} s, {before:.1f} ms before; longest {longest:.0f} ms"
+        f"{during:.1f} ms in {len(windows)} swaps of {seconds:.1f} s, {before:.1f} ms before; longest {longest:.0f} ms; "
+        f"{least:.2f} while an unrelated process imports modules"
     )
     return _told(f"p99 in swaps / outside, {name}", ratio, LATENCY_LIMIT, f"medians: {figures}")
 
 
-def _swap(latencies: list[tuple[float, int, float]], window: tuple[float, float], calm: float) -> tuple[float, ...]:
-    """Of one swap, in seconds: p99 in it, p99 in the ``calm`` seconds before it, and the longest in it."""
+@contextlib.contextmanager
+def importing() -> Iterator[None]:
+    """A process that starts a Python with the modules of a rehearsal, again and again; it ends with the ``with`` block."""
+    program = [sys.executable, "-c", "import services.predict.examination"]
+    again = "import subprocess, sys\nwhile True: subprocess.run(sys.argv[1:])"
+    process = subprocess.Popen([sys.executable, "-c", again, *program], start_new_session=True)
+    try:
+        yield
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _during(latencies: list[tuple[float, int, float]], window: Window, calm: float) -> tuple[float, ...]:
+    """Of one window, in seconds: p99 in it, p99 in the ``calm`` seconds before it, and the longest in it."""
     begin, end = window
     during = [took for since, _, took in latencies if begin <= since <= end]
     before = [took for since, _, took in latencies if begin - calm <= since < begin]
