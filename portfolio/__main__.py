@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from modelbundle.errors import BundleError
+from portfolio import arrow
 from portfolio.errors import PortfolioError
 from portfolio.job.run import Summary, run
 from portfolio.options import Options, add_arguments
@@ -70,4 +71,6 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    if "--allow-pickle" not in sys.argv:
+        arrow.leave_out_pandas()
     sys.exit(main())

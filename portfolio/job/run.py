@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from modelbundle import __version__
 from modelbundle.model import Model
+from portfolio import arrow
 from portfolio.errors import PortfolioError
 from portfolio.files import spans
 from portfolio.files.added_columns import added
@@ -57,7 +58,7 @@ class Summary:
 def run(options: Options) -> Summary:
     """Score a book. Raises :class:`PortfolioError`, :class:`modelbundle.errors.BundleError` or :class:`OSError`."""
     began = time.monotonic()
-    pa.set_memory_pool(pa.system_memory_pool())  # other pools keep freed memory
+    arrow.let_memory_go()
     job = plan.make(options.source, options.output, options.kind)
     folder = options.work or (job.output.local or Path(job.output.name)).with_name(f"{job.output.name}.parts")
     if not folder.exists():

@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from modelbundle.format import bundle
 from modelbundle.model import Model
+from portfolio import arrow
 from portfolio.files.column_chunks import joined
 from portfolio.files.csv_columns import RejectedRow, Rows, numbered, read
 from portfolio.files.csv_rows import plain_lines
@@ -73,8 +74,10 @@ _last: tuple[int, SpanReader] | None = None
 def start(options: WorkerOptions) -> None:
     """Load the model. The process ends when its parent ends for any reason."""
     global _state
+    if not options.allow_pickle:
+        arrow.leave_out_pandas()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
-    pa.set_memory_pool(pa.system_memory_pool())  # other pools keep freed memory
+    arrow.let_memory_go()
     pa.set_cpu_count(1)
     pa.set_io_thread_count(1)
     threading.Thread(target=_follow_parent, daemon=True).start()

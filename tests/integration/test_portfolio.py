@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import random
 import shutil
 import signal
@@ -292,3 +293,17 @@ def test_strict_and_signed(bundles: list[Made], tmp_path: Path) -> None:
     statement.sign_file(signed, tmp_path / "private.pem")
     assert score(book, tmp_path / "o.csv", *options, code=3)["rejected"] == 1
     assert len(read_csv(tmp_path / "o.csv")) == 5
+
+
+def test_pandas_is_left_out(bundles: list[Made], tmp_path: Path) -> None:
+    """No process of a run imports it, although Arrow would; in a process that allows pickles, it is there for pipelines."""
+    (tmp_path / "pandas.py").write_text(
+        "import pathlib\npathlib.Path(__file__).with_name('imported').touch()\n", "utf-8"
+    )
+    book = write_csv(tmp_path / "book.csv", make_rows(50))
+    command = [sys.executable, "-m", "portfolio", book, tmp_path / "o.parquet", "--model", bundles[0].path, "--quiet"]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    for options, imported in (([], False), (["--force", "--allow-pickle"], True)):
+        subprocess.run([*map(str, command), *options], cwd=ROOT, env=environment, capture_output=True)
+        assert (tmp_path / "imported").exists() == imported
+    assert pq.read_metadata(tmp_path / "o.parquet").num_rows > 0
