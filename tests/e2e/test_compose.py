@@ -12,7 +12,7 @@ from tests.conftest import LOAN, Made
 from tests.e2e.conftest import Project
 from tests.integration.system import Load, ask, until
 
-pytestmark = pytest.mark.docker
+pytestmark = [pytest.mark.docker, pytest.mark.slow]
 
 
 def test_a_swap_touches_no_container_but_the_models(fresh: Project, bundles: list[Made]) -> None:
@@ -31,7 +31,6 @@ def test_a_swap_touches_no_container_but_the_models(fresh: Project, bundles: lis
     assert (fresh.containers("predict"), fresh.containers("proxy")) == before
 
 
-@pytest.mark.slow
 def test_three_replicas_answer_and_switch_together(fresh: Project, bundles: list[Made]) -> None:
     """Scaled up under load, swapped, one killed, scaled down: nothing fails, nobody is answered by the old model."""
     with Load(fresh.port, LOAN, clients=4) as load:
@@ -76,7 +75,6 @@ def test_the_network_between_the_services_is_cut(fresh: Project, bundles: list[M
     assert fresh.containers("predict") == before
 
 
-@pytest.mark.slow
 def test_a_replica_behind_the_proxy_is_killed(fresh: Project, bundles: list[Made]) -> None:
     """kill -9 of one of two replicas: only what was sent to it may fail, the other one answers, and it comes back."""
     fresh.run("up", "-d", "--no-recreate", "--scale", "predict=2")
@@ -112,7 +110,6 @@ def test_a_wrong_pin_stops_the_model_service_and_nothing_else(fresh: Project, bu
     assert fresh.post(LOAN)[1]["x-model-version"] == bundles[0].sha256
 
 
-@pytest.mark.slow
 def test_a_corrupted_volume_stops_the_model_service_and_nothing_else(fresh: Project, bundles: list[Made]) -> None:
     """One flipped byte in the pinned file: it is never handed out; mended, it is."""
     target = fresh.models / bundles[1].path.name
@@ -127,7 +124,6 @@ def test_a_corrupted_volume_stops_the_model_service_and_nothing_else(fresh: Proj
     fresh.serving(bundles[1].sha256, 90)
 
 
-@pytest.mark.slow
 def test_a_replica_that_restarts_alone_answers_from_the_last_known_good(fresh: Project, bundles: list[Made]) -> None:
     """The model service is gone; the replica is restarted; it answers, and says that it is not confirmed."""
     fresh.run("stop", "model")
@@ -168,7 +164,6 @@ def test_the_proxys_own_errors_are_problems_too(fresh: Project) -> None:
         assert json.loads(raw)["status"] == status
 
 
-@pytest.mark.slow
 def test_one_address_has_a_limit_and_callers_may_need_keys(fresh: Project) -> None:
     """429 with Retry-After beyond RATE_LIMIT; with API_KEYS_FILE a key is asked for, and one put into the file works."""
     (fresh.folder / "keys" / "api-keys").write_text(f"desk {hashlib.sha256(b'secret').hexdigest()}\n", "utf-8")

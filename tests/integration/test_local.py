@@ -21,6 +21,7 @@ from tests.integration.place import Place
 from tests.integration.system import ask, until
 
 
+@pytest.mark.slow
 def test_run_deploy_and_roll_back(place: Place, bundles: list[Made]) -> None:
     """Each ends when the API answers with the pinned model; the record says what happened; Ctrl-C ends with 0."""
     place.start()

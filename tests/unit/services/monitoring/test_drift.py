@@ -40,6 +40,7 @@ def alerts(entry: dict[str, Any]) -> set[str]:
     return {part["name"] for part in (entry["score"], *entry["features"]) if part["status"] == "drifted"}
 
 
+@pytest.mark.slow
 def test_no_drift_raises_nothing_over_twenty_seeds(tmp_path: Path, shipped: Model) -> None:
     """Eleven tests on each of twenty books like the training's, and not one alert, nor a warning."""
     for seed in range(20):

@@ -50,7 +50,8 @@ PINS = {
 SKEWS = (0.2, -0.2, 5.0, -5.0, None)  # seconds; with None the model service never told its time
 BACK = "A, B due, taken back"
 CASES = [pytest.param(BACK, skew, marks=pytest.mark.slow if skew in (0.2, -5.0) else ()) for skew in SKEWS]
-CASES += [pytest.param(name, -0.2) for name in PINS if name != BACK]
+LONG = "A, B due, C due"
+CASES += [pytest.param(name, -0.2, marks=pytest.mark.slow if name == LONG else ()) for name in PINS if name != BACK]
 
 
 @pytest.mark.parametrize(("name", "skew"), CASES)

@@ -139,7 +139,7 @@ PINS = {
     "A, hangs": (PinnedVersion(A, "1"), PinnedVersion(HANGS, "2")),
     "bad, bad again": (PinnedVersion(BAD, "1"), PinnedVersion(BAD, "2")),
 }
-LONG = ("A, hangs, B",)
+LONG = ("A, hangs, B", "A, bad, B")
 
 
 @pytest.mark.slow
