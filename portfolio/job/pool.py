@@ -65,7 +65,7 @@ class Pool:
 def _processes() -> BaseContext:
     """How processes are made: on Linux as copies of one that has the modules, and nothing else; elsewhere copies are not safe."""
     context = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
-    context.set_forkserver_preload([worker.__name__])
+    context.set_forkserver_preload([worker.__name__, "portfolio.__main__"])
     return context
 
 

@@ -58,7 +58,7 @@ class Summary:
 def run(options: Options) -> Summary:
     """Score a book. Raises :class:`PortfolioError`, :class:`modelbundle.errors.BundleError` or :class:`OSError`."""
     began = time.monotonic()
-    arrow.let_memory_go()
+    arrow.use_system_memory()
     job = plan.make(options.source, options.output, options.kind)
     folder = options.work or (job.output.local or Path(job.output.name)).with_name(f"{job.output.name}.parts")
     if not folder.exists():

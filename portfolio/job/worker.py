@@ -77,7 +77,8 @@ def start(options: WorkerOptions) -> None:
     if not options.allow_pickle:
         arrow.leave_out_pandas()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
-    arrow.let_memory_go()
+    arrow.use_system_memory()
+    arrow.keep_freed_memory()
     pa.set_cpu_count(1)
     pa.set_io_thread_count(1)
     threading.Thread(target=_follow_parent, daemon=True).start()
