@@ -69,10 +69,11 @@ def row_groups(source: InputFile, form: OutputFormat) -> list[bytes]:
 def _means_the_same(read: Any, source: InputFile, form: OutputFormat) -> bool:
     if not (read.metadata.created_by or "").startswith(WRITERS):
         return False
-    names = source.own_names
+    if len(read.schema) != len(source.own_names):  # of a nested column, each part is one
+        return False
     made = pq.ParquetFile(pa.BufferReader(form.parquet(None))).schema
     columns = [(read.schema.column(i), made.column(i)) for i in range(len(read.schema))]
-    return len(columns) == len(names) and all(ours.equals(own) and own.path == own.name for own, ours in columns)
+    return all(ours.equals(own) and own.path == own.name for own, ours in columns)
 
 
 def _strip(chunk: Struct, end: int, with_statistics: bool) -> None:

@@ -66,11 +66,12 @@ class OutputFormat:
         return sink.getvalue()
 
 
-def row_groups(batches: Sequence[pa.RecordBatch], form: OutputFormat) -> Encoded:
-    """Encode rows as a row group; no rows are none."""
+def row_groups(batches: list[pa.RecordBatch], form: OutputFormat) -> Encoded:
+    """Encode rows as a row group; no rows are none. Takes the batches out of the list, whose memory it needs."""
     rows = pa.Table.from_batches(batches)
     if len(batches) > 1:
         rows = rows.unify_dictionaries()
+    batches.clear()
     return parquet_footer.split(form.parquet(rows if len(rows) else None))
 
 

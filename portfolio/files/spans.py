@@ -160,6 +160,11 @@ class SpanReader:
             for at in range(begin, begin + size, most):
                 yield self._bytes.read_at(min(most, begin + size - at), at)
 
+    def rest(self) -> None:
+        """Let go of what was read ahead."""
+        self._at = self._end = 0
+        self._batches, self._rest = iter(()), None
+
     def parquet(self, span: Span) -> pa.RecordBatch:
         """The rows of a piece of Parquet; raises :class:`PortfolioError`, and ``pyarrow.ArrowException`` for damaged pages."""
         with errors_about(str(self._location)):
@@ -182,7 +187,9 @@ class SpanReader:
         """Begin with the row group that has the first row of a span, and end with the one that has the last."""
         if self._file is None:
             file = self._location.system.open_input_file(self._location.path)
-            self._file = pq.ParquetFile(file, read_dictionary=self._coded, pre_buffer=False, memory_map=False)
+            self._file = pq.ParquetFile(
+                file, read_dictionary=self._coded, pre_buffer=False, memory_map=False, buffer_size=1 << 20
+            )
             about = self._file.metadata
             rows = [about.row_group(i).num_rows for i in range(about.num_row_groups)]
             self._starts = [0, *accumulate(rows)]

@@ -178,6 +178,8 @@ def _row_group(options: WorkerOptions, model: Model, chunk: Chunk, group: bytes)
         added.append(found.batch.select(names))
         before += found.rows
     else:
+        del found  # its rows; encoding takes memory, too
+        reader.rest()
         encoded = row_groups(added, form.last(names))
         places, entry = joined(group, encoded)
         own = chain.from_iterable(reader.blocks(*place) for place in places)
