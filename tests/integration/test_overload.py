@@ -68,6 +68,13 @@ def test_beyond_the_bound_predictions_are_refused_and_health_is_not(narrow: Syst
     assert narrow.post(LOAN)[0] == 200
 
 
+def test_bodies_that_are_late_are_told_so_however_many(narrow: System) -> None:
+    """They become no predictions, so they take no place of one: 24 at a time, where four predictions may be at work."""
+    with ExitStack() as stack:
+        late = [stack.enter_context(begin(narrow.port, bytes(100))) for _ in range(24)]
+        assert {answer_of(client)[0] for client in late} == {408}
+
+
 def test_silent_connections_take_no_thread(narrow: System) -> None:
     """Connections that send nothing, many more than there are threads, hold nobody up."""
     silent = [socket.create_connection(("127.0.0.1", narrow.port)) for _ in range(20)]

@@ -61,7 +61,7 @@ class Connection:
         self.events = 0  # that the poller reports
         self.room = 0  # bytes that are kept for its body
         self.held = 0  # bytes of a request that is not complete
-        self.is_post = False  # its request is one that counts as a prediction
+        self.predicts = False  # its request counts as a prediction: a POST whose body was collected
         self.shed = False  # its request is refused
         self.kept = False  # another request may follow the answer
         self.discarded = 0

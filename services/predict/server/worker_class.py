@@ -32,6 +32,7 @@ from gunicorn.workers.gthread import ThreadWorker
 from services.predict.server.accept_balancer import AcceptDelay, ConnectionCounts
 from services.predict.server.answers import BufferedSocket
 from services.predict.server.connections import Connection, Connections
+from services.predict.server.request_collector import RefusedBody
 from services.web.malformed_requests import ProblemErrors
 
 SIDE_THREADS = 2
@@ -75,7 +76,7 @@ class TwoPoolWorker(Connections, ProblemErrors, ThreadWorker):  # type: ignore[m
     def init_process(self) -> None:
         """Make the side pool, then run."""
         self.in_flight = self.predictions = (
-            0  # in the main pool, and how many of these are POST; only the main thread counts
+            0  # in the main pool, and how many of these are whole POSTs; only the main thread counts
         )
         self._notified = self._quit_at = 0.0
         self._delay = AcceptDelay()
@@ -158,10 +159,10 @@ class TwoPoolWorker(Connections, ProblemErrors, ThreadWorker):  # type: ignore[m
         """Put a request into the queue of a pool."""
         pool = self.tpool
         request = conn.collector.request
-        conn.is_post = request is not None and request.method == "POST"
+        conn.predicts = request is not None and request.method == "POST" and not isinstance(request.body, RefusedBody)
         if shed or self.in_flight >= self.cfg.threads:
-            shed = shed or (conn.is_post and self.predictions >= self.max_in_flight)
-            if shed or not conn.is_post:
+            shed = shed or (conn.predicts and self.predictions >= self.max_in_flight)
+            if shed or not conn.predicts:
                 pool = self.side
         conn.shed = shed
         self._count(pool, conn, 1)
@@ -170,7 +171,7 @@ class TwoPoolWorker(Connections, ProblemErrors, ThreadWorker):  # type: ignore[m
     def _count(self, pool: ThreadPool, conn: Connection, by: int) -> None:
         if pool is self.tpool:
             self.in_flight += by
-            self.predictions += by if conn.is_post else 0
+            self.predictions += by if conn.predicts else 0
 
     def handle(self, conn: Connection) -> bool:
         """Answer the request of a connection, in a thread of a pool; returns True when the connection is kept."""
