@@ -52,9 +52,11 @@ def line(summary: Summary) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; returns the exit code."""
+    """Run the command; returns the exit code. Without ``arguments`` the process is the command's own, and so are its settings."""
     commands = parser()
     asked = commands.parse_args(arguments)
+    if arguments is None and not asked.allow_pickle:
+        arrow.leave_out_pandas()
     if asked.workers < 0:
         commands.error("--workers must not be negative")
     try:
@@ -71,6 +73,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    if "--allow-pickle" not in sys.argv:
-        arrow.leave_out_pandas()
     sys.exit(main())

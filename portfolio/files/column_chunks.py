@@ -45,9 +45,14 @@ KEPT = (*range(1, 10), DICTIONARY_PAGE, STATISTICS, 13, 16)  # 13 and 16: what p
 ELSEWHERE = {1, 8, 9}  # of ColumnChunk: it is in another file, or encrypted
 
 
+def may_stay(rows: int) -> bool:
+    """Whether a row group of so many rows may be one of the output."""
+    return FEW_ROWS <= rows <= MOST_ROWS
+
+
 def row_groups(source: InputFile, form: OutputFormat) -> list[bytes]:
     """The row groups of an input as entries of a footer, in order; none if an output cannot take over their column chunks."""
-    if source.kind != PARQUET or form.kind != PARQUET:
+    if source.kind != PARQUET or form.kind != PARQUET or not any(map(may_stay, source.groups)):
         return []
     with source.location.system.open_input_file(source.location.path) as file:
         read = pq.ParquetFile(file)

@@ -108,7 +108,7 @@ def _parquet(source: InputFile, form: OutputFormat | None) -> Iterator[Span]:
     taken_over = column_chunks.row_groups(source, form) if form else []
     begin = end = 0
     for i, rows in enumerate((*source.groups, None)):  # None is after the end
-        alone = bool(taken_over) and rows is not None and column_chunks.FEW_ROWS <= rows <= column_chunks.MOST_ROWS
+        alone = bool(taken_over) and rows is not None and column_chunks.may_stay(rows)
         if begin < end and (alone or rows is None or end + rows - begin > most):
             yield from _equal(source, begin, end, most)
             begin = end
@@ -150,15 +150,19 @@ class SpanReader:
         """The bytes of a span of CSV; raises :class:`PortfolioError`."""
         if span.data is not None:
             return span.data
-        return next(self.blocks(span.begin, span.size, span.size), b"")
+        return self._read(span.begin, span.size)
 
-    def blocks(self, begin: int, size: int, most: int = BLOCK_BYTES) -> Iterator[bytes]:
+    def blocks(self, begin: int, size: int) -> Iterator[bytes]:
         """``size`` bytes of the file from ``begin`` on, some at a time; raises :class:`PortfolioError`."""
+        for at in range(begin, begin + size, BLOCK_BYTES):
+            yield self._read(at, min(BLOCK_BYTES, begin + size - at))
+
+    def _read(self, begin: int, size: int) -> bytes:
         with errors_about(str(self._location)):
             if self._bytes is None:
                 self._bytes = self._location.system.open_input_file(self._location.path)
-            for at in range(begin, begin + size, most):
-                yield self._bytes.read_at(min(most, begin + size - at), at)
+            data: bytes = self._bytes.read_at(size, begin)
+            return data
 
     def rest(self) -> None:
         """Let go of what was read ahead."""

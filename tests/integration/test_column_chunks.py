@@ -12,6 +12,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
+from portfolio.errors import PortfolioError
 from portfolio.files import column_chunks, spans
 from portfolio.job.run import Summary, run
 from portfolio.options import Options
@@ -196,6 +197,6 @@ def test_a_file_that_changes_while_it_is_read_gives_no_output(
         return found
 
     monkeypatch.setattr(column_chunks, "row_groups", then_changed)
-    with pytest.raises(Exception, match="changed while it was read"):
+    with pytest.raises(PortfolioError, match="changed while it was read"):
         scored(book, tmp_path / "scored.parquet", bundles[0])
     assert not (tmp_path / "scored.parquet").exists()

@@ -303,7 +303,7 @@ def test_pandas_is_left_out(bundles: list[Made], tmp_path: Path) -> None:
     book = write_csv(tmp_path / "book.csv", make_rows(50))
     command = [sys.executable, "-m", "portfolio", book, tmp_path / "o.parquet", "--model", bundles[0].path, "--quiet"]
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
-    for options, imported in (([], False), (["--force", "--allow-pickle"], True)):
+    for options, imported in (([], False), (["--force", "--allow-pick"], True)):  # as argparse lets it be shortened
         subprocess.run([*map(str, command), *options], cwd=ROOT, env=environment, capture_output=True)
         assert (tmp_path / "imported").exists() == imported
     assert pq.read_metadata(tmp_path / "o.parquet").num_rows > 0

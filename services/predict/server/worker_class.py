@@ -75,9 +75,8 @@ class TwoPoolWorker(Connections, ProblemErrors, ThreadWorker):  # type: ignore[m
 
     def init_process(self) -> None:
         """Make the side pool, then run."""
-        self.in_flight = self.predictions = (
-            0  # in the main pool, and how many of these are whole POSTs; only the main thread counts
-        )
+        self.in_flight = 0  # in the main pool; only the main thread counts
+        self.predictions = 0  # of these
         self._notified = self._quit_at = 0.0
         self._delay = AcceptDelay()
         self.worker_connections = min(self.worker_connections, most_connections())
