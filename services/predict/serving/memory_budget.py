@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import threading
+import time
 from contextlib import suppress
 from typing import Any
 
@@ -16,10 +17,13 @@ TIMES_BODY = 6  # the budget of a worker, in largest bodies
 PATIENCE = 5.0  # seconds that a request waits
 FEW_ROWS = 200  # of an answer that asks for none
 ROW_BYTES = 2560  # of a row's answer: its objects, its JSON for the log and for the client
-TRIM_AFTER = 32 << 20  # bytes that were given back
+TRIM_AFTER = 1 << 20  # bytes that were given back: then free memory goes back to the system, with the next round
+TRIM_EVERY = (
+    1.0  # seconds between rounds: to give memory back and take it again with every request costs a tenth of its time
+)
 BUSY = "Other large requests are at work; try again, or send fewer rows at a time."
 RELEASE = "request.release"
-_M_MMAP_THRESHOLD = -3
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 
 class MemoryBudget:
@@ -29,6 +33,7 @@ class MemoryBudget:
         self.most = most
         self._free = most
         self._since_trim = 0
+        self._trimming = False
         self._changed = threading.Condition()
 
     def claim(self, environ: dict[str, Any], size: int) -> None:
@@ -63,21 +68,38 @@ class MemoryBudget:
         with self._changed:
             self._free += size
             self._since_trim += size
-            idle = self._free == self.most and self._since_trim > TRIM_AFTER
-            if idle:
-                self._since_trim = 0
+            begin = self._since_trim > TRIM_AFTER and not self._trimming
+            self._trimming |= begin
             self._changed.notify_all()
-        if idle:
-            trim()
+        if begin:
+            try:
+                threading.Thread(target=self._trim, name="trim", daemon=True).start()
+            except RuntimeError:  # the system has no thread for this now; the next request tries again
+                self._trimming = False
+
+    def _trim(self) -> None:
+        """Trim the heaps every :data:`TRIM_EVERY` seconds, until nothing was given back in between."""
+        given = True
+        while given:
+            time.sleep(TRIM_EVERY)
+            with self._changed:
+                given, self._since_trim = bool(self._since_trim), 0
+                self._trimming = given
+            if given:
+                trim()
 
 
-def bound_heaps(bytes_in_heap: int = 1 << 20) -> None:
-    """Let the C library map what is larger by itself, so that freeing it gives it back to the system.
+def bound_heaps(bytes_in_heap: int = 1 << 20, kept: int = 16 << 20) -> None:
+    """Let the C library map what is larger by itself, so that freeing it gives it back to the system; and keep ``kept`` bytes
+    of free memory at the end of a heap.
 
-    Without this, glibc raises its limit to the largest block that was freed, and later blocks of this size stay in its heaps.
+    Without the first, glibc raises its limit to the largest block that was freed, and later blocks of this size stay in its
+    heaps. Without the second, it gives back what is above 128 KiB, and every large request takes the same pages anew.
     """
     with suppress(OSError, AttributeError):  # another C library
-        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, bytes_in_heap)
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_M_MMAP_THRESHOLD, bytes_in_heap)
+        mallopt(_M_TRIM_THRESHOLD, kept)
 
 
 def trim() -> None:

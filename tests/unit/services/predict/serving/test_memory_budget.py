@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -64,3 +67,44 @@ def test_answers_to_many_rows_take_the_place_of_the_content(rows: int, size: int
     budget.claim(environ, 5)
     budget.claim_rows(environ, rows, False)
     assert budget._free == budget.most - size
+
+
+def test_free_memory_goes_back_now_and_then_and_not_with_each_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once for the requests of a while, once more for those that came while that was done; then the thread ends."""
+    turn, looked, trims = threading.Semaphore(0), threading.Semaphore(0), []
+
+    def rest(_: float) -> None:
+        looked.release()
+        turn.acquire(timeout=30)
+
+    monkeypatch.setattr(memory_budget, "time", SimpleNamespace(sleep=rest))
+    monkeypatch.setattr(memory_budget, "trim", lambda: trims.append(1))
+    budget = MemoryBudget(1 << 30)
+
+    def requests(number: int) -> None:
+        for _ in range(number):
+            environ: dict[str, Any] = {}
+            budget.claim(environ, memory_budget.TRIM_AFTER)
+            budget.release(environ)
+
+    requests(1)
+    assert not budget._trimming, "what was given back is little"
+    requests(8)
+    assert looked.acquire(timeout=30)
+    requests(8)
+    turn.release()
+    assert looked.acquire(timeout=30)
+    assert len(trims) == 1, "sixteen requests, one time"
+    requests(1)
+    turn.release()
+    assert looked.acquire(timeout=30)
+    assert len(trims) == 2
+    turn.release()
+    _wait(lambda: not budget._trimming)
+    assert len(trims) == 2
+
+
+def _wait(met: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not met():
+        assert time.monotonic() < deadline, "the thread has not ended"
