@@ -14,7 +14,7 @@ from collections import deque
 
 RANDOM = 15  # of an id's last digits all are random
 BYTES = 16  # of an id
-_DIGITS = 18  # that are drawn for an id
+_RANDOM_BYTES = 9  # that are drawn for an id
 _VERSION, _VARIANT = (bytes(byte & 0x0F | digit << 4 for byte in range(256)) for digit in (7, 8))  # their first digit
 _AT_ONCE = 256
 _drawn: deque[str] = deque()
@@ -38,10 +38,8 @@ def several(number: int) -> list[str]:
         content[place::BYTES] = bytes((byte,)) * number
     content[6::BYTES] = content[6::BYTES].translate(_VERSION)
     content[8::BYTES] = content[8::BYTES].translate(_VARIANT)
-    text = content.hex()
-    return [text[i : i + 2 * BYTES] for i in range(0, len(text), 2 * BYTES)]
+    return content.hex(" ", BYTES).split()
 
 
 def _draw(number: int) -> list[str]:
-    digits = os.urandom(number * _DIGITS // 2).hex()
-    return [digits[i : i + _DIGITS] for i in range(0, len(digits), _DIGITS)]
+    return os.urandom(number * _RANDOM_BYTES).hex(" ", _RANDOM_BYTES).split()
