@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -108,7 +109,7 @@ def test_who_reads_slowly_holds_nobody_up(system: System) -> None:
     rows, many = 20_000, 12
     data = Path(system.root) / "data"
     answered = 'peerloan_http_requests_total{method="POST",route="/predict",status="200"}'
-    first = count(system, answered)
+    first = settled(system, answered)
     before = {path.name for path in data.rglob("*")} | {"chain.json"}  # the shipper's, with its first batch
     with ExitStack() as stack:
         slow: list[socket.socket] = []
@@ -129,6 +130,16 @@ def count(system: System, series: str) -> float:
     """The value of a counter; 0 where it has none."""
     lines = ask(system.port, "GET", "/metrics")[2].decode().splitlines()
     return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(series))
+
+
+def settled(system: System, series: str) -> float:
+    """:func:`count`, once all workers have written what they counted before: they do so four times a second."""
+    value = count(system, series)
+    while True:
+        time.sleep(1)
+        before, value = value, count(system, series)
+        if before == value:
+            return value
 
 
 @pytest.mark.slow

@@ -18,9 +18,7 @@ PATIENCE = 5.0  # seconds that a request waits
 FEW_ROWS = 200  # of an answer that asks for none
 ROW_BYTES = 2560  # of a row's answer: its objects, its JSON for the log and for the client
 TRIM_AFTER = 1 << 20  # bytes that were given back: then free memory goes back to the system, with the next round
-TRIM_EVERY = (
-    1.0  # seconds between rounds: to give memory back and take it again with every request costs a tenth of its time
-)
+TRIM_EVERY = 1.0  # seconds between rounds; a round with every request costs a tenth of the request's time
 BUSY = "Other large requests are at work; try again, or send fewer rows at a time."
 RELEASE = "request.release"
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
