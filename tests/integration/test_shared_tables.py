@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import os
 import re
 from collections.abc import Iterator
@@ -107,3 +109,25 @@ def test_tables_that_are_written_over_are_not_answered_from(forest_system: tuple
     until(lambda: tables.stat().st_ino != inode and all_map(system, tables), 20, "all workers have mapped new ones")
     assert answer(system, forest) == before
     assert tables.read_bytes() == right
+
+
+def test_tables_that_are_cut_short_end_no_more_than_the_workers_that_read_them(
+    forest_system: tuple[System, str], forest: Path
+) -> None:
+    """A read past the end of a mapped file is a signal. Who noticed before reads no more; a new worker makes the file anew."""
+    system, sha256 = forest_system
+    tables = system.state / "bundles" / f"{sha256}.tables"
+    until(lambda: all_map(system, tables), 20, "all workers have mapped the tables")
+    before = answer(system, forest)
+    right, inode = tables.read_bytes(), tables.stat().st_ino
+    tables.chmod(0o600)
+    os.truncate(tables, 0)
+
+    def answered() -> bool:
+        with contextlib.suppress(OSError, http.client.HTTPException):  # its worker died
+            assert answer(system, forest) == before
+        return tables.stat().st_ino != inode and all_map(system, tables)
+
+    until(answered, 30, "all workers have mapped new ones")
+    assert tables.read_bytes() == right
+    assert answer(system, forest) == before

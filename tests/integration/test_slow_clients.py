@@ -135,11 +135,12 @@ def count(system: System, series: str) -> float:
 def settled(system: System, series: str) -> float:
     """:func:`count`, once all workers have written what they counted before: they do so four times a second."""
     value = count(system, series)
-    while True:
+    for _ in range(20):
         time.sleep(1)
         before, value = value, count(system, series)
         if before == value:
             return value
+    raise AssertionError(f"{series} does not settle")
 
 
 @pytest.mark.slow
